@@ -1,0 +1,1 @@
+"""Doppelkopf: two classification heads on one encoder pass, for job ads."""

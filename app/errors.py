@@ -1,0 +1,125 @@
+"""Every error Doppelkopf raises on purpose.
+
+DoppelkopfError
+├── StartupError               the process ends: one sentence on stderr, exit code 1
+│   ├── SettingsError          a setting is unknown, malformed or contradicts another
+│   ├── CheckpointError        a checkpoint folder is damaged or does not fit
+│   └── DataError              a data file cannot be used; names file, row and column
+└── ServiceError               one request fails: a status and a problem document
+    ├── MalformedBodyError     400
+    ├── UnauthorizedError      401
+    ├── BodyTooLargeError      413
+    ├── InvalidRequestError    422
+    ├── OverloadedError        429, with Retry-After
+    ├── EngineError            500, this batch only
+    │   └── FatalEngineError   500, the device is lost and the process has to end
+    ├── NotReadyError          503, still starting, draining or failed
+    └── DeadlineExceededError  504
+
+A message is safe to show to a client and says what to do; the cause is chained.
+"""
+
+from typing import ClassVar
+
+
+class DoppelkopfError(Exception):
+    """The root of the tree."""
+
+
+class StartupError(DoppelkopfError):
+    """What was asked for cannot begin; the message is the one sentence a person reads."""
+
+
+class SettingsError(StartupError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class CheckpointError(StartupError):
+    """A checkpoint folder is damaged, incomplete or of another shape than it says."""
+
+
+class DataError(StartupError):
+    """A data file cannot be used."""
+
+    @classmethod
+    def at(
+        cls, file: object, message: str, *, row: int | None = None, column: str | None = None
+    ) -> "DataError":
+        """Name the place: `file`, the 1-based data `row` (the header not counted), `column`."""
+        place = [str(file)]
+        if row is not None:
+            place.append(f"row {row}")
+        if column is not None:
+            place.append(f"column '{column}'")
+        return cls(f"{', '.join(place)}: {message}")
+
+
+class ServiceError(DoppelkopfError):
+    """One request fails; `status` and `title` go into its problem document."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+
+
+class MalformedBodyError(ServiceError):
+    """The body is not JSON."""
+
+    status = 400
+    title = "Malformed body"
+
+
+class UnauthorizedError(ServiceError):
+    """The API key is missing or wrong."""
+
+    status = 401
+    title = "Unauthorized"
+
+
+class BodyTooLargeError(ServiceError):
+    """The body is larger than the server takes."""
+
+    status = 413
+    title = "Body too large"
+
+
+class InvalidRequestError(ServiceError):
+    """The body is JSON of another shape, or a header cannot be read."""
+
+    status = 422
+    title = "Invalid request"
+
+
+class OverloadedError(ServiceError):
+    """The queue is full; `retry_after` is in whole seconds, at least 1."""
+
+    status = 429
+    title = "Too many requests"
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class EngineError(ServiceError):
+    """The engine failed on this work; other requests go on."""
+
+    status = 500
+    title = "Inference failed"
+
+
+class FatalEngineError(EngineError):
+    """The device is lost; nothing can be answered any more."""
+
+
+class NotReadyError(ServiceError):
+    """The service is starting, draining or has failed."""
+
+    status = 503
+    title = "Not ready"
+
+
+class DeadlineExceededError(ServiceError):
+    """The request's own time limit passed before its answer was there."""
+
+    status = 504
+    title = "Deadline exceeded"

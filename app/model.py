@@ -1,0 +1,231 @@
+"""The two-head classifier: one encoder, its first token pooled, two linear heads beside each other.
+
+No I/O of its own: `from_pretrained` and `save_pretrained` are the library's.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import ModelOutput
+
+import app.attention  # noqa: F401  (registers the packed attention by its name)
+from app.heads import HEADS, Head
+
+ENCODERS = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
+"""Encoder types whose attention, positions and first token are known to survive packing."""
+
+IGNORED = -100
+"""The target of a row that has no label for a head."""
+
+
+class TwoHeadConfig(PreTrainedConfig):  # type: ignore[misc]  # checked as untyped
+    """The encoder's configuration, the two heads and the window length in tokens."""
+
+    model_type = "two_head"
+    sub_configs_defaults: ClassVar = {
+        "encoder": SubConfigSpec(config_class=AutoConfig, model_type="bert")
+    }
+
+    # The library parses the encoder's own configuration into its class.
+    encoder: Any = None
+    heads: Any = None
+    head_dropout: float = 0.1
+    max_length: int = 512
+
+    def parsed_heads(self) -> dict[str, Head]:
+        """Return both heads, checked.
+
+        Raises:
+            ValueError: a head is missing, unknown or malformed.
+        """
+        given = self.heads or {}
+        if sorted(given) != sorted(HEADS):
+            raise ValueError(f"the heads have to be {' and '.join(HEADS)}, not {sorted(given)}")
+        return {name: Head.model_validate(given[name]) for name in HEADS}
+
+    def position_start(self) -> int:
+        """Return the position id of a window's first token."""
+        # RoBERTa and its kin number positions from the padding index on.
+        if self.encoder.model_type in ("roberta", "xlm-roberta", "camembert"):
+            return int(self.encoder.pad_token_id) + 1
+        return 0
+
+    def longest_window(self) -> int:
+        """Return how many tokens the encoder has positions for."""
+        return int(self.encoder.max_position_embeddings) - self.position_start()
+
+
+@dataclass
+class TwoHeadOutput(ModelOutput):  # type: ignore[misc]  # checked as untyped
+    """What `TwoHeadClassifier.forward` returns; logits are of shape (windows, labels)."""
+
+    loss: Tensor | None = None
+    job_category_logits: Tensor | None = None
+    min_education_logits: Tensor | None = None
+
+
+class Pooler(nn.Module):
+    """tanh of a linear map of a window's first token, as BERT pools (Devlin et al. 2019)."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, first_tokens: Tensor) -> Tensor:
+        """Map (windows, hidden) to (windows, hidden)."""
+        return torch.tanh(self.dense(first_tokens))
+
+
+class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as untyped
+    """An encoder whose one pass feeds both heads."""
+
+    config_class = TwoHeadConfig
+    base_model_prefix = "encoder"
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    supports_gradient_checkpointing = True
+    # The loss is a mean over rows, so the Trainer has to average over accumulation steps itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: TwoHeadConfig) -> None:
+        super().__init__(config)
+        if config.encoder.model_type not in ENCODERS:
+            raise ValueError(
+                f"an encoder of type '{config.encoder.model_type}' is not supported, "
+                f"only {', '.join(ENCODERS)}"
+            )
+        heads = config.parsed_heads()
+        hidden = config.encoder.hidden_size
+        self.encoder = AutoModel.from_config(config.encoder)
+        # The pooler is kept here and not in the encoder: it has to read the first token of every
+        # packed window, where the library's would read the first of the row.
+        self.encoder.pooler = None
+        self.pooler = Pooler(hidden)
+        self.dropout = nn.Dropout(config.head_dropout)
+        self.job_category = nn.Linear(hidden, len(heads["job_category"].labels))
+        self.min_education = nn.Linear(hidden, len(heads["min_education"].labels))
+        self.post_init()
+
+    @classmethod
+    def from_encoder(
+        cls, encoder: PreTrainedModel, heads: dict[str, Head], **options: Any
+    ) -> "TwoHeadClassifier":
+        """Put fresh heads on a pretrained encoder, taking its pooler where it has one.
+
+        Args:
+            encoder: a base model of one of the types in `ENCODERS`.
+            heads: both heads by name.
+            **options: further fields of `TwoHeadConfig`.
+
+        Raises:
+            ValueError: the encoder's type is not supported.
+        """
+        encoder_config = encoder.config.to_dict()
+        # Where the base lay on the trainer's machine is nobody else's business.
+        encoder_config.pop("_name_or_path", None)
+        config = TwoHeadConfig(
+            encoder=encoder_config,
+            heads={name: head.model_dump(mode="json") for name, head in heads.items()},
+            **options,
+        )
+        model = cls(config)
+        pooler = getattr(encoder, "pooler", None)
+        encoder.pooler = None
+        model.encoder.load_state_dict(encoder.state_dict())
+        if pooler is not None:
+            model.pooler.dense.load_state_dict(pooler.dense.state_dict())
+        return model
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cu_seq_lens: Tensor | None = None,
+        longest: int | None = None,
+        job_category: Tensor | None = None,
+        min_education: Tensor | None = None,
+    ) -> TwoHeadOutput:
+        """Run the encoder once and both heads on what it pooled.
+
+        Args:
+            input_ids: int64 of shape (windows, length), padded; or (1, tokens), packed.
+            attention_mask: 1 for tokens and 0 for padding, shape as `input_ids`; padded only.
+            position_ids: shape as `input_ids`; restarts with every window of a packed row.
+            cu_seq_lens: the packed windows' bounds, int32 of shape (windows + 1,). Its presence
+                makes the call a packed one and asks for the attention named `PACKED`.
+            longest: the longest packed window's tokens.
+            job_category: targets, int64 of shape (windows,), `IGNORED` where a row has none.
+            min_education: likewise.
+
+        Returns:
+            Both heads' logits; with any targets, the sum of the given heads' mean losses.
+        """
+        packed = cu_seq_lens is not None
+        bounds = (
+            {
+                "cu_seq_lens_q": cu_seq_lens,
+                "cu_seq_lens_k": cu_seq_lens,
+                "max_length_q": longest,
+                "max_length_k": longest,
+            }
+            if packed
+            else {}
+        )
+        states = self.encoder(
+            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **bounds
+        ).last_hidden_state
+        first = states[0, cu_seq_lens[:-1]] if cu_seq_lens is not None else states[:, 0]
+        pooled = self.dropout(self.pooler(first))
+        output = TwoHeadOutput(
+            job_category_logits=self.job_category(pooled),
+            min_education_logits=self.min_education(pooled),
+        )
+        targets = {"job_category": job_category, "min_education": min_education}
+        if any(target is not None for target in targets.values()):
+            output.loss = two_head_loss(output, targets)
+        return output
+
+
+def two_head_loss(
+    output: TwoHeadOutput,
+    targets: dict[str, Tensor | None],
+    class_weights: dict[str, Tensor] | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Sum both heads' cross-entropies, so that one backward pass trains both.
+
+    Args:
+        output: the logits of both heads.
+        targets: by head, int64 of shape (windows,); `IGNORED` leaves a row out of that head only,
+            None leaves out the head.
+        class_weights: by head, float of shape (labels,).
+        label_smoothing: share of the target spread over all labels, from 0 to below 1.
+
+    Returns:
+        A scalar; 0 where no row has a label.
+    """
+    losses = []
+    for head in HEADS:
+        target, logits = targets.get(head), output[f"{head}_logits"]
+        if target is None:
+            continue
+        if not (target != IGNORED).any():
+            # The mean over no rows would be NaN; this keeps the head in the graph, with no pull.
+            losses.append(logits.sum() * 0.0)
+            continue
+        losses.append(
+            F.cross_entropy(
+                logits.float(),
+                target,
+                weight=None if class_weights is None else class_weights.get(head),
+                ignore_index=IGNORED,
+                label_smoothing=label_smoothing,
+            )
+        )
+    return torch.stack(losses).sum()

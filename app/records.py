@@ -1,0 +1,56 @@
+"""The values that travel through the service, frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Labels = tuple[str, ...]
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Ad:
+    """A job ad as its author wrote it."""
+
+    text: str
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An ad as token ids: one int32 array a window, special tokens included, in reading order."""
+
+    windows: tuple[npt.NDArray[np.int32], ...]
+    truncated: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens the encoder reads for this ad, over all its windows."""
+        return sum(len(window) for window in self.windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One ad's probabilities: by head, float32 of shape (labels,), summing to one."""
+
+    probabilities: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelProbability:
+    """One label of a head with its probability."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one ad: by head, the most probable labels, best first, never empty."""
+
+    heads: Mapping[str, tuple[LabelProbability, ...]]
+    tokens: int
+    windows: int
+    truncated: bool

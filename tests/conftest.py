@@ -1,0 +1,107 @@
+"""A tiny two-head checkpoint, built once a session: no network, no committed weights needed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModel
+
+from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from app.heads import Head
+from app.model import TwoHeadClassifier
+
+TRADES = {
+    "nursing": "Pflegefachkraft für die Station mit Schichtdienst und Patienten",
+    "cooking": "Koch für die Küche mit Speisen und Menüs im Restaurant",
+    "software": "Entwickler für Software mit Python und Datenbanken im Team",
+}
+LEVELS = {
+    "none": "Quereinsteiger willkommen ohne Ausbildung",
+    "vocational": "abgeschlossene Ausbildung im Beruf",
+    "master": "abgeschlossenes Studium mit Master",
+}
+HEADS = {
+    "job_category": Head(labels=tuple(TRADES), names={"de": ("Pflege", "Küche", "Software")}),
+    "min_education": Head(labels=tuple(LEVELS), ordered=True),
+}
+POSITIONS = 64
+
+
+def tiny_tokenizer() -> tuple[bytes, bytes]:
+    """Return `tokenizer.json` and `tokenizer_config.json` of a WordPiece over the tests' words."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([*TRADES.values(), *LEVELS.values()], trainer)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": POSITIONS,
+        **{f"{token[1:-1].lower()}_token": token for token in special},
+    }
+    return tokenizer.to_str().encode(), json.dumps(config).encode()
+
+
+def tiny_encoder(kind: str = "bert", vocabulary: int = 500, layers: int = 2) -> torch.nn.Module:
+    """Return a random encoder of one of the supported types, 32 wide."""
+    config = AutoConfig.for_model(
+        kind,
+        vocab_size=vocabulary,
+        hidden_size=32,
+        embedding_size=32,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=64,
+        # RoBERTa and its kin begin counting behind the padding index.
+        max_position_embeddings=POSITIONS if kind in ("bert", "electra") else POSITIONS + 1,
+        pad_token_id=0,
+    )
+    return AutoModel.from_config(config)
+
+
+def tiny_model(kind: str = "bert") -> TwoHeadClassifier:
+    """Return fresh heads on a tiny encoder, the same weights in every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = TwoHeadClassifier.from_encoder(tiny_encoder(kind), HEADS, max_length=POSITIONS)
+        # Fresh heads answer almost evenly; spread them, so that tests see distinct labels.
+        for head in HEADS:
+            getattr(model, head).weight.data.mul_(40)
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizer_files() -> dict[str, bytes]:
+    tokenizer, config = tiny_tokenizer()
+    return {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
+) -> Path:
+    """A checkpoint folder; tests that damage it copy it first."""
+    folder = tmp_path_factory.mktemp("store") / "tiny"
+    save_checkpoint(folder, tiny_model(), tokenizer_files, {"note": "untrained"}, "# tiny\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]) -> Path:
+    """A bare pretrained encoder, as a user names it with --base."""
+    folder = tmp_path_factory.mktemp("base")
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        tiny_encoder().save_pretrained(folder)
+    for name, content in tokenizer_files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tiny_folder: Path) -> Checkpoint:
+    return open_checkpoint(tiny_folder)
