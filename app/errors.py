@@ -11,6 +11,7 @@ DoppelkopfError
     ├── BodyTooLargeError      413
     ├── InvalidRequestError    422
     ├── OverloadedError        429, with Retry-After
+    ├── ClientLeftError        499, recorded and never sent
     ├── EngineError            500, this batch only
     │   └── FatalEngineError   500, the device is lost and the process has to end
     ├── NotReadyError          503, still starting, draining or failed
@@ -98,6 +99,13 @@ class OverloadedError(ServiceError):
     def __init__(self, message: str, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class ClientLeftError(ServiceError):
+    """The client disconnected before its answer was there; its work was dropped."""
+
+    status = 499
+    title = "Client closed request"
 
 
 class EngineError(ServiceError):

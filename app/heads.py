@@ -1,6 +1,6 @@
 """A classification head: its ordered labels, their display names and its temperature."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -52,6 +52,6 @@ def first_repeated(labels: Iterable[str]) -> str | None:
     return None
 
 
-def labels_of(heads: dict[str, Head]) -> dict[str, Labels]:
+def labels_of(heads: Mapping[str, Head]) -> dict[str, Labels]:
     """Return each head's labels in logit order."""
     return {name: head.labels for name, head in heads.items()}

@@ -1,0 +1,90 @@
+"""Errors as problem documents (RFC 9457), in answers and in the OpenAPI document."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    MalformedBodyError,
+    OverloadedError,
+    ServiceError,
+    UnauthorizedError,
+)
+from app.middleware import request_id
+from app.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+REFERENCE = {"$ref": "#/components/schemas/Problem"}
+
+
+def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Describe the errors of a route for OpenAPI."""
+    return {
+        error.status: {"description": error.title, "content": {MEDIA_TYPE: {"schema": REFERENCE}}}
+        for error in errors
+    }
+
+
+def add_problems(app: FastAPI) -> None:
+    """Let every error be answered as a problem document, and describe that document."""
+    app.exception_handler(ServiceError)(_service_error)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(Exception)(_unexpected)
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # the framework's own way to extend it
+
+
+def _problem(
+    request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    document = Problem.of(status, title, detail, request_id(request.scope))
+    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+
+
+async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
+    headers = {}
+    if isinstance(error, OverloadedError):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
+    return _problem(request, error.status, error.title, str(error), headers)
+
+
+async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return await _service_error(
+            request, MalformedBodyError(f"The body is not JSON: {first['ctx']['error']}.")
+        )
+    place = ".".join(str(part) for part in first["loc"])
+    return await _service_error(request, InvalidRequestError(f"{place}: {first['msg']}."))
+
+
+async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == MalformedBodyError.status:
+        return await _service_error(request, MalformedBodyError("The body is not JSON in UTF-8."))
+    title = HTTPStatus(error.status_code).phrase
+    if error.status_code == BodyTooLargeError.status:
+        title = BodyTooLargeError.title
+    headers = dict(error.headers or {})
+    return _problem(request, error.status_code, title, str(error.detail), headers)
+
+
+async def _unexpected(request: Request, _: Exception) -> JSONResponse:
+    # The server logs the traceback; the client learns nothing from it.
+    return _problem(
+        request, ServiceError.status, ServiceError.title, "Something unexpected failed."
+    )

@@ -1,0 +1,244 @@
+"""The wire: what requests and answers look like, with examples."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+
+from app.heads import HEADS, Head
+from app.records import Ad, Prediction
+from app.service import ServedModel
+
+Text = Annotated[str, StringConstraints(pattern=r"\S")]
+EXAMPLE_AD: dict[str, JsonValue] = {
+    "id": "a1",
+    "title": "Pflegefachkraft (m/w/d)",
+    "text": "Wir suchen eine Pflegefachkraft für unsere Station. Sie haben eine abgeschlossene "
+    "dreijährige Ausbildung in der Pflege und arbeiten gern im Team.",
+}
+EXAMPLE_ANSWER: dict[str, JsonValue] = {
+    "id": "a1",
+    "job_category": {
+        "label": "nursing_emergency",
+        "probability": 0.93,
+        "top": [{"label": "nursing_emergency", "probability": 0.93}],
+    },
+    "min_education": {
+        "label": "vocational",
+        "probability": 0.81,
+        "top": [{"label": "vocational", "probability": 0.81}],
+    },
+    "tokens": 44,
+    "windows": 1,
+    "truncated": False,
+    "model": {"name": "demo", "revision": "3f2a9c1e"},
+}
+
+
+class Wire(BaseModel):
+    """Base of everything on the wire: an unknown field is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AdIn(Wire):
+    """One job ad."""
+
+    model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_AD]})
+
+    text: Text = Field(description="the ad's text, in full")
+    title: str | None = Field(None, description="the ad's title, where there is one")
+    id: str | None = Field(None, max_length=200, description="returned with the answer")
+
+    def ad(self) -> Ad:
+        """Return what the model reads."""
+        return Ad(text=self.text, title=self.title)
+
+
+TopK = Annotated[
+    int, Field(ge=1, le=1000, description="labels to return a head, the most probable first")
+]
+
+
+class ClassifyRequest(AdIn):
+    """Body of `POST /classify`."""
+
+    top_k: TopK = 3
+
+
+class BatchRequest(Wire):
+    """Body of `POST /classify/batch`."""
+
+    model_config = ConfigDict(
+        strict=True, json_schema_extra={"examples": [{"ads": [EXAMPLE_AD], "top_k": 1}]}
+    )
+
+    ads: list[AdIn] = Field(min_length=1, description="the ads; the server limits their number")
+    top_k: TopK = 3
+
+
+class LabelOut(Wire):
+    """A label with its probability."""
+
+    label: str
+    probability: float = Field(ge=0, le=1)
+
+
+class HeadOut(LabelOut):
+    """One head's answer: its most probable label, and the best few."""
+
+    top: list[LabelOut] = Field(description="the `top_k` most probable labels, best first")
+
+
+class ModelRef(Wire):
+    """Which checkpoint answered."""
+
+    name: str
+    revision: str = Field(description="changes whenever answers may change")
+
+
+class ClassifyResponse(Wire):
+    """Both heads' answers for one ad."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ANSWER]})
+
+    id: str | None = Field(description="as it was sent")
+    job_category: HeadOut
+    min_education: HeadOut
+    tokens: int = Field(description="tokens the encoder read, over all windows")
+    windows: int = Field(description="windows the ad was read in")
+    truncated: bool = Field(description="whether the ad was longer than its windows")
+    model: ModelRef
+
+    @classmethod
+    def of(cls, ad: AdIn, answer: Prediction, model: ModelRef) -> "ClassifyResponse":
+        """Put one prediction on the wire."""
+        heads = {
+            head: HeadOut(
+                label=top[0].label,
+                probability=top[0].probability,
+                top=[LabelOut(label=one.label, probability=one.probability) for one in top],
+            )
+            for head, top in answer.heads.items()
+        }
+        return cls(
+            id=ad.id,
+            job_category=heads["job_category"],
+            min_education=heads["min_education"],
+            tokens=answer.tokens,
+            windows=answer.windows,
+            truncated=answer.truncated,
+            model=model,
+        )
+
+
+class BatchResponse(Wire):
+    """The answers of a batch, in the order of its ads."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"results": [EXAMPLE_ANSWER]}]})
+
+    results: list[ClassifyResponse]
+
+
+class LabelInfo(Wire):
+    """A label and how people call it."""
+
+    label: str
+    names: dict[str, str] = Field(description="display names by language code")
+
+
+class HeadInfo(Wire):
+    """A head's labels in the model's order."""
+
+    labels: list[LabelInfo]
+    ordered: bool = Field(description="whether the labels are levels, lowest first")
+
+    @classmethod
+    def of(cls, head: Head) -> "HeadInfo":
+        """Describe a head."""
+        return cls(
+            labels=[
+                LabelInfo(
+                    label=label,
+                    names={language: names[index] for language, names in head.names.items()},
+                )
+                for index, label in enumerate(head.labels)
+            ],
+            ordered=head.ordered,
+        )
+
+
+class Limits(Wire):
+    """What the server takes."""
+
+    max_length: int = Field(description="tokens of a window")
+    max_windows: int = Field(description="windows of an ad")
+    max_batch_ads: int = Field(description="ads of a batch")
+    max_body_bytes: int = Field(description="bytes of a body")
+
+
+class ModelResponse(Wire):
+    """What is served."""
+
+    name: str
+    revision: str
+    device: str
+    dtype: str
+    parameters: int
+    heads: dict[str, HeadInfo]
+    limits: Limits
+
+    @classmethod
+    def of(cls, model: ServedModel, *, max_batch_ads: int, max_body_bytes: int) -> "ModelResponse":
+        """Describe the served model and the server's limits."""
+        return cls(
+            name=model.name,
+            revision=model.revision,
+            device=model.device,
+            dtype=model.dtype,
+            parameters=model.parameters,
+            heads={name: HeadInfo.of(model.heads[name]) for name in HEADS},
+            limits=Limits(
+                max_length=model.max_length,
+                max_windows=model.max_windows,
+                max_batch_ads=max_batch_ads,
+                max_body_bytes=max_body_bytes,
+            ),
+        )
+
+
+class Health(Wire):
+    """The process lives, or is ready for work."""
+
+    status: str
+
+
+class Problem(BaseModel):
+    """An error as RFC 9457 writes it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:doppelkopf:problem:too-many-requests",
+                    "title": "Too many requests",
+                    "status": 429,
+                    "detail": "Too much work is waiting; try again in 2 s.",
+                    "request_id": "5f0c4e3b9a7d4f21",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="identifies the kind of problem")
+    title: str = Field(description="names the kind of problem")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what happened this time, and what to do")
+    request_id: str = Field(description="as in the header X-Request-Id")
+
+    @classmethod
+    def of(cls, status: int, title: str, detail: str, request_id: str) -> dict[str, Any]:
+        """Return the document as JSON can hold it; the type is derived from the title."""
+        kind = f"urn:doppelkopf:problem:{title.lower().replace(' ', '-')}"
+        return cls(
+            type=kind, title=title, status=status, detail=detail, request_id=request_id
+        ).model_dump()

@@ -1,0 +1,99 @@
+"""One ad's way: admitted, tokenized, batched, named. Knows neither HTTP nor tensors."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from app.batching import MicroBatcher
+from app.errors import DeadlineExceededError
+from app.heads import Head, labels_of
+from app.lanes import Lane
+from app.metrics import Metrics
+from app.records import Ad, Prediction
+from app.scoring import prediction
+from app.tokenization import AdTokenizer
+
+# The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
+TOKENIZER_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What is served: the checkpoint's identity, where it computes, its heads."""
+
+    name: str
+    revision: str
+    device: str
+    dtype: str
+    heads: Mapping[str, Head]
+    parameters: int
+    max_length: int
+    max_windows: int
+
+
+class Service:
+    """Answers ads in order of admission. Everything but tokenizing happens in one event loop."""
+
+    def __init__(
+        self, model: ServedModel, tokenizer: AdTokenizer, batcher: MicroBatcher, metrics: Metrics
+    ) -> None:
+        self.model = model
+        self._tokenizer, self._batcher, self._metrics = tokenizer, batcher, metrics
+        self._labels = labels_of(model.heads)
+        self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
+        metrics.expect_labels(self._labels)
+        metrics.model_info.labels(model.name, model.revision, model.device, model.dtype).set(1)
+        batcher.start()
+
+    async def classify(
+        self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
+    ) -> list[Prediction]:
+        """Return every ad's `top_k` labels of both heads, in order.
+
+        Cancelling the call, or its time running out, takes its ads out of the queue.
+
+        Raises:
+            OverloadedError: too much work is waiting already.
+            NotReadyError: the service is draining or has lost its device.
+            EngineError: the engine failed on one of the ads.
+            DeadlineExceededError: `timeout_seconds` have passed.
+        """
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._classify(ads, lane, top_k)
+        except TimeoutError as error:
+            raise DeadlineExceededError(
+                "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
+            ) from error
+
+    async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
+        estimate = sum(self._tokenizer.estimate(ad) for ad in ads)
+        with self._batcher.admit(len(ads), estimate, lane) as admission:
+            begin = time.perf_counter()
+            encoded = await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._tokenizer.encode, ads
+            )
+            self._metrics.tokenize_seconds.observe(time.perf_counter() - begin)
+            scored = await self._batcher.classify(encoded, admission)
+        answers = [
+            prediction(item, scores, self._labels, top_k)
+            for item, scores in zip(encoded, scored, strict=True)
+        ]
+        for answer in answers:
+            self._metrics.record_prediction(answer)
+        return answers
+
+    def require_ready(self) -> None:
+        """Return if ads can be classified.
+
+        Raises:
+            NotReadyError: the service is draining or has lost its device.
+        """
+        self._batcher.require_ready()
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take nothing more and finish what was admitted."""
+        await self._batcher.drain(grace_seconds)
+        self._threads.shutdown(wait=False)

@@ -1,0 +1,113 @@
+"""The server's settings: one frozen object, read once, checked as a whole.
+
+Each is the environment variable `DOPPELKOPF_<NAME>` and an option of `doppelkopf serve`.
+"""
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.errors import SettingsError
+
+PREFIX = "DOPPELKOPF_"
+
+
+class Settings(BaseSettings):
+    """What an operator can set; a description is the help text of its option."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    model: Path = Field(Path("model_store/demo"), description="checkpoint folder to serve")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="computation type; auto is float32 on a CPU and float16 on CUDA"
+    )
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
+    max_batch_tokens: int = Field(
+        0, ge=0, description="tokens of one encoder pass; 0: 2048 on a CPU, 32768 on CUDA"
+    )
+    max_windows: int = Field(
+        4, ge=1, le=64, description="windows a long ad is read in at most; the rest is cut"
+    )
+    max_queued_ads: int = Field(
+        4096, ge=1, description="ads in the house at once; more are refused with 429"
+    )
+    max_queue_seconds: float = Field(
+        5.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
+    )
+    max_batch_ads: int = Field(256, ge=1, description="ads of one POST /classify/batch")
+    max_body_bytes: int = Field(
+        8 * 2**20, ge=1024, description="size of a request's body; a larger one gets 413"
+    )
+    grace_seconds: float = Field(
+        30.0, ge=0, description="time to finish accepted work after SIGTERM"
+    )
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="accepted API keys, separated by commas; none leaves the service open"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(key for part in value.split(",") if (key := part.strip()))
+
+    @field_validator("api_keys")
+    @classmethod
+    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < 16 for key in keys):
+            raise ValueError("a key needs at least 16 characters")
+        return keys
+
+    @model_validator(mode="after")
+    def _batch_fits_queue(self) -> "Settings":
+        if self.max_batch_ads > self.max_queued_ads:
+            raise ValueError(
+                f"MAX_BATCH_ADS ({self.max_batch_ads}) is above MAX_QUEUED_ADS "
+                f"({self.max_queued_ads}), so a full batch could never be taken"
+            )
+        return self
+
+
+def load_settings(
+    overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings from the environment; `overrides` by field name go before it.
+
+    Raises:
+        SettingsError: a variable is unknown, or a value is not what its setting takes.
+    """
+    environment = os.environ if environment is None else environment
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(PREFIX)
+    }
+    known = Settings.model_fields
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {PREFIX}{near[0].upper()}" if near else ""
+            raise SettingsError(f"{PREFIX}{name.upper()} is no setting of Doppelkopf{hint}.")
+    try:
+        # Everything is handed over here, so that tests need no process environment.
+        return Settings(**{**given, **(overrides or {})})
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from error
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_input=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return f"The settings contradict each other: {message}."
+    return f"{PREFIX}{str(first['loc'][0]).upper()}: {message}."

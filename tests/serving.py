@@ -1,0 +1,145 @@
+"""The service as tests need it: the tiny checkpoint behind the real application."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from starlette.testclient import TestClient
+
+from app.api import create_app
+from app.batching import MicroBatcher, Run
+from app.checkpoint import Checkpoint
+from app.engine import Engine
+from app.metrics import Metrics
+from app.service import ServedModel, Service
+from app.settings import Settings, load_settings
+
+
+def served_model(checkpoint: Checkpoint) -> ServedModel:
+    return ServedModel(
+        name=checkpoint.name,
+        revision=checkpoint.revision,
+        device="cpu",
+        dtype="float32",
+        heads=checkpoint.heads,
+        parameters=checkpoint.parameters,
+        max_length=checkpoint.config.max_length,
+        max_windows=4,
+    )
+
+
+class App:
+    """The application with a service of its own, and everything a test looks at."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        run: Run | None = None,
+        settings: dict[str, object] | None = None,
+        rate: float = 1e6,
+        load_error: Exception | None = None,
+    ) -> None:
+        self.settings: Settings = load_settings(settings or {}, environment={})
+        self.metrics = Metrics()
+        self.failures: list[Exception] = []
+        self.run = run or Engine(checkpoint, "cpu").run
+        self._checkpoint, self._rate, self._load_error = checkpoint, rate, load_error
+        self.app = create_app(self.settings, self._load, self.metrics, self.failures.append)
+
+    async def _load(self) -> Service:
+        if self._load_error:
+            raise self._load_error
+        batcher = MicroBatcher(
+            lambda batch: self.run(batch),
+            max_batch_tokens=self.settings.max_batch_tokens or 2048,
+            max_queued_ads=self.settings.max_queued_ads,
+            max_queue_seconds=self.settings.max_queue_seconds,
+            tokens_per_second=self._rate,
+            metrics=self.metrics,
+        )
+        tokenizer = self._checkpoint.tokenizer(self.settings.max_windows)
+        return Service(served_model(self._checkpoint), tokenizer, batcher, self.metrics)
+
+    @contextmanager
+    def client(self) -> Iterator[TestClient]:
+        """Give a client of the started application, once loading has ended."""
+        with TestClient(self.app, raise_server_exceptions=False) as client:
+            client.portal.call(self._loaded)
+            yield client
+
+    async def _loaded(self) -> None:
+        await self.app.state.loading
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"doppelkopf_{name}", labels)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """The process's environment with these settings and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DOPPELKOPF_")}
+    return kept | {f"DOPPELKOPF_{name.upper()}": value for name, value in settings.items()}
+
+
+def start_server(model: Path, log: Path, port: int, **settings: str) -> subprocess.Popen[bytes]:
+    """Start the real command as a process of its own; its output goes to `log`."""
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--model", str(model)],
+            env=clean_environment(**settings),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+@contextmanager
+def running_server(model: Path, log: Path, **settings: str) -> Iterator[str]:
+    """Give the address of a real server that is ready; end it with SIGTERM."""
+    port = free_port()
+    process = start_server(model, log, port, **settings)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _ready(address, process, log), seconds=60)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:
+    if process.poll() is not None:
+        raise AssertionError(f"the server ended:\n{log.read_text(encoding='utf-8')}")
+    try:
+        return httpx.get(f"{address}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Poll what another process does; there is nothing to await."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"nothing happened within {seconds} s")
+        time.sleep(0.05)
+
+
+def shared_ads(count: int) -> Sequence[dict[str, str]] | None:
+    """Real ads for tests, or None where they are not at hand."""
+    file = Path(__file__).parents[2] / "shared" / "data" / "ads.jsonl"
+    if not file.is_file():
+        return None
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line) for _, line in zip(range(count), lines, strict=False)]

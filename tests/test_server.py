@@ -1,0 +1,140 @@
+"""The real command as a process of its own."""
+
+import shutil
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from app.errors import SettingsError
+from app.server import available_cores, largest_batch, listen
+from tests.serving import free_port, running_server, shared_ads, start_server, wait_until
+
+
+def test_a_taken_port_is_refused_in_one_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"Cannot listen on 127\.0\.0\.1:{port}: .* in use"):
+            listen("127.0.0.1", port)
+
+
+def test_an_address_of_another_machine_is_refused():
+    with pytest.raises(SettingsError, match=r"Cannot listen on 192\.0\.2\.1"):
+        listen("192.0.2.1", 0)
+
+
+def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):
+    tokenizer = checkpoint.tokenizer()
+    batch = largest_batch(tokenizer, 3 * tokenizer.longest + 1)
+    assert [item.tokens for item in batch] == [tokenizer.longest] * 3
+    assert len(largest_batch(tokenizer, 1)) == 1
+
+
+def test_at_least_one_core_is_there():
+    assert available_cores() >= 1
+
+
+@pytest.fixture(scope="module")
+def server(tiny_folder, tmp_path_factory):
+    log = tmp_path_factory.mktemp("server") / "log"
+    with running_server(tiny_folder, log) as address:
+        yield address
+
+
+@pytest.mark.server
+def test_single_and_simultaneous_ads_get_equal_answers_in_shared_batches(server):
+    ads = shared_ads(96) or [{"text": f"Koch {i} für die Küche " * (i % 9 + 1)} for i in range(96)]
+    bodies = [{"text": ad["text"], "title": ad.get("title")} for ad in ads]
+    with httpx.Client(base_url=server, timeout=60) as client:
+        alone = [client.post("/classify", json=body).json() for body in bodies[:10]]
+        before = _batches(client)
+        with ThreadPoolExecutor(32) as pool:
+            together = list(pool.map(lambda body: client.post("/classify", json=body), bodies))
+        batches, batched = (now - then for now, then in zip(_batches(client), before, strict=True))
+    assert all(response.status_code == 200 for response in together)
+    for single, response in zip(alone, together[:10], strict=True):
+        answer = response.json()
+        for head in ("job_category", "min_education"):
+            assert answer[head]["label"] == single[head]["label"]
+            assert answer[head]["probability"] == pytest.approx(
+                single[head]["probability"], abs=1e-3
+            )
+    assert batched == 96
+    assert batches < 96, "no batch held more than one ad"
+
+
+def _batches(client: httpx.Client) -> tuple[float, float]:
+    """Return how many batches ran and how many ads they held."""
+    lines = dict(
+        line.rsplit(" ", 1)
+        for line in client.get("/metrics").text.splitlines()
+        if not line.startswith("#")
+    )
+    return (
+        float(lines["doppelkopf_batch_ads_count"]),
+        float(lines["doppelkopf_batch_ads_sum"]),
+    )
+
+
+def refused(model, tmp_path, port=None, **settings) -> str:
+    """Start a server that has to end by itself; return its only line that is no log line."""
+    log = tmp_path / "log"
+    process = start_server(model, log, port or free_port(), **settings)
+    assert process.wait(timeout=60) == 1
+    written = log.read_text(encoding="utf-8")
+    assert "Traceback" not in written
+    return written.strip().splitlines()[-1]
+
+
+@pytest.mark.server
+def test_a_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_folder, damaged)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert "model.safetensors" in refused(damaged, tmp_path)
+
+
+@pytest.mark.server
+def test_a_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+    assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path, max_windws="3")
+    assert "MAX_BATCH_TOKENS is 100" in refused(tiny_folder, tmp_path, max_batch_tokens="100")
+    assert "DEVICE" in refused(tiny_folder, tmp_path, device="abacus")
+
+
+@pytest.mark.server
+def test_an_occupied_port_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"127.0.0.1:{port}" in refused(tiny_folder, tmp_path, port)
+
+
+@pytest.mark.server
+def test_it_lives_before_it_is_ready_and_sigterm_ends_it_with_zero(tiny_folder, tmp_path):
+    port, log = free_port(), tmp_path / "log"
+    process = start_server(tiny_folder, log, port)
+    statuses = []
+
+    def ready() -> bool:
+        try:
+            statuses.append(
+                tuple(
+                    httpx.get(f"http://127.0.0.1:{port}/health/{name}").status_code
+                    for name in ("live", "ready")
+                )
+            )
+        except httpx.TransportError:
+            return False
+        return statuses[-1] == (200, 200)
+
+    wait_until(ready, seconds=60)
+    assert (200, 503) in statuses
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    assert "Traceback" not in log.read_text(encoding="utf-8")

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import pytest
+
+from app.errors import SettingsError
+from app.settings import Settings, load_settings
+
+
+def refused(**environment: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            environment={f"DOPPELKOPF_{name}": value for name, value in environment.items()}
+        )
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_defaults_need_no_environment():
+    settings = load_settings(environment={})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.model == Path("model_store/demo")
+    assert settings.api_keys == ()
+
+
+def test_the_environment_sets_and_an_override_goes_before_it():
+    environment = {"DOPPELKOPF_PORT": "9000", "DOPPELKOPF_MAX_WINDOWS": "2", "HOME": "/"}
+    settings = load_settings({"port": 9001}, environment)
+    assert (settings.port, settings.max_windows) == (9001, 2)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known():
+    assert refused(MAX_WINDOW="2") == (
+        "DOPPELKOPF_MAX_WINDOW is no setting of Doppelkopf; did you mean DOPPELKOPF_MAX_WINDOWS."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("MAX_QUEUE_SECONDS", "0"),
+        ("DTYPE", "int3"),
+        ("MAX_WINDOWS", "0"),
+        ("LOG_FORMAT", "xml"),
+        ("API_KEYS", "short"),
+    ],
+)
+def test_a_bad_value_is_refused_with_the_name_of_its_setting(name, value):
+    assert refused(**{name: value}).startswith(f"DOPPELKOPF_{name}: ")
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    assert "MAX_BATCH_ADS (10) is above MAX_QUEUED_ADS (5)" in refused(
+        MAX_BATCH_ADS="10", MAX_QUEUED_ADS="5"
+    )
+
+
+def test_keys_are_split_and_never_shown():
+    settings = load_settings(
+        environment={"DOPPELKOPF_API_KEYS": "first-key-of-length, second-key-of-length,"}
+    )
+    assert [key.get_secret_value() for key in settings.api_keys] == [
+        "first-key-of-length",
+        "second-key-of-length",
+    ]
+    assert "first-key" not in repr(settings)
+    assert "sesame" not in refused(API_KEYS="sesame")
+
+
+def test_every_setting_is_explained_and_documented():
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert f"`{name.upper()}`" in readme, f"the README does not mention {name.upper()}"
