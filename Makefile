@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: serve test check
+.PHONY: serve test test-marked check
 
 serve: $(STAMP)
 	$(VENV)/bin/doppelkopf serve
 
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest
+
+# Real servers and a real browser (Debian: chromium, chromium-driver).
+test-marked: $(STAMP)
+	$(VENV)/bin/python -m pytest -m 'server or browser'
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .

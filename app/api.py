@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 
 from app import schemas
 from app.errors import (
@@ -80,7 +81,8 @@ def create_app(
         if app.state.service:
             await app.state.service.drain(settings.grace_seconds)
 
-    app = FastAPI(
+    # Its documentation page brings its scripts along: a browser behind a firewall shows it too.
+    app = FastAPIOffline(
         title="Doppelkopf",
         summary="Job category and minimum education of a job ad, from one encoder pass",
         version="1",

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 Run = Callable[[Sequence[Encoded]], Sequence[Scores | EngineError]]
 """Runs one batch; gives one result an ad, in order. Called in a thread."""
 
-RATE_MEMORY = 0.9
+RATE_MEMORY = 0.75
 """Weight of the past in the measured rate, a batch of full size counting for 1 - this."""
 
 

@@ -27,6 +27,11 @@ CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.js
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, METRICS, CARD)
 
+# In order, for the message. Quantized integers would load without a word and answer nonsense.
+FLOATS = dict.fromkeys(("F16", "BF16", "F32", "F64"))
+# In no vocabulary of a European language: a tokenizer without a piece for the unknown fails on it.
+UNHEARD_OF = "𓀀"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -114,6 +119,8 @@ def save_checkpoint(
         CheckpointError: the folder is taken, or what was written does not verify.
     """
     refuse_taken(folder)
+    # Resolved, so that `.` and a link to an empty folder can be renamed onto.
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -153,7 +160,9 @@ def revision(path: Path) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not JSON in UTF-8.") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} has to hold a JSON object.")
@@ -179,6 +188,7 @@ def _read_config(path: Path) -> tuple[TwoHeadConfig, dict[str, Head]]:
     try:
         config = TwoHeadConfig.from_dict(content)
         heads = config.parsed_heads()
+        longest = config.longest_window()
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -188,10 +198,11 @@ def _read_config(path: Path) -> tuple[TwoHeadConfig, dict[str, Head]]:
         ) from error
     except Exception as error:
         raise CheckpointError(f"{path} cannot be read: {_one_line(error)}.") from error
-    if not SMALLEST_WINDOW <= config.max_length <= config.longest_window():
+    wanted = config.max_length
+    if not (isinstance(wanted, int) and SMALLEST_WINDOW <= wanted <= longest):
         raise CheckpointError(
-            f"{path} asks for windows of {config.max_length} tokens; "
-            f"its encoder has positions for {config.longest_window()}."
+            f"{path} asks for windows of {wanted!r} tokens; "
+            f"its encoder takes from {SMALLEST_WINDOW} to {longest}."
         )
     return config, heads
 
@@ -210,11 +221,15 @@ def _verify_weights(path: Path, config: TwoHeadConfig) -> int:
         ) from error
     try:
         with safe_open(path, framework="pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a dict
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+            types = {tensor.get_dtype() for tensor in tensors.values()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file: {_one_line(error)}."
         ) from error
+    if strange := sorted(types - FLOATS.keys()):
+        raise CheckpointError(f"{path} holds {strange[0]}; weights have to be {', '.join(FLOATS)}.")
     if missing := sorted(expected.keys() - found.keys()):
         raise CheckpointError(f"{path} has no tensor '{missing[0]}' ({len(missing)} are missing).")
     if foreign := sorted(found.keys() - expected.keys()):
@@ -258,6 +273,12 @@ def _verify_tokenizer(path: Path, config: TwoHeadConfig) -> SpecialTokens:
                 f"{path / TOKENIZER_CONFIG} names no {role} that {TOKENIZER} knows."
             )
         ids[role] = number
+    try:
+        tokenizer.encode(UNHEARD_OF, add_special_tokens=False)
+    except Exception as error:
+        raise CheckpointError(
+            f"{file} fails on a word that it does not know: {_one_line(error)}."
+        ) from error
     return SpecialTokens(cls=ids["cls_token"], sep=ids["sep_token"])
 
 

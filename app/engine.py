@@ -78,15 +78,12 @@ class Engine:
         """Return every ad's probabilities, in order, from one encoder pass over the whole batch.
 
         Where the device's memory does not suffice the batch is halved, down to one ad; an ad that
-        does not fit even alone gets an error in its place.
+        does not fit even alone, or that overflows the dtype, gets an error in its place.
 
         Raises:
             FatalEngineError: the device is lost.
         """
-        return [
-            result if isinstance(result, EngineError) else scores(result, self._temperatures)
-            for result in self.logits(batch)
-        ]
+        return [self._scores(result) for result in self.logits(batch)]
 
     def logits(self, batch: Sequence[Encoded]) -> list[WindowLogits | EngineError]:
         """Return every ad's raw logits, window by window; otherwise as `run`."""
@@ -97,7 +94,8 @@ class Engine:
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 failure = EngineError("The ad does not fit into the device's memory.")
-                failure.__cause__ = error
+                # Without its traceback, whose frames would keep the failed pass's tensors alive.
+                failure.__cause__ = error.with_traceback(None)
                 return [failure]
         except torch.AcceleratorError as error:
             raise FatalEngineError("The device failed; the service has to restart.") from error
@@ -110,7 +108,7 @@ class Engine:
         return self.logits(batch[:middle]) + self.logits(batch[middle:])
 
     def warm_up(self, batch: Sequence[Encoded]) -> float:
-        """Run a batch twice, as large as they come, and measure the second.
+        """Run a batch twice, as large as they come, and measure the faster pass.
 
         Returns:
             Tokens a second.
@@ -119,21 +117,29 @@ class Engine:
             CheckpointError: the model answers with something that is no number.
         """
         tokens = sum(encoded.tokens for encoded in batch)
-        self.run(batch)
-        begin = time.perf_counter()
-        results = self.run(batch)
-        seconds = time.perf_counter() - begin
+        seconds = []
+        for _ in range(2):
+            begin = time.perf_counter()
+            results = self.logits(batch)
+            seconds.append(time.perf_counter() - begin)
         for result in results:
             if isinstance(result, EngineError):
                 raise SettingsError(
                     "The longest ad does not fit into the device's memory; lower MAX_WINDOWS."
                 )
-            if not all(np.isfinite(values).all() for values in result.probabilities.values()):
+            if not _finite(result):
                 raise CheckpointError(
                     f"The checkpoint {self.name} answers with NaN in {self.dtype}; "
                     "its weights are damaged or need float32."
                 )
-        return tokens / seconds
+        return tokens / min(seconds)
+
+    def _scores(self, logits: WindowLogits | EngineError) -> Scores | EngineError:
+        if isinstance(logits, EngineError):
+            return logits
+        if not _finite(logits):
+            return EngineError(f"The model answers this ad with NaN; it overflows {self.dtype}.")
+        return scores(logits, self._temperatures)
 
     @torch.inference_mode()
     def _forward(self, packed: Packed) -> dict[str, np.ndarray]:
@@ -162,6 +168,10 @@ def _by_ad(
         results.append({head: values[start:end] for head, values in rows.items()})
         start = end
     return results
+
+
+def _finite(logits: WindowLogits) -> bool:
+    return all(bool(np.isfinite(values).all()) for values in logits.values())
 
 
 def resolve_device(wanted: str) -> torch.device:

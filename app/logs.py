@@ -38,6 +38,8 @@ def configure_logs(log_format: Literal["text", "json"]) -> None:
             "disable_existing_loggers": False,
             "formatters": {"line": formatter},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            # What it says of starting and ending is said here already, in our words.
+            "loggers": {"uvicorn.error": {"level": "WARNING"}},
             "root": {"level": "INFO", "handlers": ["stderr"]},
         }
     )

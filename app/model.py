@@ -101,7 +101,9 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             )
         heads = config.parsed_heads()
         hidden = config.encoder.hidden_size
-        self.encoder = AutoModel.from_config(config.encoder)
+        # Without a dtype the encoder would take the one in its own configuration, 16 bit where it
+        # was published so, and the heads another.
+        self.encoder = AutoModel.from_config(config.encoder, dtype=torch.get_default_dtype())
         # The pooler is kept here and not in the encoder: it has to read the first token of every
         # packed window, where the library's would read the first of the row.
         self.encoder.pooler = None
@@ -134,10 +136,11 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             **options,
         )
         model = cls(config)
-        pooler = getattr(encoder, "pooler", None)
-        encoder.pooler = None
-        model.encoder.load_state_dict(encoder.state_dict())
-        if pooler is not None:
+        weights = encoder.state_dict()
+        model.encoder.load_state_dict(
+            {name: tensor for name, tensor in weights.items() if not name.startswith("pooler.")}
+        )
+        if (pooler := getattr(encoder, "pooler", None)) is not None:
             model.pooler.dense.load_state_dict(pooler.dense.state_dict())
         return model
 
@@ -213,11 +216,9 @@ def two_head_loss(
     losses = []
     for head in HEADS:
         target, logits = targets.get(head), output[f"{head}_logits"]
-        if target is None:
-            continue
-        if not (target != IGNORED).any():
+        if target is None or not (target != IGNORED).any():
             # The mean over no rows would be NaN; this keeps the head in the graph, with no pull.
-            losses.append(logits.sum() * 0.0)
+            losses.append(logits.float().sum() * 0.0)
             continue
         losses.append(
             F.cross_entropy(

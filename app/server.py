@@ -78,6 +78,7 @@ def serve(settings: Settings) -> int:
         if isinstance(error, StartupError):
             raise error
         log.critical("the service ended: %s", error, exc_info=error)
+    log.info("stopped")
     return 1 if failures else 0
 
 

@@ -53,22 +53,29 @@ class AdTokenizer:
             raise ValueError("an ad needs at least one window")
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        # A "[SEP]" or "<pad>" that an ad's author typed is text: it must not close a window's part
+        # or shift positions that are counted by the padding id. (A Unigram vocabulary that lists
+        # them as pieces finds them even so; then the ad misleads the model about itself only.)
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._special = special
         self.max_length = max_length
         self.max_windows = max_windows
         self._title_tokens = min(TITLE_TOKENS, max_length // 4)
+        self._title_characters = self._title_tokens * CHARACTERS_A_TOKEN
         self._max_characters = max_length * max_windows * CHARACTERS_A_TOKEN
 
     def encode(self, ads: Sequence[Ad]) -> list[Encoded]:
         """Encode ads in order; each costs at most `max_windows` windows whatever its length."""
-        titles = [(ad.title or "").strip()[: self._title_tokens * CHARACTERS_A_TOKEN] for ad in ads]
-        texts = [ad.text[: self._max_characters] for ad in ads]
-        encodings = self._tokenizer.encode_batch_fast([*titles, *texts], add_special_tokens=False)
+        titles = [_cut((ad.title or "").strip(), self._title_characters) for ad in ads]
+        texts = [_cut(ad.text.strip(), self._max_characters) for ad in ads]
+        encodings = self._tokenizer.encode_batch_fast(
+            [part for part, _ in (*titles, *texts)], add_special_tokens=False
+        )
         return [
-            self._assemble(title.ids, text.ids, cut=len(ad.text) > self._max_characters)
-            for ad, title, text in zip(
-                ads, encodings[: len(ads)], encodings[len(ads) :], strict=True
+            self._assemble(title.ids, text.ids, cut=title_cut or text_cut)
+            for title, text, (_, title_cut), (_, text_cut) in zip(
+                encodings[: len(ads)], encodings[len(ads) :], titles, texts, strict=True
             )
         ]
 
@@ -94,6 +101,12 @@ class AdTokenizer:
     def longest(self) -> int:
         """Tokens of the longest ad there can be, over all its windows."""
         return self.max_length * self.max_windows
+
+
+def _cut(part: str, limit: int) -> tuple[str, bool]:
+    """Return at most `limit` characters that UTF-8 can hold, and whether any were cut off."""
+    # Half a surrogate pair, as broken scrapers leave it, would fail the tokenizer's whole batch.
+    return part[:limit].encode("utf-8", "replace").decode("utf-8"), len(part) > limit
 
 
 def spans(length: int, room: int, overlap: int, limit: int) -> list[tuple[int, int]]:

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import re
 import threading
 
 import pytest
@@ -395,4 +396,11 @@ def test_the_page_forbids_everything_from_outside(client):
     response = client.get("/")
     assert response.status_code == 200
     assert "default-src 'self'" in response.headers["content-security-policy"]
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_documentation_page_loads_nothing_from_outside(client):
+    page = client.get("/docs").text
+    addresses = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert addresses
+    for address in addresses:
+        assert client.get(address).status_code == 200, address

@@ -1,8 +1,304 @@
-from app.engine import Engine
-from app.records import Ad
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+import torch
+
+from app.attention import PACKED
+from app.checkpoint import Checkpoint, save_checkpoint
+from app.engine import Engine, pack, resolve_device, resolve_dtype
+from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.heads import HEADS
+from app.model import TwoHeadClassifier
+from app.records import Ad, Encoded, Scores
+from app.scoring import probabilities
+from tests.conftest import HEADS as TINY_HEADS
+from tests.conftest import LEVELS, POSITIONS, TRADES
+
+ADS = [
+    Ad("Koch für die Küche"),
+    Ad(" ".join(TRADES.values()) * 9, "Pflegefachkraft im Team"),
+    Ad(""),
+    Ad(LEVELS["master"], "Entwickler"),
+    Ad(" ".join(LEVELS.values()) * 2),
+    Ad("Koch für die Küche"),
+]
 
 
-def test_run_answers_in_order(checkpoint):
-    encoded = checkpoint.tokenizer().encode([Ad("Koch für die Küche"), Ad("Python im Team")])
-    both = Engine(checkpoint, "cpu").run(encoded)
-    assert len(both) == 2
+@dataclass(frozen=True)
+class Observed(Checkpoint):
+    """A checkpoint that hands its loaded model to a test before the engine gets it."""
+
+    prepare: Callable[[TwoHeadClassifier], object] | None = None
+
+    def model(self, dtype, attention):
+        model = super().model(dtype, attention)
+        if self.prepare is not None:
+            self.prepare(model)
+        return model
+
+
+def observed(checkpoint: Checkpoint, prepare: Callable[[TwoHeadClassifier], object]) -> Engine:
+    """Return an engine on a model that `prepare` has hooked into or changed."""
+    values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    return Engine(Observed(**values, prepare=prepare), "cpu")
+
+
+def failing(error: Callable[[int], Exception | None], seen: list[int] | None = None):
+    """Let every pass raise what `error` makes of its number of tokens; note the numbers."""
+
+    def hook(_module, _args, kwargs):
+        tokens = kwargs["input_ids"].numel()
+        if seen is not None:
+            seen.append(tokens)
+        if (raised := error(tokens)) is not None:
+            raise raised
+
+    return lambda model: model.encoder.register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def fits(most: int) -> Callable[[int], Exception | None]:
+    return lambda tokens: torch.OutOfMemoryError("CUDA out of memory") if tokens > most else None
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint):
+    return Engine(checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def batch(checkpoint):
+    return checkpoint.tokenizer().encode(ADS)
+
+
+def of_length(*lengths: int) -> list[Encoded]:
+    """Return an ad of one window for each length."""
+    return [Encoded((np.arange(5, 5 + length, dtype=np.int32),)) for length in lengths]
+
+
+def assert_same(given: Sequence[object], expected: Sequence[object], tolerance: float = 1e-5):
+    assert len(given) == len(expected)
+    for one, other in zip(given, expected, strict=True):
+        assert isinstance(one, Scores)
+        assert isinstance(other, Scores)
+        for head in HEADS:
+            np.testing.assert_allclose(
+                one.probabilities[head], other.probabilities[head], atol=tolerance
+            )
+
+
+# --- packing
+
+
+def test_packing_lays_windows_end_to_end_with_positions_that_restart():
+    one = Encoded((np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)))
+    other = Encoded((np.array([6, 4], dtype=np.int32),))
+    packed = pack([one, other])
+    assert packed.input_ids.tolist() == [[7, 8, 9, 5, 6, 4]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 0, 0, 1]]
+    assert packed.cu_seq_lens.tolist() == [0, 3, 4, 6]
+    assert packed.longest == 3
+    assert (packed.input_ids.dtype, packed.position_ids.dtype) == (torch.int64, torch.int64)
+    assert packed.cu_seq_lens.dtype == torch.int32
+
+
+def test_packing_starts_positions_where_the_encoder_does():
+    assert pack(of_length(3, 2), position_start=2).position_ids.tolist() == [[2, 3, 4, 2, 3]]
+
+
+# --- answers
+
+
+def test_a_batchs_answers_equal_the_single_answers_in_order(engine, batch):
+    together = engine.run(batch)
+    assert_same(together, [engine.run([encoded])[0] for encoded in batch])
+    assert_same(engine.run(batch[::-1]), together[::-1])
+    # Equal ads agree, others do not, or equality would say nothing.
+    answers = [result.probabilities["job_category"] for result in together]
+    assert abs(answers[0] - answers[5]).max() < 1e-6
+    assert min(abs(answers[0] - answers[index]).max() for index in (1, 2, 3, 4)) > 1e-4
+
+
+def test_answers_are_probabilities_on_the_host(engine, batch):
+    for result in engine.run(batch):
+        for head in HEADS:
+            values = result.probabilities[head]
+            assert isinstance(values, np.ndarray)
+            assert (values.dtype, values.shape) == (np.float32, (3,))
+            assert values.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_encoder_runs_once_a_batch_for_both_heads(checkpoint, batch):
+    passes: list[int] = []
+    engine = observed(checkpoint, failing(lambda _: None, passes))
+    assert len(engine.run(batch)) == len(batch)
+    # No token is padding and none is computed twice.
+    assert passes == [sum(encoded.tokens for encoded in batch)]
+
+
+def test_nothing_to_do_runs_nothing(checkpoint):
+    passes: list[int] = []
+    engine = observed(checkpoint, failing(lambda _: None, passes))
+    assert engine.run([]) == []
+    assert passes == []
+
+
+@pytest.mark.parametrize("max_windows", [1, 4, 6])
+def test_an_ad_of_3000_tokens_is_the_mean_over_its_windows(engine, checkpoint, max_windows):
+    tokenizer = checkpoint.tokenizer(max_windows)
+    (encoded,) = tokenizer.encode([Ad("Koch Küche Restaurant " * 1000, "Koch")])
+    assert (len(encoded.windows), encoded.tokens) == (max_windows, max_windows * POSITIONS)
+    assert encoded.truncated
+    alone = [engine.run([Encoded((window,))])[0] for window in encoded.windows]
+    (together,) = engine.run([encoded])
+    for head in HEADS:
+        expected = np.mean([one.probabilities[head] for one in alone], axis=0)
+        np.testing.assert_allclose(together.probabilities[head], expected, atol=1e-5)
+
+
+def test_each_heads_temperature_is_applied(tokenizer_files, checkpoint, batch, tmp_path):
+    model = checkpoint.model(torch.float32, PACKED)
+    heads = {
+        name: head.model_copy(update={"temperature": {"job_category": 3.0}.get(name, 0.5)})
+        for name, head in TINY_HEADS.items()
+    }
+    model.config.heads = {name: head.model_dump(mode="json") for name, head in heads.items()}
+    warmer = Engine(save_checkpoint(tmp_path / "x", model, tokenizer_files, {}, ""), "cpu")
+    for raw, given in zip(warmer.logits(batch), warmer.run(batch), strict=True):
+        for head, temperature in (("job_category", 3.0), ("min_education", 0.5)):
+            np.testing.assert_allclose(
+                given.probabilities[head], probabilities(raw[head], temperature), atol=1e-6
+            )
+
+
+def test_bfloat16_on_a_cpu_answers_nearly_as_float32(engine, checkpoint, batch):
+    assert_same(Engine(checkpoint, "cpu", "bfloat16").run(batch), engine.run(batch), 0.05)
+
+
+def test_several_threads_may_run_at_once(engine, batch):
+    expected = engine.run(batch)
+    with ThreadPoolExecutor(4) as pool:
+        for given in pool.map(lambda _: engine.run(batch), range(8)):
+            assert_same(given, expected)
+
+
+def test_the_engine_knows_what_it_serves(engine, checkpoint):
+    assert (engine.name, engine.revision) == ("tiny", checkpoint.revision)
+    assert (engine.device.type, engine.dtype) == ("cpu", "float32")
+
+
+# --- what goes wrong
+
+
+def test_a_batch_too_large_for_the_memory_is_halved(checkpoint, engine):
+    seen: list[int] = []
+    ads = of_length(10, 20, 30, 5, 25)
+    assert_same(observed(checkpoint, failing(fits(40), seen)).run(ads), engine.run(ads))
+    assert seen == [90, 30, 60, 30, 30]
+
+
+def test_an_ad_that_never_fits_fails_alone(checkpoint, engine):
+    ads = of_length(10, 20, 60, 5)
+    given = observed(checkpoint, failing(fits(40))).run(ads)
+    expected = engine.run(ads)
+    assert isinstance(given[2], EngineError)
+    assert not isinstance(given[2], FatalEngineError)
+    assert str(given[2]) == "The ad does not fit into the device's memory."
+    cause = given[2].__cause__
+    assert isinstance(cause, torch.OutOfMemoryError)
+    # A traceback would hold the failed pass's tensors for as long as the answer lives.
+    assert cause.__traceback__ is None
+    assert_same([*given[:2], given[3]], [*expected[:2], expected[3]])
+
+
+def test_an_engine_works_on_after_it_ran_out_of_memory(checkpoint, engine):
+    small = observed(checkpoint, failing(fits(40)))
+    assert isinstance(small.run(of_length(60))[0], EngineError)
+    assert_same(small.run(of_length(40)), engine.run(of_length(40)))
+
+
+def test_a_lost_device_is_fatal(checkpoint):
+    broken = observed(checkpoint, failing(lambda _: torch.AcceleratorError("CUDA error 700")))
+    with pytest.raises(FatalEngineError, match="has to restart") as caught:
+        broken.run(of_length(3, 4))
+    assert isinstance(caught.value.__cause__, torch.AcceleratorError)
+    assert "700" not in str(caught.value)
+
+
+def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
+    """NaN is no answer, and JSON cannot even say it."""
+    ads = of_length(10, 20, 5)
+
+    def overflow(model):
+        # Piece 20 stands in the second ad only.
+        model.encoder.embeddings.word_embeddings.weight.data[20] = float("inf")
+
+    given = observed(checkpoint, overflow).run(ads)
+    expected = engine.run(ads)
+    assert isinstance(given[1], EngineError)
+    assert "NaN" in str(given[1])
+    assert_same([given[0], given[2]], [expected[0], expected[2]])
+
+
+# --- the warm-up
+
+
+def test_the_warm_up_measures_tokens_a_second(checkpoint):
+    seen: list[int] = []
+    rate = observed(checkpoint, failing(lambda _: None, seen)).warm_up(of_length(20, 30))
+    assert seen == [50, 50]
+    assert 0 < rate < 1e9
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_the_warm_up_refuses_weights_that_answer_with_no_number(checkpoint, poison):
+    broken = observed(checkpoint, lambda model: model.pooler.dense.weight.data.fill_(poison))
+    with pytest.raises(CheckpointError, match=r"tiny answers with NaN in float32") as caught:
+        broken.warm_up(of_length(5))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_warm_up_refuses_a_device_too_small_for_the_longest_ad(checkpoint):
+    small = observed(checkpoint, failing(fits(40)))
+    with pytest.raises(SettingsError, match="lower MAX_WINDOWS"):
+        small.warm_up(of_length(60, 20))
+
+
+# --- device and dtype
+
+
+def test_auto_takes_cuda_where_there_is_any_and_16_bit_with_it():
+    expected = "cuda" if torch.cuda.is_available() else "cpu"
+    assert resolve_device("auto").type == expected
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_dtype("auto", torch.device("cpu")) == "float32"
+    assert resolve_dtype("auto", torch.device("cuda", 0)) == "float16"
+
+
+@pytest.mark.parametrize("wanted", ["", "CPU", "gpu", "cuda:x", "cuda:-1", "mps", "meta"])
+def test_an_unknown_device_is_refused_in_one_sentence(wanted):
+    with pytest.raises(SettingsError) as caught:
+        resolve_device(wanted)
+    assert str(caught.value) == f"DEVICE has to be auto, cpu, cuda or cuda:N, not '{wanted}'."
+
+
+def test_a_device_that_is_not_there_is_refused():
+    beyond = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(SettingsError, match=f"DEVICE is '{beyond}', but"):
+        resolve_device(beyond)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+def test_both_devices_compute_in_float32_and_bfloat16(device, wanted):
+    assert resolve_dtype(wanted, torch.device(device)) == wanted
+
+
+def test_dtypes_that_cannot_be_are_refused():
+    assert resolve_dtype("float16", torch.device("cuda")) == "float16"
+    with pytest.raises(SettingsError, match="DTYPE float16 is for CUDA"):
+        resolve_dtype("float16", torch.device("cpu"))
+    with pytest.raises(SettingsError, match=r"DTYPE has to be auto, float32, .*, not 'int8'"):
+        resolve_dtype("int8", torch.device("cpu"))

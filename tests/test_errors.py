@@ -1,0 +1,76 @@
+import inspect
+import re
+
+import pytest
+
+from app import errors
+from app.errors import (
+    DataError,
+    DoppelkopfError,
+    FatalEngineError,
+    OverloadedError,
+    ServiceError,
+    StartupError,
+)
+
+CLASSES = [
+    one
+    for _, one in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(one, DoppelkopfError)
+]
+
+
+def drawn() -> dict[str, tuple[str, int | None]]:
+    """Read the module docstring's tree: by class its parent and its status."""
+    lines = [line for line in (errors.__doc__ or "").splitlines() if "Error" in line]
+    found: dict[str, tuple[str, int | None]] = {}
+    above: list[tuple[int, str]] = []
+    for line in lines:
+        name = re.search(r"\w+Error", line)
+        assert name is not None
+        above = [one for one in above if one[0] < name.start()]
+        status = re.search(r"\b[45]\d\d\b", line)
+        found[name.group()] = (above[-1][1] if above else "Exception", status and int(status[0]))
+        above.append((name.start(), name.group()))
+    return found
+
+
+def test_the_drawn_tree_is_the_real_one():
+    assert {name: parent for name, (parent, _) in drawn().items()} == {
+        one.__name__: one.__base__.__name__ for one in CLASSES
+    }
+
+
+def test_each_service_error_has_the_status_that_is_drawn_and_a_title():
+    for one in CLASSES:
+        if issubclass(one, ServiceError) and one is not ServiceError:
+            assert one.status == drawn()[one.__name__][1], one
+            assert one.title
+            assert "\n" not in one.title
+
+
+def test_what_stops_the_start_is_no_service_error():
+    assert not issubclass(StartupError, ServiceError)
+    assert not issubclass(ServiceError, StartupError)
+
+
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ({}, "ads.csv: it is empty"),
+        ({"row": 3}, "ads.csv, row 3: it is empty"),
+        ({"column": "text"}, "ads.csv, column 'text': it is empty"),
+        ({"row": 3, "column": "text"}, "ads.csv, row 3, column 'text': it is empty"),
+    ],
+)
+def test_a_data_error_names_file_row_and_column(place, sentence):
+    assert str(DataError.at("ads.csv", "it is empty", **place)) == sentence
+
+
+def test_overloaded_carries_its_seconds():
+    error = OverloadedError("busy", 7)
+    assert (str(error), error.retry_after) == ("busy", 7)
+
+
+def test_a_lost_device_is_caught_as_an_engine_error_too():
+    assert issubclass(FatalEngineError, errors.EngineError)

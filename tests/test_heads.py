@@ -1,0 +1,51 @@
+import pytest
+from pydantic import ValidationError
+
+from app.heads import Head, first_repeated, labels_of
+
+
+def test_a_head_keeps_its_labels_in_order_through_json():
+    head = Head(labels=("b", "a", "c"), names={"de": ("B", "A", "C")}, temperature=1.5)
+    again = Head.model_validate_json(head.model_dump_json())
+    assert again == head
+    assert again.labels == ("b", "a", "c")
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"labels": []}, "at least 2"),
+        ({"labels": ["only"]}, "at least 2"),
+        ({"labels": ["a", ""]}, "at least 1 character"),
+        ({"labels": ["a", "x" * 201]}, "at most 200"),
+        ({"labels": ["a", "b", "a"]}, "'a' appears twice"),
+        ({"labels": "ab"}, "valid tuple"),
+        ({"labels": ["a", 1]}, "valid string"),
+        ({"labels": ["a", "b"], "names": {"de": ["A"]}}, "1 names in 'de' do not fit 2 labels"),
+        ({"labels": ["a", "b"], "temperature": 0}, "greater than 0"),
+        ({"labels": ["a", "b"], "temperature": float("nan")}, "less than or equal"),
+        ({"labels": ["a", "b"], "temperature": float("inf")}, "less than or equal"),
+        ({"labels": ["a", "b"], "temperature": 101}, "less than or equal"),
+        ({"labels": ["a", "b"], "colour": "red"}, "Extra inputs"),
+    ],
+)
+def test_a_malformed_head_is_refused_with_its_reason(fields, problem):
+    with pytest.raises(ValidationError, match=problem):
+        Head.model_validate(fields)
+
+
+def test_a_head_cannot_be_changed_once_it_is_checked():
+    head = Head(labels=("a", "b"))
+    with pytest.raises(ValidationError, match="frozen"):
+        head.temperature = 2.0
+
+
+def test_first_repeated_names_the_first_label_that_comes_again():
+    assert first_repeated(["a", "b", "c"]) is None
+    assert first_repeated(["a", "b", "b", "a"]) == "b"
+    assert first_repeated([]) is None
+
+
+def test_labels_of_gives_each_heads_labels():
+    heads = {"x": Head(labels=("b", "a")), "y": Head(labels=("c", "d"))}
+    assert labels_of(heads) == {"x": ("b", "a"), "y": ("c", "d")}

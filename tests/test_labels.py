@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from app.errors import DataError
+from app.labels import nearest, read_labels
+from tests.conftest import HEADS
+
+
+def write(tmp_path, content):
+    file = tmp_path / "labels.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    return file
+
+
+def test_a_label_file_is_both_heads(tmp_path):
+    content = {name: head.model_dump() for name, head in HEADS.items()}
+    assert read_labels(write(tmp_path, content)) == HEADS
+
+
+TWO = {"labels": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{oops", "is not a JSON file"),
+        ([], "is an object with job_category and min_education"),
+        ({"job_category": TWO}, "not with job_category"),
+        ({"job_category": TWO, "min_education": {"labels": ["a"]}}, "at least two labels"),
+        ({"job_category": TWO, "min_education": {"labels": ["a", "a"]}}, "'a' appears twice"),
+        ({"job_category": TWO, "min_education": {**TWO, "names": {"de": ["A"]}}}, "1 names in"),
+        ({"job_category": TWO, "min_education": {**TWO, "sorted": True}}, "min_education.sorted"),
+    ],
+)
+def test_a_malformed_file_is_told_with_its_place(tmp_path, content, message):
+    file = write(tmp_path, content)
+    with pytest.raises(DataError, match=message) as error:
+        read_labels(file)
+    assert str(error.value).startswith(str(file))
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(DataError, match="no such label file"):
+        read_labels(tmp_path / "labels.json")
+
+
+def test_the_nearest_label_is_hinted_at_whatever_its_case():
+    assert nearest("NURSIN", ("Cooking", "Nursing")) == "; did you mean 'Nursing'?"
+    assert nearest("xyz", ("Cooking", "Nursing")) == "."

@@ -1,0 +1,119 @@
+"""The README's shell blocks, run as a newcomer runs them: in order, in one folder, to the letter.
+
+Only two things are replaced: the port, since 8000 may be taken, and the name of a base encoder on
+the model hub, since tests have no network.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import clean_environment, free_port, wait_until
+
+REPOSITORY = Path(__file__).parents[1]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder like a fresh clone whose environment is installed already."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "app"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "model_store").mkdir()
+    (tmp_path / "model_store" / "demo").symlink_to(REPOSITORY / "model_store" / "demo")
+    return tmp_path
+
+
+@contextmanager
+def serving(command: str, folder: Path, port: int, log: Path) -> Iterator[None]:
+    """Run a command that serves, from ready to its end."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env=clean_environment(port=str(port)),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        try:
+            return httpx.get(f"http://localhost:{port}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(ready, seconds=90)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.mark.server
+@pytest.mark.skipif(
+    not (REPOSITORY / "model_store" / "demo").is_dir(), reason="there is no demo checkpoint"
+)
+def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
+    port = free_port()
+
+    def run(command: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=folder,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def here(block: str) -> str:
+        return block.replace("localhost:8000", f"localhost:{port}").replace(
+            "bert-base-german-cased", str(tiny_base)
+        )
+
+    start, classify, test, batch, train, use, serve_own = BLOCKS
+    assert run(f"make --dry-run {test.split()[1]}").count("pytest") == 1
+    with serving(start, folder, port, tmp_path / "demo.log"):
+        answer = httpx.Response(200, text=run(here(classify))).json()
+        assert answer["job_category"]["label"] == "nursing_emergency"
+        assert answer["min_education"]["label"] == "vocational"
+        results = httpx.Response(200, text=run(here(batch))).json()["results"]
+        assert [
+            (one["job_category"]["label"], one["min_education"]["label"]) for one in results
+        ] == [("doctors", "master"), ("retail_sales", "vocational")]
+    run(here(train))
+    shown = run(here(use))
+    assert "kitchen" in shown
+    assert (folder / "report" / "index.html").is_file()
+    header, *rows = (folder / "predictions.csv").read_text(encoding="utf-8").splitlines()
+    assert "job_category_predicted" in header
+    assert len(rows) == 15
+    with serving(serve_own, folder, port, tmp_path / "own.log"):
+        model = httpx.get(f"http://localhost:{port}/model").json()
+        assert model["name"] == "mine"
+        labels = [one["label"] for one in model["heads"]["job_category"]["labels"]]
+        assert labels == ["care", "kitchen", "software"]
+
+
+def test_the_answer_shown_is_of_the_shape_that_is_sent():
+    from app.schemas import ClassifyResponse
+
+    (shown,) = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    answer = ClassifyResponse.model_validate_json(shown)
+    assert answer.job_category.label == "nursing_emergency"
+    assert len(answer.job_category.top) == 3

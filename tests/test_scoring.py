@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from app.records import Encoded, LabelProbability, Scores
+from app.scoring import best, prediction, probabilities, scores
+
+
+def softmax(values: list[float]) -> np.ndarray:
+    exponentials = np.exp(np.array(values))
+    return exponentials / exponentials.sum()
+
+
+def logits(*rows: list[float]) -> np.ndarray:
+    return np.array(rows, dtype=np.float32)
+
+
+def test_one_window_gives_its_softmax():
+    given = probabilities(logits([1.0, 2.0, -1.0]), 1.0)
+    np.testing.assert_allclose(given, softmax([1.0, 2.0, -1.0]), atol=1e-6)
+    assert given.dtype == np.float32
+
+
+def test_windows_are_averaged_after_the_softmax_not_before():
+    given = probabilities(logits([5.0, 0.0], [0.0, 1.0]), 1.0)
+    after = (softmax([5.0, 0.0]) + softmax([0.0, 1.0])) / 2
+    before = softmax([2.5, 0.5])
+    np.testing.assert_allclose(given, after, atol=1e-6)
+    assert abs(given - before).max() > 0.05
+
+
+def test_the_temperature_divides_the_logits():
+    np.testing.assert_allclose(
+        probabilities(logits([4.0, 2.0]), 2.0), softmax([2.0, 1.0]), atol=1e-6
+    )
+
+
+def test_the_temperature_never_changes_which_label_is_best():
+    raw = logits([0.3, 0.9, -2.0])
+    assert {int(probabilities(raw, t).argmax()) for t in (0.05, 0.5, 1, 7, 100)} == {1}
+
+
+@pytest.mark.parametrize("size", [1e4, 3e38])
+def test_huge_logits_neither_overflow_nor_warn(size):
+    np.testing.assert_array_equal(probabilities(logits([size, -size]), 0.05), [1.0, 0.0])
+
+
+def test_probabilities_sum_to_one_over_many_labels_and_windows():
+    random = np.random.default_rng(0)
+    for windows, labels in [(1, 2), (4, 40), (7, 1000)]:
+        raw = random.normal(0, 8, (windows, labels)).astype(np.float32)
+        assert probabilities(raw, 0.7).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_scores_uses_each_heads_own_temperature():
+    raw = {"x": logits([2.0, 0.0]), "y": logits([2.0, 0.0])}
+    given = scores(raw, {"x": 1.0, "y": 2.0}).probabilities
+    np.testing.assert_allclose(given["x"], softmax([2.0, 0.0]), atol=1e-6)
+    np.testing.assert_allclose(given["y"], softmax([1.0, 0.0]), atol=1e-6)
+
+
+def test_best_orders_by_probability_and_ties_keep_the_labels_order():
+    values = np.array([0.2, 0.3, 0.2, 0.3], dtype=np.float32)
+    assert [one.label for one in best(values, ("a", "b", "c", "d"), 4)] == ["b", "d", "a", "c"]
+
+
+def test_best_keeps_the_labels_order_among_hundreds_of_ties():
+    labels = tuple(map(str, range(300)))
+    values = np.tile(np.array([0.001, 0.005], dtype=np.float32), 150)
+    assert [one.label for one in best(values, labels, 300)] == [*labels[1::2], *labels[::2]]
+
+
+def test_best_gives_all_labels_where_there_are_fewer_than_asked_for():
+    values = np.array([0.25, 0.75], dtype=np.float32)
+    assert best(values, ("a", "b"), 99) == (
+        LabelProbability("b", 0.75),
+        LabelProbability("a", 0.25),
+    )
+    assert best(values, ("a", "b"), 1) == (LabelProbability("b", 0.75),)
+
+
+def test_a_prediction_carries_labels_and_what_was_read():
+    encoded = Encoded(
+        (np.zeros(5, dtype=np.int32), np.zeros(3, dtype=np.int32)),
+        truncated=True,
+    )
+    scored = Scores({"x": np.array([0.25, 0.75], dtype=np.float32)})
+    given = prediction(encoded, scored, {"x": ("a", "b")}, top_k=1)
+    assert given.heads == {"x": (LabelProbability("b", 0.75),)}
+    assert (given.tokens, given.windows, given.truncated) == (8, 2, True)

@@ -1,0 +1,80 @@
+import asyncio
+
+import pytest
+
+from app.batching import MicroBatcher
+from app.engine import Engine
+from app.errors import DeadlineExceededError, NotReadyError
+from app.lanes import Lane
+from app.metrics import Metrics
+from app.records import Ad
+from app.service import Service
+from tests.serving import served_model
+
+
+def in_service(checkpoint, test, run=None):
+    """Run a test with a service of its own inside an event loop."""
+
+    async def main():
+        metrics = Metrics()
+        batcher = MicroBatcher(
+            run or Engine(checkpoint, "cpu").run,
+            max_batch_tokens=512,
+            max_queued_ads=100,
+            max_queue_seconds=100,
+            tokens_per_second=1000,
+            metrics=metrics,
+        )
+        service = Service(served_model(checkpoint), checkpoint.tokenizer(), batcher, metrics)
+        try:
+            await test(service, metrics.registry.get_sample_value)
+        finally:
+            await service.drain(5)
+
+    asyncio.run(main())
+
+
+def test_answers_come_in_the_order_of_the_ads(checkpoint):
+    ads = [Ad("Koch für die Küche " * count) for count in (1, 30, 2, 9)]
+
+    async def test(service, value):
+        answers = await service.classify(ads, lane=Lane.BULK, top_k=2)
+        assert [answer.tokens for answer in answers] == [
+            item.tokens for item in checkpoint.tokenizer().encode(ads)
+        ]
+        assert all(len(top) == 2 for answer in answers for top in answer.heads.values())
+
+    in_service(checkpoint, test)
+
+
+def test_every_answered_ad_is_recorded_once(checkpoint):
+    async def test(service, value):
+        await service.classify([Ad("Koch"), Ad("Koch " * 3000)], lane=Lane.INTERACTIVE, top_k=1)
+        assert value("doppelkopf_truncated_total") == 1
+        assert value("doppelkopf_tokenize_seconds_count") == 1
+        assert value("doppelkopf_confidence_count", {"head": "job_category"}) == 2
+        assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test)
+
+
+def test_a_deadline_that_passes_while_waiting_drops_the_work(checkpoint):
+    async def test(service, value):
+        with pytest.raises(DeadlineExceededError, match="dropped"):
+            await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1, timeout_seconds=0)
+        assert value("doppelkopf_queued_ads") == 0
+        assert value("doppelkopf_confidence_count", {"head": "job_category"}) == 0
+
+    in_service(checkpoint, test)
+
+
+def test_after_draining_nothing_is_taken(checkpoint):
+    async def test(service, value):
+        service.require_ready()
+        await service.drain(1)
+        with pytest.raises(NotReadyError):
+            service.require_ready()
+        with pytest.raises(NotReadyError):
+            await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1)
+
+    in_service(checkpoint, test)
