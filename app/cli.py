@@ -1,0 +1,371 @@
+"""The command line: the only place that wires the parts together.
+
+Heavy libraries are imported inside the commands, so that `doppelkopf --help` answers at once.
+"""
+
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from app.errors import StartupError
+from app.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from app.checkpoint import Checkpoint
+    from app.engine import Engine
+
+EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
+"""What `pip install "doppelkopf[train]"` adds."""
+
+# With several processes (accelerate launch) only the first speaks.
+_FIRST = os.environ.get("RANK", "0") == "0"
+_out = Console(quiet=not _FIRST)
+_err = Console(stderr=True, quiet=not _FIRST, highlight=False)
+
+
+class Commands(TyperGroup):
+    """Ends a command that cannot go on with one sentence and an exit code, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; 1 for what was refused, 130 for Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except StartupError as error:
+            _tell(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as stop:
+            _tell(str(stop) or "Interrupted.")
+            raise typer.Exit(130) from stop
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Job category and minimum education of job ads, from one encoder pass.",
+)
+checkpoints = typer.Typer(no_args_is_help=True, help="Look at checkpoints, and bring them in.")
+app.add_typer(checkpoints, name="checkpoint")
+
+Data = Annotated[
+    Path,
+    typer.Option(help="Ads: .csv, .jsonl (or .ndjson, .json) or .parquet.", show_default=False),
+]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A checkpoint folder.")]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(help='The ads\' column. Default: "text"; "title" where it is missing.'),
+]
+TitleColumn = Annotated[
+    str | None, typer.Option(help='The titles\' column. Default: "title", where there is one.')
+]
+JobColumn = Annotated[str | None, typer.Option(help='Default: "job_category".')]
+EducationColumn = Annotated[str | None, typer.Option(help='Default: "min_education".')]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+BatchTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Tokens of a pass. Default: 2048 on a CPU, 32768 on CUDA."),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(help="Tokens of a window. Default: the encoder's positions, up to 512."),
+]
+Base = Annotated[
+    str,
+    typer.Option(help="A base encoder: a folder, or a name on the model hub.", show_default=False),
+]
+
+
+@app.command()
+def train(
+    data: Data,
+    base: Base,
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.", show_default=False)],
+    labels: Annotated[
+        Path | None, typer.Option(help="JSON that fixes labels, order and display names.")
+    ] = None,
+    validation: Annotated[Path | None, typer.Option(help="Ads to validate with.")] = None,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the rows to validate with, without --validation.")
+    ] = 0.1,
+    group_column: Annotated[
+        str | None, typer.Option(help="Rows alike in it are not split, as one employer's ads.")
+    ] = None,
+    text_column: TextColumn = None,
+    title_column: TitleColumn = None,
+    job_category_column: JobColumn = None,
+    min_education_column: EducationColumn = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Windows a step and device.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="At its peak; AdamW, linear decay.")] = 5e-5,
+    warmup_ratio: Annotated[float, typer.Option(help="Share of the steps to the peak.")] = 0.1,
+    weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.01,
+    label_smoothing: Annotated[float, typer.Option(help="Spread over all labels.")] = 0.0,
+    class_weights: Annotated[bool, typer.Option(help="Weigh rare classes up.")] = False,
+    max_length: MaxLength = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Keep so many of the base's layers, evenly spread.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of split, fresh heads, order and dropout.")] = 42,
+    save_dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    license: Annotated[str | None, typer.Option(help="For the card.")] = None,
+    note: Annotated[str | None, typer.Option(help="A paragraph for the card.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after an interrupt.")] = False,
+) -> None:
+    """Fine-tune a base encoder with two heads on labelled ads.
+
+    An empty label leaves that head out for its row.
+
+    Progress is kept in the hidden folder .NAME.training beside --out until the checkpoint is
+    there.
+
+    Several GPUs: accelerate launch -m app.cli train ...
+    """
+    _require_extra()
+    _hush()
+    with _err.status("Reading"):
+        from app.showing import show_checkpoint
+        from app.training.console import Steps
+        from app.training.data import Columns
+        from app.training.options import TrainOptions
+        from app.training.train import train as run
+
+    options = TrainOptions(
+        data=data, base=base, out=out, labels=labels, validation=validation,
+        validation_share=validation_share, epochs=epochs, batch_size=batch_size,
+        columns=Columns(
+            text_column, title_column, job_category_column, min_education_column, group_column
+        ),
+        learning_rate=learning_rate, warmup_ratio=warmup_ratio, weight_decay=weight_decay,
+        label_smoothing=label_smoothing, class_weights=class_weights, max_length=max_length,
+        layers=layers, seed=seed, save_dtype=save_dtype, license=license, note=note, resume=resume,
+    )  # fmt: skip
+    steps = Steps(_err)
+    try:
+        checkpoint = run(options, [steps], _err.print)
+    finally:
+        steps.stop()
+    if checkpoint:
+        *_, metrics = show_checkpoint(checkpoint)
+        _out.print(metrics)
+        _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)
+
+
+@app.command()
+def evaluate(
+    folder: Folder,
+    data: Data,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The report's folder. Default: evaluation/CHECKPOINT-DATA."),
+    ] = None,
+    text_column: TextColumn = None,
+    title_column: TitleColumn = None,
+    job_category_column: JobColumn = None,
+    min_education_column: EducationColumn = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_tokens: BatchTokens = None,
+) -> None:
+    """Score a checkpoint on labelled ads, and write a report with pictures."""
+    _require_extra()
+    _hush()
+    with _err.status("Loading"):
+        from app.checkpoint import open_checkpoint
+        from app.showing import show_evaluation
+        from app.training.console import bar
+        from app.training.data import Columns
+        from app.training.evaluate import evaluate as run
+        from app.training.evaluate import read_test
+        from app.training.report import write_report
+
+        checkpoint = open_checkpoint(folder)
+        columns = Columns(text_column, title_column, job_category_column, min_education_column)
+        table = read_test(checkpoint, data, columns)
+        engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
+    with bar(_err) as progress:
+        task = progress.add_task("Evaluating", total=len(table))
+        found = run(
+            checkpoint, table, engine.logits, tokens, lambda ads: progress.advance(task, ads)
+        )
+    report = out or Path("evaluation") / f"{checkpoint.name}-{data.stem}"
+    with _err.status("Drawing"):
+        page = write_report(found, report)
+    _out.print(*show_evaluation(found), sep="\n")
+    _out.print(f"The report is {page}.", highlight=False)
+
+
+@app.command()
+def predict(
+    folder: Folder,
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(help="The file to write; its suffix names the format.", show_default=False),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace --out where it is there already.")
+    ] = False,
+    text_column: TextColumn = None,
+    title_column: TitleColumn = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    batch_tokens: BatchTokens = None,
+) -> None:
+    """Add both heads' label and probability to the columns of a file of ads."""
+    _require_extra()
+    _hush()
+    with _err.status("Loading"):
+        from app.checkpoint import open_checkpoint
+        from app.heads import labels_of
+        from app.training.console import bar
+        from app.training.data import Columns
+        from app.training.predict import check, check_out
+        from app.training.predict import predict as run
+
+        check_out(out, data, overwrite=overwrite)
+        checkpoint = open_checkpoint(folder)
+        columns = Columns(text_column, title_column)
+        checked = check(data, columns)
+        engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
+    with bar(_err) as progress:
+        task = progress.add_task("Predicting", total=checked.rows)
+        run(
+            checked, columns, out, engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads),
+            tokens, lambda rows: progress.advance(task, rows),
+        )  # fmt: skip
+    _out.print(f"Wrote {checked.rows} rows to {out}.", highlight=False)
+
+
+@checkpoints.command()
+def show(folder: Folder) -> None:
+    """Print a checkpoint's heads, labels, sizes, revision and metrics."""
+    _hush()
+    from app.checkpoint import open_checkpoint
+    from app.showing import show_checkpoint
+
+    _out.print(*show_checkpoint(open_checkpoint(folder)), sep="\n")
+
+
+@checkpoints.command("import")
+def import_(
+    state_dict: Annotated[
+        Path, typer.Argument(help="Weights: .safetensors, or a .bin or .pt read with weights only.")
+    ],
+    base: Base,
+    labels: Annotated[
+        Path, typer.Option(help="JSON with both heads' labels, in logit order.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.", show_default=False)],
+    encoder_prefix: Annotated[str, typer.Option(help="Of the encoder's tensors.")] = "bert.",
+    job_category_prefix: Annotated[
+        str, typer.Option(help="Of the job category head's tensors.")
+    ] = "classifier_job_type.",
+    min_education_prefix: Annotated[
+        str, typer.Option(help="Of the minimum education head's tensors.")
+    ] = "classifier_edu_level.",
+    max_length: MaxLength = None,
+) -> None:
+    """Make a checkpoint of a state dict that was trained elsewhere."""
+    _hush()
+    with _err.status("Importing"):
+        from app.importing import Prefixes, import_checkpoint
+
+        prefixes = Prefixes(encoder_prefix, job_category_prefix, min_education_prefix)
+        checkpoint = import_checkpoint(state_dict, base, labels, out, prefixes, max_length)
+    _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)
+
+
+def _settings_as_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for every setting, checked where the environment is checked."""
+    options = {
+        name: Annotated[
+            str | None,
+            typer.Option(
+                f"--{name.replace('_', '-')}",
+                metavar=name.rsplit("_", 1)[-1].upper(),
+                help=f"{field.description} (default: {_shown(field.default)})",
+                show_default=False,
+            ),
+        ]
+        for name, field in Settings.model_fields.items()
+    }
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    # typer reads both: the signature for the names, the annotations for the types.
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, keyword, default=None, annotation=kind)
+         for name, kind in options.items()]
+    )  # fmt: skip
+    command.__annotations__ = {**options, "return": None}
+    return command
+
+
+def _shown(default: Any) -> str:
+    return "none" if default == () else str(default)
+
+
+@app.command()
+@_settings_as_options
+def serve(**options: str | None) -> None:
+    """Serve a checkpoint over HTTP.
+
+    Each option is an environment variable too: --max-windows is DOPPELKOPF_MAX_WINDOWS.
+    """
+    from app.server import serve as run
+
+    given = {name: value for name, value in options.items() if value is not None}
+    raise typer.Exit(run(load_settings(given)))
+
+
+def _engine(
+    checkpoint: "Checkpoint", device: str, dtype: str, batch_tokens: int | None
+) -> tuple["Engine", int]:
+    """Load the packed engine, see that it answers with numbers, and size its batches."""
+    from app.engine import Engine
+    from app.records import Ad
+
+    engine = Engine(checkpoint, device, dtype)
+    engine.warm_up(checkpoint.tokenizer().encode([Ad("a")]))
+    return engine, batch_tokens or (32768 if engine.device.type == "cuda" else 2048)
+
+
+def _require_extra(modules: Sequence[str] = EXTRA) -> None:
+    for module in modules:
+        if find_spec(module) is None:
+            raise StartupError(
+                f"This command needs {module}, which is not installed: "
+                'pip install "doppelkopf[train]".'
+            )
+
+
+def _hush() -> None:
+    """Keep the libraries' bars, reports and retries off the terminal: the errors tell enough."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _tell(sentence: str) -> None:
+    if _FIRST:
+        sys.stderr.write(sentence + "\n")
+
+
+def main() -> None:
+    """Run the command line; the entry point of `doppelkopf`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Label files: JSON that fixes both heads' labels, their order and their display names."""
+
+import json
+from difflib import get_close_matches
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.errors import DataError
+from app.heads import HEADS, Head
+from app.records import Labels
+
+
+def read_labels(path: Path) -> dict[str, Head]:
+    """Read a label file: one object with both heads, each as `app.heads.Head`.
+
+    Raises:
+        DataError: with one sentence that names the file and the place in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise DataError.at(path, "there is no such label file.") from error
+    except (OSError, ValueError) as error:
+        raise DataError.at(path, "is not a JSON file in UTF-8.") from error
+    if not isinstance(content, dict) or sorted(content) != sorted(HEADS):
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else "something else"
+        raise DataError.at(
+            path, f"a label file is an object with {' and '.join(HEADS)}, not with {found or '{}'}."
+        )
+    heads = {}
+    for name in HEADS:
+        try:
+            heads[name] = Head.model_validate(content[name])
+        except ValidationError as error:
+            raise DataError.at(path, f"{_sentence(name, error)}.") from error
+    return heads
+
+
+def nearest(label: str, labels: Labels) -> str:
+    """Return a hint at the label that was probably meant, or nothing, to end a sentence with."""
+    by_case = {known.casefold(): known for known in labels}
+    close = get_close_matches(label.casefold(), by_case, n=1)
+    return f"; did you mean '{by_case[close[0]]}'?" if close else "."
+
+
+def _sentence(head: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join([head, *map(str, first["loc"])])
+    if first["loc"] == ("labels",) and first["type"] == "too_short":
+        return f"{place}: a head needs at least two labels"
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,103 @@
+"""What the command line prints of checkpoints and evaluations, as rich tables."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from app.checkpoint import Checkpoint
+from app.heads import HEADS, Head
+from app.training.terms import HEAD_TITLES, TITLES
+
+if TYPE_CHECKING:
+    from app.training.evaluate import Evaluation
+
+
+def show_checkpoint(checkpoint: Checkpoint) -> Iterator[RenderableType]:
+    """Yield a checkpoint's sizes, labels and metrics to print."""
+    encoder = checkpoint.config.encoder
+    disk = sum(file.stat().st_size for file in checkpoint.path.iterdir() if file.is_file())
+    sizes = Table("checkpoint", checkpoint.name)
+    for name, value in (
+        ("revision", checkpoint.revision),
+        ("encoder", encoder.model_type),
+        ("layers", encoder.num_hidden_layers),
+        ("hidden size", encoder.hidden_size),
+        ("vocabulary", f"{encoder.vocab_size:,}"),
+        ("window", f"{checkpoint.config.max_length} tokens"),
+        ("parameters", f"{checkpoint.parameters:,}"),
+        ("weights", str(checkpoint.config.dtype).removeprefix("torch.")),
+        ("on disk", f"{disk / 1e6:.1f} MB ({disk:,} bytes)"),
+    ):
+        sizes.add_row(name, str(value))
+    yield sizes
+    for name, head in checkpoint.heads.items():
+        kind = "ordered, lowest first" if head.ordered else "unordered"
+        yield (
+            f"{HEAD_TITLES[name]} ({name}): {len(head.labels)} labels, {kind}, "
+            f"temperature {head.temperature:.3f}"
+        )
+        yield _labels(head)
+    yield from _metrics(checkpoint.metrics)
+
+
+def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
+    """Yield an evaluation's scores and per-class tables to print."""
+    # What draws reports is part of the training extra; showing a checkpoint does without.
+    from app.training.report import CLASS_COLUMNS, classes, figures
+
+    yield (
+        f"{evaluation.rows} labelled rows, {evaluation.unlabelled} without a label left out, "
+        f"{evaluation.truncated} longer than the checkpoint reads."
+    )
+    for name, quality in evaluation.heads.items():
+        if not len(quality.targets):
+            yield f"No row has a label for {name}."
+            continue
+        yield f"{HEAD_TITLES[name]}, by class"
+        table = Table(*CLASS_COLUMNS)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in classes(quality):
+            table.add_row(*map(escape, row))
+        yield table
+    yield _side_by_side(
+        {name: dict(figures(quality)) for name, quality in evaluation.heads.items()}
+    )
+
+
+def _labels(head: Head) -> Table:
+    table = Table("#", "label", *head.names)
+    for index, label in enumerate(head.labels):
+        names = [names[index] for names in head.names.values()]
+        table.add_row(str(index), *map(escape, [label, *names]))
+    return table
+
+
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
+    measured = {head: metrics[head] for head in HEADS if isinstance(metrics.get(head), dict)}
+    if measured:
+        yield _side_by_side(
+            {
+                head: {
+                    title: f"{values[name]:.3f}" if name != "rows" else str(values[name])
+                    for name, title in TITLES.items()
+                    if isinstance(values.get(name), int | float)
+                }
+                for head, values in measured.items()
+            }
+        )
+    else:
+        yield escape(str(metrics.get("note", "Nothing was measured.")))
+
+
+def _side_by_side(measures: Mapping[str, Mapping[str, str]]) -> Table:
+    table = Table("measure", *(HEAD_TITLES[head] for head in measures))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for title in TITLES.values():
+        if any(title in values for values in measures.values()):
+            table.add_row(title, *(values.get(title, "-") for values in measures.values()))
+    return table

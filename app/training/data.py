@@ -1,0 +1,237 @@
+"""Labelled ads: columns found, labels checked, gaps kept, rows told apart by number."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.errors import DataError
+from app.heads import HEADS, Head
+from app.labels import nearest
+from app.model import IGNORED
+from app.records import Ad
+from app.training.files import Row, as_text, columns_of, read_rows
+
+Targets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of a file's columns; None stands for the name a column usually has."""
+
+    text: str | None = None
+    title: str | None = None
+    job_category: str | None = None
+    min_education: str | None = None
+    group: str | None = None
+
+    def of_text(self, path: Path, first: Row) -> tuple[str, str | None]:
+        """Return the columns of the text and, where there is one, of the title.
+
+        A file without a text column whose rows have a title is one of titles: these are the text.
+
+        Raises:
+            DataError: a column that was asked for is not there.
+        """
+        title = self.title or ("title" if "title" in first else None)
+        if title is not None:
+            self._require(path, first, title, "--title-column")
+        if self.text is None and "text" not in first and title is not None:
+            return title, None
+        text = self.text or "text"
+        self._require(path, first, text, "--text-column")
+        return text, title
+
+    def of_labels(self, path: Path, first: Row) -> dict[str, str]:
+        """Return both heads' columns.
+
+        Raises:
+            DataError: one of them is not there.
+        """
+        columns = {}
+        for head in HEADS:
+            columns[head] = getattr(self, head) or head
+            self._require(path, first, columns[head], f"--{head.replace('_', '-')}-column")
+        return columns
+
+    def of_group(self, path: Path, first: Row) -> str | None:
+        """Return the group column, where one was asked for.
+
+        Raises:
+            DataError: it is not there.
+        """
+        if self.group is not None:
+            self._require(path, first, self.group, "--group-column")
+        return self.group
+
+    @staticmethod
+    def _require(path: Path, first: Row, column: str, option: str) -> None:
+        if column not in first:
+            raise DataError.at(
+                path,
+                f"there is no such column; found are {columns_of(first)} (name it with {option}).",
+                column=column,
+            )
+
+
+@dataclass
+class LabelledAds:
+    """The labelled rows of a file, in its order."""
+
+    path: Path
+    columns: Mapping[str, str]
+    rows: list[int] = field(default_factory=list)
+    ads: list[Ad] = field(default_factory=list)
+    labels: list[tuple[str, str]] = field(default_factory=list)
+    """Each row's labels in the order of `HEADS`, empty where it has none."""
+    groups: list[str] = field(default_factory=list)
+    """Each row's group; empty without a group column."""
+    unlabelled: int = 0
+    """Rows that were skipped, having neither label."""
+
+    def __len__(self) -> int:
+        return len(self.ads)
+
+    def select(self, indices: list[int]) -> "LabelledAds":
+        """Return some of the rows, in the order asked for."""
+        return LabelledAds(
+            self.path,
+            self.columns,
+            [self.rows[index] for index in indices],
+            [self.ads[index] for index in indices],
+            [self.labels[index] for index in indices],
+            [self.groups[index] for index in indices] if self.groups else [],
+        )
+
+    def heads(self) -> dict[str, Head]:
+        """Return both heads with the labels found here, sorted.
+
+        Raises:
+            DataError: a head has fewer than two labels, or a label is overlong.
+        """
+        heads = {}
+        for index, name in enumerate(HEADS):
+            labels = sorted({pair[index] for pair in self.labels} - {""})
+            if len(labels) < 2:
+                raise DataError.at(
+                    self.path,
+                    "a head needs at least two classes, found is "
+                    + (f"only '{labels[0]}'." if labels else "none."),
+                    column=self.columns[name],
+                )
+            heads[name] = Head(labels=tuple(labels))
+        return heads
+
+    def targets(self, heads: Mapping[str, Head], source: str) -> dict[str, Targets]:
+        """Return by head each row's label as a number, `IGNORED` where it has none.
+
+        Args:
+            heads: both heads by name.
+            source: what fixed the labels, to end "is none of the ... labels of" with.
+
+        Raises:
+            DataError: a label is unknown.
+        """
+        targets = {}
+        for index, name in enumerate(HEADS):
+            known = {label: number for number, label in enumerate(heads[name].labels)}
+            column = [pair[index] for pair in self.labels]
+            for row, label in zip(self.rows, column, strict=True):
+                if label and label not in known:
+                    raise DataError.at(
+                        self.path,
+                        f"'{label}' is none of the {len(known)} labels of {source}"
+                        f"{nearest(label, heads[name].labels)}",
+                        row=row,
+                        column=self.columns[name],
+                    )
+            targets[name] = np.array(
+                [known[label] if label else IGNORED for label in column], dtype=np.int64
+            )
+        return targets
+
+
+def read_ads(path: Path, columns: Columns) -> Iterator[tuple[int, Row, Ad]]:
+    """Yield each row's number, its cells and its ad.
+
+    Raises:
+        DataError: a column is missing or a text is empty; names the row.
+    """
+    text: str | None = None
+    title: str | None = None
+    for number, row in read_rows(path):
+        if text is None:
+            text, title = columns.of_text(path, row)
+        body = as_text(row.get(text))
+        if not body:
+            raise DataError.at(path, "the text is empty.", row=number, column=text)
+        yield number, row, Ad(body, (as_text(row.get(title)) or None) if title else None)
+
+
+def read_labelled(path: Path, columns: Columns) -> LabelledAds:
+    """Read a whole file of labelled ads; rows without any label are skipped and counted.
+
+    Raises:
+        DataError: with file, row and column of the first thing that is wrong.
+    """
+    table: LabelledAds | None = None
+    group: str | None = None
+    for number, row, ad in read_ads(path, columns):
+        if table is None:
+            table = LabelledAds(path, columns.of_labels(path, row))
+            group = columns.of_group(path, row)
+        job, education = (_label(path, number, row, table.columns[head]) for head in HEADS)
+        if not job and not education:
+            table.unlabelled += 1
+            continue
+        table.rows.append(number)
+        table.ads.append(ad)
+        table.labels.append((job, education))
+        if group is not None:
+            table.groups.append(as_text(row.get(group)))
+    if table is None:
+        raise DataError.at(path, "has no rows.")
+    if not table.ads:
+        raise DataError.at(path, f"none of its {table.unlabelled} rows has a label.")
+    return table
+
+
+def _label(path: Path, number: int, row: Row, column: str) -> str:
+    label = as_text(row.get(column))
+    if len(label) > 200:
+        raise DataError.at(path, "a label has at most 200 characters.", row=number, column=column)
+    return label
+
+
+def check_enough(
+    table: LabelledAds, targets: Mapping[str, Targets], heads: Mapping[str, Head]
+) -> None:
+    """Stop a training that cannot learn its classes.
+
+    Raises:
+        DataError: a head sees only one class, or fewer labelled rows than it has classes.
+    """
+    for name, head in heads.items():
+        seen = targets[name][targets[name] != IGNORED]
+        if len(set(seen.tolist())) < 2:
+            found = f"only '{head.labels[seen[0]]}'" if len(seen) else "none"
+            raise DataError.at(
+                table.path,
+                f"a head needs rows of at least two classes to train on, found is {found}.",
+                column=table.columns[name],
+            )
+        if len(seen) < len(head.labels):
+            raise DataError.at(
+                table.path,
+                f"{len(seen)} labelled rows to train on are fewer than {len(head.labels)} classes.",
+                column=table.columns[name],
+            )
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex, so that a card says which data it was."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

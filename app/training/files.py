@@ -1,0 +1,227 @@
+"""Files of ads, row by row: CSV, JSON lines and Parquet, told apart by their suffix.
+
+Rows are plain dicts, so that predictions come out beside the columns as they came in. Nothing
+here holds more than a chunk of a file.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.errors import DataError
+
+Row = dict[str, Any]
+Item = TypeVar("Item")
+
+CSV, LINES, PARQUET = (".csv",), (".jsonl", ".ndjson", ".json"), (".parquet",)
+CHUNK = 512
+"""Rows that are read, worked on and written at a time."""
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each row with its 1-based number; in JSON lines that is the line's.
+
+    Raises:
+        DataError: the file is missing, of another format, or malformed.
+    """
+    check_suffix(path)
+    if not path.is_file():
+        raise DataError.at(path, "there is no such file.")
+    reader = _csv if _is(path, CSV) else _lines if _is(path, LINES) else _parquet
+    try:
+        yield from reader(path)
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, "is not text in UTF-8.") from error
+    except OSError as error:
+        raise DataError.at(path, f"cannot be read: {error.strerror or error}.") from error
+
+
+def check_suffix(path: Path) -> None:
+    """Raise DataError unless the suffix names a format."""
+    if not _is(path, CSV + LINES + PARQUET):
+        raise DataError.at(path, f"the suffix has to be one of {', '.join(CSV + LINES + PARQUET)}.")
+
+
+def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
+    """Cut a stream into lists of `size`; the last may be shorter."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def as_text(value: Any) -> str:
+    """Return a cell as text without the space around it; empty where it is missing."""
+    # NaN, which stands for nothing in numeric columns, is what differs from itself.
+    if value is None or value != value:
+        return ""
+    return str(value).strip()
+
+
+class Writer:
+    """Writes rows to `path`, which appears only once all of them are written.
+
+    A context manager; whatever ends it early removes what was written so far.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        """Take the file to write and the columns, which CSV and Parquet need to know at once."""
+        check_suffix(path)
+        self._path = path
+        self._columns = list(columns)
+        self._partial = path.with_name(f".{path.name}.partial")
+        self._sink: Any = None
+
+    def __enter__(self) -> "Writer":
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, rows: list[Row]) -> None:
+        """Append rows; the first call fixes the types of a Parquet file."""
+        if self._sink is None:
+            self._sink = self._open(rows)
+        self._sink.write(rows)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._sink is not None:
+            self._sink.close()
+        if kind is None and self._sink is not None:
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+    def _open(self, rows: list[Row]) -> Any:
+        if _is(self._path, CSV):
+            return _CsvSink(self._partial, self._columns)
+        if _is(self._path, LINES):
+            return _LinesSink(self._partial)
+        return _ParquetSink(self._partial, self._path, self._columns, rows)
+
+
+def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
+    return path.suffix.lower() in suffixes
+
+
+def _csv(path: Path) -> Iterator[tuple[int, Row]]:
+    import pandas as pd
+
+    number = 0
+    try:
+        # Text as it stands: "NA", "None" and "001" are labels, and only nothing is nothing.
+        reader = pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK,
+            encoding="utf-8-sig",
+        )  # fmt: skip
+        with reader:
+            for frame in reader:
+                # With a field too many in each row pandas takes the first column for row names.
+                if not isinstance(frame.index, pd.RangeIndex):
+                    raise DataError.at(path, "its rows have more fields than its header.")
+                columns = list(frame.columns)
+                for values in frame.fillna("").itertuples(index=False, name=None):
+                    number += 1
+                    yield number, dict(zip(columns, values, strict=True))
+    except pd.errors.EmptyDataError as error:
+        raise DataError.at(path, "is empty.") from error
+    except pd.errors.ParserError as error:
+        detail = " ".join(str(error).removeprefix("Error tokenizing data. C error:").split())
+        raise DataError.at(path, f"is not well-formed CSV: {detail.rstrip('.')}.") from error
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Row]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError.at(path, "is not a line of JSON.", row=number) from error
+            if not isinstance(row, dict):
+                raise DataError.at(path, "the line has to hold one JSON object.", row=number)
+            yield number, row
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=CHUNK):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        detail = str(error).splitlines()[0].rstrip(".")
+        raise DataError.at(path, f"is damaged or no Parquet file: {detail}.") from error
+
+
+class _CsvSink:
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, columns)
+        self._writer.writeheader()
+
+    def write(self, rows: list[Row]) -> None:
+        self._writer.writerows(rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _LinesSink:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+
+    def write(self, rows: list[Row]) -> None:
+        # Dates and the like come from Parquet; JSON has no word for them but their text.
+        self._file.writelines(
+            json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows
+        )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ParquetSink:
+    def __init__(self, partial: Path, path: Path, columns: list[str], rows: list[Row]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self._path = path
+        inferred = pa.Table.from_pylist(
+            [{column: row.get(column) for column in columns} for row in rows]
+        ).schema
+        # A column that is empty so far may hold text further down.
+        self._schema = pa.schema(
+            [field.with_type(pa.string()) if field.type == pa.null() else field
+             for field in inferred]
+        )  # fmt: skip
+        self._writer = pq.ParquetWriter(partial, self._schema)
+
+    def write(self, rows: list[Row]) -> None:
+        import pyarrow as pa
+
+        try:
+            self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+        except pa.ArrowException as error:
+            raise DataError.at(
+                self._path, f"a column changes its type on the way: {error}; write JSON lines."
+            ) from error
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths are one existing file."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def columns_of(row: Mapping[str, Any]) -> str:
+    """Return a row's columns as a sentence lists them."""
+    return ", ".join(map(str, row)) or "none"

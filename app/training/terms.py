@@ -1,0 +1,15 @@
+"""What heads and measures are called where a person reads them."""
+
+HEAD_TITLES = {"job_category": "Job category", "min_education": "Minimum education"}
+
+TITLES = {
+    "rows": "rows",
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "top_3": "top-3 accuracy",
+    "mean_level_error": "mean level error",
+    "ece_before": "calibration error before",
+    "ece_after": "calibration error after",
+    "temperature": "temperature",
+}
+"""By the key in `metrics.json`, in the order of tables."""

@@ -1,0 +1,50 @@
+import shlex
+from pathlib import Path
+
+import pytest
+
+from app.errors import SettingsError
+from app.training.data import Columns
+from app.training.options import TrainOptions
+
+OPTIONS = TrainOptions(Path("my ads.csv"), "base", Path("out"))
+
+
+def test_the_command_spells_out_what_decides_the_result():
+    command = shlex.split(OPTIONS.command(64))
+    assert command[:4] == ["doppelkopf", "train", "--data", "my ads.csv"]
+    assert command[command.index("--max-length") + 1] == "64"
+    assert command[command.index("--seed") + 1] == "42"
+    assert "--no-class-weights" in command
+    assert "--resume" not in command
+    assert "--labels" not in command
+
+
+def test_a_column_and_a_validation_file_are_part_of_the_command():
+    options = TrainOptions(
+        Path("a.csv"), "b", Path("o"), validation=Path("v.csv"), columns=Columns(text="body")
+    )
+    command = options.command(64)
+    assert "--text-column body" in command
+    assert "--validation v.csv" in command
+    assert "--validation-share" not in command
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("warmup_ratio", 1.0),
+        ("weight_decay", -0.1),
+        ("label_smoothing", 1.0),
+        ("validation_share", 1.0),
+        ("seed", -1),
+        ("save_dtype", "int8"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_by_its_option(option, value):
+    options = TrainOptions(Path("a.csv"), "b", Path("o"), **{option: value})
+    with pytest.raises(SettingsError, match=f"^--{option.replace('_', '-')} has to be"):
+        options.check()

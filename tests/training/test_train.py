@@ -1,0 +1,225 @@
+import json
+import shutil
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from app.errors import CheckpointError, DataError
+from app.model import TwoHeadClassifier
+from app.training.data import Columns, sha256
+from app.training.options import TrainOptions
+from app.training.train import train
+from app.training.work import work_folder
+from tests.conftest import HEADS, LEVELS, TRADES
+from tests.training.files_of_ads import LABELLED, write
+
+GAPS = [
+    {"title": TRADES["nursing"], "job_category": "nursing", "min_education": ""},
+    {"title": LEVELS["master"], "job_category": "", "min_education": "master"},
+    {"title": "Koch", "job_category": "", "min_education": ""},
+]
+TITLES = [
+    {"title": row["text"], **{head: row[head] for head in HEADS}} for row in LABELLED * 3
+] + GAPS * 2
+# A rare class, for class weights to weigh.
+TITLES[0]["min_education"] = TITLES[9]["min_education"] = ""
+
+
+@pytest.fixture
+def options(tmp_path, tiny_base):
+    def make(out="out", **changes):
+        data = tmp_path / "titles.csv"
+        if not data.exists():
+            write(data, TITLES)
+        given = {"data": data, "epochs": 2, "batch_size": 8, "learning_rate": 1e-3} | changes
+        return TrainOptions(base=str(tiny_base), out=tmp_path / out, **given)
+
+    return make
+
+
+def weights(options):
+    return load_file(options.out / "model.safetensors")
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, tiny_base):
+    """A checkpoint that learned the tiny titles by heart."""
+    folder = tmp_path_factory.mktemp("learned")
+    said = []
+    data = write(folder / "titles.csv", TITLES * 10)
+    held = write(folder / "held.csv", TITLES)
+    options = TrainOptions(
+        data, str(tiny_base), folder / "v1", validation=held, epochs=8, batch_size=8,
+        learning_rate=2e-3, license="CC0", note="For *tests*.",
+    )  # fmt: skip
+    return options, train(options, say=said.append), said
+
+
+def test_titles_with_gaps_in_both_heads_train_in_one_call(learned):
+    options, checkpoint, said = learned
+    assert checkpoint.heads["job_category"].labels == ("cooking", "nursing", "software")
+    assert checkpoint.heads["min_education"].ordered is False
+    assert "22 rows without any label are left out." in said
+    # A random encoder this small comes off the plateau slowly; guessing has 1/3.
+    assert sum(checkpoint.metrics[head]["accuracy"] for head in HEADS) / 2 > 0.5
+    for head in HEADS:
+        assert checkpoint.heads[head].temperature == checkpoint.metrics[head]["temperature"] != 1
+    assert not work_folder(options.out).exists()
+
+
+def test_metrics_count_rows_and_keep_both_losses_of_each_epoch(learned):
+    _, checkpoint, _ = learned
+    metrics = checkpoint.metrics
+    rows = metrics["rows"]
+    assert (rows["train"]["rows"], rows["validation"]["rows"], rows["unlabelled"]) == (310, 31, 22)
+    assert (rows["train"]["job_category"], rows["train"]["min_education"]) == (290, 270)
+    history = metrics["history"]
+    assert [entry["epoch"] for entry in history] == list(range(1, 9))
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"]
+
+
+def test_the_card_says_how_to_train_the_same_again(learned):
+    options, checkpoint, _ = learned
+    card = (options.out / "README.md").read_text()
+    assert options.command(checkpoint.config.max_length) in card
+    assert sha256(options.data) in card
+    assert f"torch {torch.__version__}" in card
+    assert "Licence: CC0" in card
+    assert "For *tests*." in card
+    assert "| accuracy |" in card
+
+
+def test_the_encoder_config_does_not_tell_where_the_base_lay(learned):
+    options, _, _ = learned
+    for name in ("config.json", "tokenizer_config.json"):
+        assert str(options.base) not in (options.out / name).read_text()
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, tiny_base):
+    """The weights of a training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("plain")
+    options = TrainOptions(write(folder / "titles.csv", TITLES), str(tiny_base), folder / "v1",
+                           epochs=2, batch_size=8, learning_rate=1e-3)  # fmt: skip
+    train(options)
+    return weights(options)
+
+
+def test_one_command_and_seed_give_one_set_of_weights(options, plain):
+    train(options("a"))
+    train(options("b", seed=7))
+    assert same(weights(options("a")), plain)
+    assert not same(weights(options("b")), plain)
+
+
+class CtrlC(TrainerCallback):
+    """Sends the signal that Ctrl-C sends, in the middle of a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_begin(self, _args, state, _control, **_):
+        if state.global_step == self.step:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_an_interrupted_training_resumes_to_the_same_weights(options, plain, step):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"after step . of 8; run .* --resume"):
+        train(options("a"), [CtrlC(step)])
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not options("a").out.exists()
+    with pytest.raises(CheckpointError, match="run it again with --resume, or remove"):
+        train(options("a"))
+    with pytest.raises(CheckpointError, match="other options or data"):
+        train(options("a", resume=True, epochs=3))
+    train(options("a", resume=True))
+    assert same(weights(options("a")), plain)
+    assert not work_folder(options("a").out).exists()
+
+
+def test_resume_without_anything_to_resume_begins_anew(options):
+    said = []
+    train(options(resume=True, epochs=1), say=said.append)
+    assert "There is no interrupted training to resume; this one begins anew." in said
+
+
+def test_a_label_file_fixes_order_and_names(options, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({name: head.model_dump() for name, head in HEADS.items()}))
+    checkpoint = train(options(labels=labels, epochs=1))
+    assert checkpoint.heads["job_category"].names == HEADS["job_category"].names
+    assert checkpoint.heads["min_education"].labels == tuple(LEVELS)
+    assert "mean_level_error" in checkpoint.metrics["min_education"]
+
+
+def test_options_reach_the_model(options):
+    checkpoint = train(
+        options(
+            epochs=1, layers=1, save_dtype="float16", max_length=16, class_weights=True,
+            label_smoothing=0.1, validation_share=0.0,
+        )
+    )  # fmt: skip
+    assert checkpoint.config.encoder.num_hidden_layers == 1
+    assert checkpoint.config.max_length == 16
+    assert {tensor.dtype for tensor in weights(options()).values()} == {torch.float16}
+    assert checkpoint.heads["job_category"].temperature == 1.0
+    assert "job_category" not in checkpoint.metrics
+    assert isinstance(checkpoint.model(torch.float32, "sdpa"), TwoHeadClassifier)
+
+
+@pytest.mark.parametrize("change", [{"class_weights": True}, {"label_smoothing": 0.2}])
+def test_class_weights_and_label_smoothing_change_what_is_learned(options, plain, change):
+    train(options(**change))
+    assert not same(weights(options()), plain)
+
+
+def test_a_validation_file_without_one_heads_labels_leaves_its_temperature(options, tmp_path):
+    held = write(tmp_path / "held.jsonl", [{**row, "min_education": None} for row in LABELLED])
+    data = write(tmp_path / "text.csv", LABELLED * 2)
+    said = []
+    checkpoint = train(options(data=data, validation=held, epochs=1), say=said.append)
+    assert checkpoint.heads["min_education"].temperature == 1.0
+    assert checkpoint.metrics["min_education"]["rows"] == 0
+    assert any("no validation row" in line.lower() for line in said)
+
+
+def test_a_validation_label_that_training_lacks_is_refused(options, tmp_path):
+    held = write(tmp_path / "held.csv", [{**LABELLED[0], "job_category": "baking"}])
+    with pytest.raises(DataError, match=r"held\.csv, row 1, column 'job_category': 'baking'"):
+        train(options(data=write(tmp_path / "text.csv", LABELLED), validation=held))
+    assert not work_folder(options().out).exists()
+
+
+def test_a_taken_folder_is_refused_before_anything_is_read(options, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with pytest.raises(CheckpointError, match="exists already"):
+        train(options(data=tmp_path / "missing.csv"))
+
+
+def test_groups_need_their_column(options):
+    with pytest.raises(DataError, match="--group-column"):
+        train(options(columns=Columns(group="employer")))
+
+
+def test_a_diverged_training_saves_nothing(options):
+    shutil.rmtree(options().out, ignore_errors=True)
+
+    class Break(TrainerCallback):
+        def on_step_end(self, *_, model, **__):
+            with torch.no_grad():
+                model.pooler.dense.weight.fill_(float("nan"))
+
+    with pytest.raises(Exception, match="diverged to NaN; lower --learning-rate"):
+        train(options(epochs=1, validation_share=0.0), [Break()])
+    assert not options().out.exists()
