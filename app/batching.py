@@ -1,4 +1,4 @@
-"""The micro-batcher: admission, two lanes, and a loop without a timer.
+"""The micro-batcher: a loop without a timer.
 
 When the engine is idle, whatever waits goes at once; while it works, the next batch forms. Knows
 neither tensors nor HTTP: it is handed the function that runs a batch.
@@ -10,16 +10,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 
-from app.errors import (
-    EngineError,
-    FatalEngineError,
-    NotReadyError,
-    OverloadedError,
-    ServiceError,
-)
-from app.lanes import BULK_SHARE, Entry, Lane, Lanes
+from app.admission import Admission, House
+from app.errors import EngineError, FatalEngineError, ServiceError
+from app.lanes import Entry, Lanes
 from app.metrics import Metrics
 from app.records import Encoded, Scores
 
@@ -30,41 +24,6 @@ Run = Callable[[Sequence[Encoded]], Sequence[Scores | EngineError]]
 
 RATE_MEMORY = 0.75
 """Weight of the past in the measured rate, a batch of full size counting for 1 - this."""
-
-
-class Admission:
-    """A request's place in the house; leaving the `with` block gives back what is left of it."""
-
-    def __init__(self, batcher: "MicroBatcher", lane: Lane, ads: int, tokens: int) -> None:
-        self._batcher, self.lane = batcher, lane
-        self._ads, self._tokens = 0, 0
-        self._left = False
-        self.change(ads, tokens)
-
-    def change(self, ads: int, tokens: int) -> None:
-        """Count `ads` and `tokens` in (or out, where negative)."""
-        # A cancelled ad reports its end after the request has left and given everything back.
-        if self._left:
-            return
-        self._ads += ads
-        self._tokens += tokens
-        self._batcher._count(self.lane, ads, tokens)
-
-    def correct(self, tokens: int) -> None:
-        """Replace the estimated tokens by the counted ones."""
-        self.change(0, tokens - self._tokens)
-
-    def __enter__(self) -> "Admission":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.change(-self._ads, -self._tokens)
-        self._left = True
 
 
 class MicroBatcher:
@@ -100,18 +59,12 @@ class MicroBatcher:
             clock: seconds, monotonic.
             on_fatal: called when the device is lost.
         """
+        self.house = House(max_queued_ads, max_queue_seconds, tokens_per_second, metrics)
         self._run, self._metrics, self._clock, self._on_fatal = run, metrics, clock, on_fatal
         self._max_batch_tokens = max_batch_tokens
-        self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
-        self._rate = tokens_per_second
         self._depth = depth
         self._lanes = Lanes()
-        self._ads = dict.fromkeys(Lane, 0)
-        self._tokens = dict.fromkeys(Lane, 0)
-        self._refusal: str | None = None
         self._work = asyncio.Event()
-        self._empty = asyncio.Event()
-        self._empty.set()
         self._last_end = -math.inf
         self._steps: set[asyncio.Task[None]] = set()
         self._loop_task: asyncio.Task[None] | None = None
@@ -120,30 +73,6 @@ class MicroBatcher:
     def start(self) -> None:
         """Begin to take batches; call it once, inside the event loop."""
         self._loop_task = asyncio.create_task(self._loop(), name="batcher")
-
-    def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
-        """Take a whole request into the house, or refuse it, before any work is done for it.
-
-        The rule is the same for one ad and for many: what is ahead of the request decides, never
-        its own size, so an idle service takes whatever the limits of a request allow.
-
-        Args:
-            ads: how many the request has.
-            tokens: their estimated tokens.
-            lane: where they will wait.
-
-        Raises:
-            OverloadedError: too much is ahead of it; says when to try again.
-            NotReadyError: the service is draining or has lost its device.
-        """
-        self.require_ready()
-        wait = self._ahead(lane) / self._rate
-        if wait > self._max_queue_seconds:
-            self._refuse("queue_slow", wait - self._max_queue_seconds)
-        house = sum(self._ads.values())
-        if house + ads > self._max_queued_ads:
-            self._refuse("queue_full", sum(self._tokens.values()) / self._rate * ads / house)
-        return Admission(self, lane, ads, tokens)
 
     async def classify(self, encoded: Sequence[Encoded], admission: Admission) -> list[Scores]:
         """Queue the ads of an admitted request and return their scores in order.
@@ -171,59 +100,23 @@ class MicroBatcher:
             for entry in entries:
                 entry.future.cancel()
 
-    def require_ready(self) -> None:
-        """Return if requests are admitted.
-
-        Raises:
-            NotReadyError: the service is draining or has lost its device.
-        """
-        if self._refusal:
-            raise NotReadyError(self._refusal)
-
     async def drain(self, grace_seconds: float) -> None:
         """Admit nothing more, finish what was admitted, then stop the loop.
 
         What is unfinished after the grace period gets a `NotReadyError`.
         """
-        self._refusal = "The service is shutting down; try another instance."
+        refusal = self.house.close("The service is shutting down; try another instance.")
         try:
             async with asyncio.timeout(grace_seconds):
-                await self._empty.wait()
+                await self.house.emptied()
         except TimeoutError:
-            log.warning("%d ads were not finished in time", sum(self._ads.values()))
+            log.warning("%d ads were not finished in time", self.house.ads)
         if self._loop_task:
             self._loop_task.cancel()
-        self._fail(self._lanes.clear(), NotReadyError(self._refusal))
+        self._fail(self._lanes.clear(), refusal)
         if self._steps:
             await asyncio.wait(self._steps)
         self._executor.shutdown(wait=False)
-
-    def _ahead(self, lane: Lane) -> int:
-        """Return the tokens that go before a request of this lane."""
-        if lane is Lane.BULK:
-            return sum(self._tokens.values())
-        # Bulk ads take no more than their share from interactive ones.
-        return min(
-            round(self._tokens[Lane.INTERACTIVE] / (1 - BULK_SHARE)), sum(self._tokens.values())
-        )
-
-    def _refuse(self, reason: str, seconds: float) -> None:
-        self._metrics.rejected.labels(reason).inc()
-        retry_after = max(1, math.ceil(seconds))
-        raise OverloadedError(
-            f"Too much work is waiting; try again in {retry_after} s.", retry_after
-        )
-
-    def _count(self, lane: Lane, ads: int, tokens: int) -> None:
-        self._ads[lane] += ads
-        self._tokens[lane] += tokens
-        house = sum(self._ads.values())
-        self._metrics.queued_ads.set(house)
-        self._metrics.queued_tokens.set(sum(self._tokens.values()))
-        if house:
-            self._empty.clear()
-        else:
-            self._empty.set()
 
     async def _loop(self) -> None:
         slots = asyncio.Semaphore(self._depth)
@@ -269,7 +162,7 @@ class MicroBatcher:
         seconds = max(end - max(begin, self._last_end), 1e-6)
         self._last_end = end
         weight = (1 - RATE_MEMORY) * min(1.0, tokens / self._max_batch_tokens)
-        self._rate += weight * (tokens / seconds - self._rate)
+        self.house.rate += weight * (tokens / seconds - self.house.rate)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_ads.observe(len(batch))
         self._metrics.batch_tokens.observe(tokens)
@@ -290,6 +183,6 @@ class MicroBatcher:
     def _die(self, batch: list[Entry], error: FatalEngineError) -> None:
         log.critical("the device is lost: %s", error.__cause__ or error)
         self._metrics.engine_failures.labels("fatal").inc()
-        self._refusal = "The device failed; the service is restarting."
+        self.house.close("The device failed; the service is restarting.")
         self._fail([*batch, *self._lanes.clear()], error)
         self._on_fatal()

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from app.heads import HEADS, Head
 from app.records import Ad, Prediction
-from app.service import ServedModel
+from app.served import ServedModel
 
 Text = Annotated[str, StringConstraints(pattern=r"\S")]
 EXAMPLE_AD: dict[str, JsonValue] = {

@@ -18,7 +18,8 @@ from app.errors import SettingsError, StartupError
 from app.logs import configure_logs
 from app.metrics import Metrics
 from app.records import Ad, Encoded
-from app.service import ServedModel, Service
+from app.served import ServedModel
+from app.service import Service
 from app.settings import Settings
 from app.tokenization import AdTokenizer
 

@@ -2,35 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from app.batching import MicroBatcher
 from app.errors import DeadlineExceededError
-from app.heads import Head, labels_of
+from app.heads import labels_of
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.records import Ad, Prediction
 from app.scoring import prediction
+from app.served import ServedModel
 from app.tokenization import AdTokenizer
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """What is served: the checkpoint's identity, where it computes, its heads."""
-
-    name: str
-    revision: str
-    device: str
-    dtype: str
-    heads: Mapping[str, Head]
-    parameters: int
-    max_length: int
-    max_windows: int
 
 
 class Service:
@@ -70,7 +56,7 @@ class Service:
 
     async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
         estimate = sum(self._tokenizer.estimate(ad) for ad in ads)
-        with self._batcher.admit(len(ads), estimate, lane) as admission:
+        with self._batcher.house.admit(len(ads), estimate, lane) as admission:
             begin = time.perf_counter()
             encoded = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._tokenizer.encode, ads
@@ -91,7 +77,7 @@ class Service:
         Raises:
             NotReadyError: the service is draining or has lost its device.
         """
-        self._batcher.require_ready()
+        self._batcher.house.require_ready()
 
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing more and finish what was admitted."""

@@ -18,7 +18,8 @@ from app.batching import MicroBatcher, Run
 from app.checkpoint import Checkpoint
 from app.engine import Engine
 from app.metrics import Metrics
-from app.service import ServedModel, Service
+from app.served import ServedModel
+from app.service import Service
 from app.settings import Settings, load_settings
 
 

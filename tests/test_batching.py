@@ -71,7 +71,9 @@ class House:
         self.fatal += 1
 
     async def classify(self, *ads: Encoded, lane: Lane = Lane.INTERACTIVE) -> list[Scores]:
-        with self.batcher.admit(len(ads), sum(item.tokens for item in ads), lane) as admission:
+        with self.batcher.house.admit(
+            len(ads), sum(item.tokens for item in ads), lane
+        ) as admission:
             return await self.batcher.classify(ads, admission)
 
     def begin(self, *ads: Encoded, lane: Lane = Lane.INTERACTIVE) -> asyncio.Task[list[Scores]]:
@@ -249,7 +251,7 @@ def test_a_lost_device_settles_everyone_refuses_newcomers_and_is_reported_once()
         with pytest.raises(NotReadyError):
             await house.classify(ad())
         with pytest.raises(NotReadyError):
-            house.batcher.require_ready()
+            house.batcher.house.require_ready()
         assert house.fatal == 1
         assert house.value("engine_failures_total", kind="fatal") == 1
 

@@ -9,7 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.attention import PACKED
-from app.checkpoint import (
+from app.checkpoint import open_checkpoint, refuse_taken, save_checkpoint
+from app.errors import CheckpointError
+from app.records import Ad
+from app.verification import (
     CARD,
     CONFIG,
     FILES,
@@ -17,12 +20,7 @@ from app.checkpoint import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
-    open_checkpoint,
-    refuse_taken,
-    save_checkpoint,
 )
-from app.errors import CheckpointError
-from app.records import Ad
 from tests.conftest import HEADS, POSITIONS, tiny_model
 
 

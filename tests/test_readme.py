@@ -28,7 +28,9 @@ def folder(tmp_path: Path) -> Path:
     """A folder like a fresh clone whose environment is installed already."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "app"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
-    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
+    (tmp_path / ".venv" / ".installed").touch()
     (tmp_path / "model_store").mkdir()
     (tmp_path / "model_store" / "demo").symlink_to(REPOSITORY / "model_store" / "demo")
     return tmp_path

@@ -18,7 +18,8 @@ def test_a_taken_port_is_refused_in_one_sentence():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError, match=rf"Cannot listen on 127\.0\.0\.1:{port}: .* in use"):
+        sentence = rf"Cannot listen on 127\.0\.0\.1:{port}: .* in use"
+        with pytest.raises(SettingsError, match=sentence):
             listen("127.0.0.1", port)
 
 

@@ -1,0 +1,132 @@
+"""Admission: who may come into the house, decided before any work is done."""
+
+import asyncio
+import math
+from types import TracebackType
+
+from app.errors import NotReadyError, OverloadedError
+from app.lanes import BULK_SHARE, Lane
+from app.metrics import Metrics
+
+
+class Admission:
+    """A request's place in the house; leaving the `with` block gives back what is left of it."""
+
+    def __init__(self, house: "House", lane: Lane, ads: int, tokens: int) -> None:
+        self._house, self.lane = house, lane
+        self._ads, self._tokens = 0, 0
+        self._left = False
+        self.change(ads, tokens)
+
+    def change(self, ads: int, tokens: int) -> None:
+        """Count `ads` and `tokens` in (or out, where negative)."""
+        # A cancelled ad reports its end after the request has left and given everything back.
+        if self._left:
+            return
+        self._ads += ads
+        self._tokens += tokens
+        self._house.count(self.lane, ads, tokens)
+
+    def correct(self, tokens: int) -> None:
+        """Replace the estimated tokens by the counted ones."""
+        self.change(0, tokens - self._tokens)
+
+    def __enter__(self) -> "Admission":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.change(-self._ads, -self._tokens)
+        self._left = True
+
+
+class House:
+    """Counts what is admitted and not yet answered, and refuses what would wait too long."""
+
+    def __init__(
+        self,
+        max_queued_ads: int,
+        max_queue_seconds: float,
+        tokens_per_second: float,
+        metrics: Metrics,
+    ) -> None:
+        self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
+        self.rate = tokens_per_second
+        self._metrics = metrics
+        self.ads = 0
+        self._tokens = dict.fromkeys(Lane, 0)
+        self._refusal: NotReadyError | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
+        """Take a whole request into the house, or refuse it, before any work is done for it.
+
+        The rule is the same for one ad and for many: what is ahead of the request decides, never
+        its own size, so an idle service takes whatever the limits of a request allow.
+
+        Args:
+            ads: how many the request has.
+            tokens: their estimated tokens.
+            lane: where they will wait.
+
+        Raises:
+            OverloadedError: too much is ahead of it; says when to try again.
+            NotReadyError: the service is draining or has lost its device.
+        """
+        self.require_ready()
+        wait = self._ahead(lane) / self.rate
+        if wait > self._max_queue_seconds:
+            self._refuse("queue_slow", wait - self._max_queue_seconds)
+        if self.ads + ads > self._max_queued_ads:
+            self._refuse("queue_full", sum(self._tokens.values()) / self.rate * ads / self.ads)
+        return Admission(self, lane, ads, tokens)
+
+    def count(self, lane: Lane, ads: int, tokens: int) -> None:
+        """Count in what an admission brings, or out what it gives back."""
+        self.ads += ads
+        self._tokens[lane] += tokens
+        self._metrics.queued_ads.set(self.ads)
+        self._metrics.queued_tokens.set(sum(self._tokens.values()))
+        if self.ads:
+            self._empty.clear()
+        else:
+            self._empty.set()
+
+    def require_ready(self) -> None:
+        """Return if requests are admitted.
+
+        Raises:
+            NotReadyError: the service is draining or has lost its device.
+        """
+        if self._refusal:
+            raise NotReadyError(str(self._refusal))
+
+    def close(self, reason: str) -> NotReadyError:
+        """Admit nothing from now on; return the error that says why."""
+        self._refusal = NotReadyError(reason)
+        return self._refusal
+
+    async def emptied(self) -> None:
+        """Wait until everything admitted is answered or has left."""
+        await self._empty.wait()
+
+    def _ahead(self, lane: Lane) -> int:
+        """Return the tokens that go before a request of this lane."""
+        if lane is Lane.BULK:
+            return sum(self._tokens.values())
+        # Bulk ads take no more than their share from interactive ones.
+        return min(
+            round(self._tokens[Lane.INTERACTIVE] / (1 - BULK_SHARE)), sum(self._tokens.values())
+        )
+
+    def _refuse(self, reason: str, seconds: float) -> None:
+        self._metrics.rejected.labels(reason).inc()
+        retry_after = max(1, math.ceil(seconds))
+        raise OverloadedError(
+            f"Too much work is waiting; try again in {retry_after} s.", retry_after
+        )
