@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -51,16 +51,23 @@ def card(
         *_data_lines(options),
         f"- Rows: {_rows(metrics['rows'])}",
         f"- Seed: {options.seed}",
-        f"- Device: {metrics['device']}; the same command, versions and threads give "
-        "the same weights on a CPU",
+        f"- Device: {metrics['device']}. On a CPU the same command, versions and threads give the "
+        "same weights; a GPU's differ in their last digits",
         f"- Python {platform.python_version()}, "
-        + ", ".join(f"{package} {version(package)}" for package in PACKAGES),
+        + ", ".join(f"{package} {_version(package)}" for package in PACKAGES),
         "",
         "## Quality on the validation rows",
         "",
         *_table(metrics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its source, not installed
+        return "of unknown version"
 
 
 def _base_name(base: str) -> str:
