@@ -89,8 +89,12 @@ def free_port() -> int:
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """The process's environment with these settings and no others."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DOPPELKOPF_")}
+    """The process's environment with these settings and no others, and outside of any make."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("DOPPELKOPF_", "MAKE", "MFLAGS"))
+    }
     return kept | {f"DOPPELKOPF_{name.upper()}": value for name, value in settings.items()}
 
 
