@@ -111,6 +111,9 @@ def train(
     warmup_ratio: Annotated[float, typer.Option(help="Share of the steps to the peak.")] = 0.1,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.01,
     label_smoothing: Annotated[float, typer.Option(help="Spread over all labels.")] = 0.0,
+    distance_weight: Annotated[
+        float, typer.Option(help="Of the levels a prediction is off, for an ordered head.")
+    ] = 0.0,
     class_weights: Annotated[bool, typer.Option(help="Weigh rare classes up.")] = False,
     max_length: MaxLength = None,
     layers: Annotated[
@@ -147,7 +150,8 @@ def train(
             text_column, title_column, job_category_column, min_education_column, group_column
         ),
         learning_rate=learning_rate, warmup_ratio=warmup_ratio, weight_decay=weight_decay,
-        label_smoothing=label_smoothing, class_weights=class_weights, max_length=max_length,
+        label_smoothing=label_smoothing, distance_weight=distance_weight,
+        class_weights=class_weights, max_length=max_length,
         layers=layers, seed=seed, save_dtype=save_dtype, license=license, note=note, resume=resume,
     )  # fmt: skip
     steps = Steps(_err)

@@ -3,6 +3,7 @@
 No I/O of its own: `from_pretrained` and `save_pretrained` are the library's.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -200,8 +201,13 @@ def two_head_loss(
     targets: dict[str, Tensor | None],
     class_weights: dict[str, Tensor] | None = None,
     label_smoothing: float = 0.0,
+    distance_weights: Mapping[str, float] | None = None,
 ) -> Tensor:
-    """Sum both heads' cross-entropies, so that one backward pass trains both.
+    """Sum both heads' losses, so that one backward pass trains both.
+
+    A head's loss is its cross-entropy; for a head with a distance weight, that weight times the
+    expected distance in levels is added, which for one true level is the earth mover's distance
+    between prediction and truth (Hou, Yu and Samaras 2016), so that far misses cost more.
 
     Args:
         output: the logits of both heads.
@@ -209,6 +215,7 @@ def two_head_loss(
             None leaves out the head.
         class_weights: by head, float of shape (labels,).
         label_smoothing: share of the target spread over all labels, from 0 to below 1.
+        distance_weights: by head whose labels are levels, from 0.
 
     Returns:
         A scalar; 0 where no row has a label.
@@ -229,4 +236,19 @@ def two_head_loss(
                 label_smoothing=label_smoothing,
             )
         )
+        if distance_weight := (distance_weights or {}).get(head):
+            losses.append(distance_weight * expected_distance(logits, target))
     return torch.stack(losses).sum()
+
+
+def expected_distance(logits: Tensor, target: Tensor) -> Tensor:
+    """Return how many levels off a draw from the prediction is on average, over labelled rows.
+
+    Args:
+        logits: shape (windows, levels).
+        target: int64 of shape (windows,), at least one of them not `IGNORED`.
+    """
+    labelled = target != IGNORED
+    levels = torch.arange(logits.shape[-1], device=logits.device)
+    distance = (levels - target[labelled].unsqueeze(-1)).abs()
+    return (logits[labelled].float().softmax(-1) * distance).sum(-1).mean()

@@ -179,6 +179,19 @@ def test_class_weights_weigh_the_rows_of_their_head_only():
     assert loss.item() == pytest.approx(job + level, abs=1e-6)
 
 
+def test_a_distance_weight_adds_the_expected_levels_off_for_its_head_alone():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]))
+    output = TwoHeadOutput(job_category_logits=logits, min_education_logits=logits)
+    targets = {
+        "job_category": torch.tensor([0, 2, 1]),
+        "min_education": torch.tensor([0, 2, IGNORED]),
+    }
+    plain = two_head_loss(output, targets)
+    weighted = two_head_loss(output, targets, distance_weights={"min_education": 2.0})
+    # (0.3 * 1 + 0.2 * 2) and (0.1 * 2 + 0.1 * 1) levels off; the third row has no label.
+    assert weighted - plain == pytest.approx(2.0 * (0.7 + 0.3) / 2, abs=1e-6)
+
+
 def test_label_smoothing_spreads_a_share_of_the_target_over_all_labels():
     targets = {"job_category": torch.tensor([0, IGNORED, IGNORED]), "min_education": None}
     loss = two_head_loss(both(job_category=JOB, min_education=LEVEL), targets, label_smoothing=0.3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from app.training import wording
 from app.training.families import Family
 from app.training.occupations import Catalog, JobTitle, by_prefix
-from app.training.templates import requirements, sections
+from app.training.templates import requirements, sections, situations
 from app.training.titles import Forms, write_title
 
 SLOT = re.compile(r"\{(\w+)\}")
@@ -196,7 +196,9 @@ class AdWriter:
             "place": (rng.choice(places),),
             "number": (str(rng.choice((120, 350, 600, 900, "1'800", 2500, "über 4000"))),),
             "small": (str(rng.randint(8, 95)),),
-            "name": sections.NAMES,
+            "person": sections.NAMES,
+            "name": (job.forms.masculine,),
+            "colleague": tuple(rng.choice(self.catalog.titles).forms.masculine for _ in range(3)),
             "phone": (f"0{rng.randint(30, 99)} {rng.randint(100, 999)} {rng.randint(10, 99)} 00",),
             "mail": (f"bewerbung@{company.split()[0].lower()}.example",),
             "day": (str(rng.randint(1, 28)),),
@@ -252,10 +254,12 @@ class AdWriter:
         draw = self.rng.random()
         if job.level == "vocational" and draw < 0.08:
             return "apprentice"
-        if job.level in ("advanced", "master") and draw < 0.03:
+        if job.level in ("advanced", "master") and draw < 0.04:
             return "graduate"
-        if 0.08 <= draw < 0.13:
+        if 0.08 <= draw < 0.15:
             return "student" if job.level in ("advanced", "master") else "helper"
+        if 0.15 <= draw < 0.16:
+            return "student"
         return "regular"
 
     def _requirement(self, scene: _Scene, situation: str) -> tuple[list[str], str]:
@@ -268,7 +272,9 @@ class AdWriter:
         if situation == "helper":
             return self._pick(requirements.HELPER, scene, rng.randint(0, 1)), "none"
         if situation == "graduate":
-            level = rng.choice(("advanced", "master"))
+            # Who becomes a doctor of law or of science has the degree already.
+            own = (job.category, situation) in situations.OWN
+            level = "master" if own else rng.choice(("advanced", "master"))
             return self._pick(requirements.GRADUATE[level], scene), level
         if rng.random() > STATED_SHARE:
             return [], job.level
@@ -297,29 +303,11 @@ class AdWriter:
 
     def _situated(self, scene: _Scene, situation: str) -> str:
         """Say in the title what the situation is: an apprenticeship, a student's job."""
-        name, rng = scene.job.forms.masculine, self.rng
-        forms = {
-            "apprentice": (
-                f"Lernende/r {name} EFZ", f"Lehrstelle als {name} EFZ", f"Lehrstelle {name}",
-                f"Ausbildung zum {name} (m/w/d)", f"Auszubildende/r {name}",
-                f"Azubi {name} (m/w/d)",
-                f"Ausbildungsplatz {name}", f"Lernende:r {name}", f"Lehre als {name} EBA",
-            ),
-            "student": (
-                f"Werkstudent {name} (m/w/d)", f"Praktikant/in {name}", f"Praktikum {name}",
-                f"Studentische Hilfskraft {name}", f"Praktikum als {name}",
-            ),
-            "helper": (
-                f"Aushilfe {name}", f"{name} (Aushilfe, Minijob)", f"{name} auf 520-Euro-Basis",
-                f"Ferienjob {name}", f"{name} im Stundenlohn", f"Praktikum {name}",
-            ),
-            "graduate": (
-                f"Hochschulpraktikum {name}", f"Trainee {name} (m/w/d)", "Hochschulpraktikant/in",
-                f"Traineeprogramm {name}",
-            ),
-        }.get(situation)  # fmt: skip
-        if forms:
-            return rng.choice(forms)
+        own = situations.OWN.get((scene.job.category, situation), ())
+        common = situations.TITLES.get(situation, ())
+        for pool in (own if self.rng.random() < 0.6 else (), common):
+            if found := self._pick(pool, scene):
+                return found[0]
         return self._decorated(scene)
 
     def _decorated(self, scene: _Scene) -> str:
@@ -375,6 +363,8 @@ class AdWriter:
             parts += self._pick(sections.EMPLOYERS[kind], scene, 2 if long else 1)
             if rng.random() < 0.4:
                 parts += self._pick(sections.PRAISE, scene)
+            if rng.random() < 0.2:
+                parts += self._pick(sections.COLLEAGUES, scene)
         if rng.random() < 0.75:
             parts += self._pick(sections.SEEKING, scene)
             parts.append(title)

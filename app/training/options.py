@@ -28,6 +28,7 @@ class TrainOptions:
     warmup_ratio: float = 0.1
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
+    distance_weight: float = 0.0
     class_weights: bool = False
     max_length: int | None = None
     layers: int | None = None
@@ -50,6 +51,7 @@ class TrainOptions:
             "warmup-ratio": (0 <= self.warmup_ratio < 1, "from 0 to below 1"),
             "weight-decay": (self.weight_decay >= 0, "at least 0"),
             "label-smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
+            "distance-weight": (self.distance_weight >= 0, "at least 0"),
             "validation-share": (0 <= self.validation_share < 1, "from 0 to below 1"),
             "seed": (0 <= self.seed < 2**32, "from 0 to 4294967295"),
             "save-dtype": (self.save_dtype in SAVE_DTYPES, " or ".join(SAVE_DTYPES)),
@@ -83,6 +85,7 @@ class TrainOptions:
             "--warmup-ratio": self.warmup_ratio,
             "--weight-decay": self.weight_decay,
             "--label-smoothing": self.label_smoothing,
+            "--distance-weight": self.distance_weight,
             "--max-length": max_length,
             "--layers": self.layers,
             "--seed": self.seed,

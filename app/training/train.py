@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, set_seed
 
 from app.base import Base, open_base, thin
 from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
-from app.errors import StartupError
+from app.errors import SettingsError, StartupError
 from app.heads import HEADS, Head
 from app.labels import read_labels
 from app.model import IGNORED, TwoHeadClassifier
@@ -124,6 +124,10 @@ def _read(
     table = read_labelled(options.data, options.columns)
     skipped = table.unlabelled
     heads = read_labels(options.labels) if options.labels else table.heads()
+    if options.distance_weight and not any(head.ordered for head in heads.values()):
+        raise SettingsError(
+            "--distance-weight is for levels, but --labels marks no head as ordered."
+        )
     source = str(options.labels or options.data)
     table.targets(heads, source)
     held: LabelledAds | None = None

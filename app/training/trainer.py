@@ -179,6 +179,12 @@ def build_trainer(
 ) -> Trainer:
     """Put the Trainer together: best epoch by validation loss, 16 bit where the GPU has it."""
 
+    distance_weights = {
+        name: options.distance_weight
+        for name, head in model.config.parsed_heads().items()
+        if head.ordered
+    }
+
     def loss(output: TwoHeadOutput, labels: Tensor, **_: object) -> Tensor:
         weights = (
             {head: weight.to(labels.device) for head, weight in class_weights.items()}
@@ -188,7 +194,7 @@ def build_trainer(
         targets: dict[str, Tensor | None] = {
             head: labels[:, index] for index, head in enumerate(HEADS)
         }
-        return two_head_loss(output, targets, weights, options.label_smoothing)
+        return two_head_loss(output, targets, weights, options.label_smoothing, distance_weights)
 
     trainer = TwoHeadTrainer(
         model=model,

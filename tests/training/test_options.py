@@ -39,6 +39,7 @@ def test_a_column_and_a_validation_file_are_part_of_the_command():
         ("warmup_ratio", 1.0),
         ("weight_decay", -0.1),
         ("label_smoothing", 1.0),
+        ("distance_weight", -1.0),
         ("validation_share", 1.0),
         ("seed", -1),
         ("save_dtype", "int8"),

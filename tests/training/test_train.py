@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from app.errors import CheckpointError, DataError
+from app.errors import CheckpointError, DataError, SettingsError
 from app.model import TwoHeadClassifier
 from app.training.data import Columns, sha256
 from app.training.options import TrainOptions
@@ -181,6 +181,21 @@ def test_options_reach_the_model(options):
 def test_class_weights_and_label_smoothing_change_what_is_learned(options, plain, change):
     train(options(**change))
     assert not same(weights(options()), plain)
+
+
+def test_a_distance_weight_changes_what_an_ordered_head_learns(options, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text(
+        json.dumps({name: head.model_dump(mode="json") for name, head in HEADS.items()})
+    )
+    train(options(labels=labels))
+    train(options("weighted", labels=labels, distance_weight=1.0))
+    assert not same(weights(options()), weights(options("weighted")))
+
+
+def test_a_distance_weight_without_an_ordered_head_is_refused(options):
+    with pytest.raises(SettingsError, match="--distance-weight"):
+        train(options(distance_weight=1.0))
 
 
 def test_a_validation_file_without_one_heads_labels_leaves_its_temperature(options, tmp_path):

@@ -431,6 +431,13 @@ STUDENT = lines(
     Student oder Studentin im Bereich {study}, mindestens im dritten Semester
     Du studierst {study} oder willst vor dem Studium Praxis sammeln
     Sie stehen mitten im Studium und möchten Praxisluft schnuppern
+    Eingeschriebener Student oder eingeschriebene Studentin der {study}
+    Sie sind im Bachelor- oder Masterstudium und suchen ein Thema für Ihre Arbeit
+    Fortgeschrittenes Bachelorstudium oder begonnenes Masterstudium in {study}
+    Du studierst {study} auf Bachelor- oder Masterstufe
+    Student/in der {study} mit guten Noten; nach dem Bachelor bist du auch willkommen
+    Gültige Immatrikulationsbescheinigung für die Dauer der Tätigkeit
+    Abitur oder Matura mit guten Noten
     """
 )
 HELPER = lines(

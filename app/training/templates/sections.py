@@ -172,6 +172,15 @@ PRAISE = lines(
     Sie suchen eine neue Herausforderung? Dann sind Sie bei uns richtig!
     """
 )
+COLLEAGUES = lines(
+    """
+    Sie arbeiten eng mit {colleague} und {colleague} zusammen.
+    Zu unserem Team gehören {colleague}, {colleague} und {colleague}.
+    Bei uns arbeiten unter anderem {colleague} und {colleague}.
+    Unterstützt werden Sie von {colleague} und {colleague}.
+    In unserem Haus treffen Sie auf Menschen vieler Berufe, vom {colleague} bis zum {colleague}.
+    """
+)
 SEEKING = lines(
     """
     Unser Team braucht Verstärkung, per sofort oder nach Vereinbarung:
@@ -344,16 +353,16 @@ EDUCATION_OFFERS = lines(
 CONTACT = lines(
     """
     Haben wir Ihr Interesse geweckt? Dann freuen wir uns auf Ihre Bewerbung.
-    Fragen beantwortet Ihnen gern {name}, Telefon {phone}.
+    Fragen beantwortet Ihnen gern {person}, Telefon {phone}.
     Senden Sie Ihre vollständigen Unterlagen bis zum {day}. {month} an {mail}.
     Bewirb dich jetzt online mit deinem Lebenslauf!
     Wir freuen uns auf deine Bewerbung mit Lebenslauf und Zeugnissen.
-    Für Auskünfte steht Ihnen {name} zur Verfügung.
+    Für Auskünfte steht Ihnen {person} zur Verfügung.
     Schwerbehinderte Menschen werden bei gleicher Eignung bevorzugt berücksichtigt.
     Bewerbungen von Frauen sind ausdrücklich erwünscht.
     Bitte bewerben Sie sich online über unser Portal.
     Für diese Vakanz berücksichtigen wir nur Direktbewerbungen.
-    Kontakt: {name}, {company}, {place}
+    Kontakt: {person}, {company}, {place}
     """
 )
 NAMES = lines(
