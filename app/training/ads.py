@@ -26,8 +26,6 @@ ASKED: Mapping[str, Mapping[str, float]] = {
 LICENSED = frozenset({"doctors", "law", "therapy_pharmacy", "teaching_research"})
 """Where the law or long custom ties the highest level to a degree."""
 
-HEALTH = frozenset({"doctors", "nursing_emergency", "medical_assistance", "therapy_pharmacy"})
-
 COMMERCIAL = frozenset(
     [
         "purchasing_sales_trade",
@@ -120,9 +118,6 @@ class AdWriter:
         self.families = families
         self.rng = rng
         self.mix = mix
-        self._by_field: dict[str, list[JobTitle]] = {}
-        for job in catalog.titles:
-            self._by_field.setdefault(job.code[0], []).append(job)
 
     def write(self, job: JobTitle) -> Row:
         """Write one row of a kind drawn from the mix."""
@@ -212,12 +207,6 @@ class AdWriter:
         forms = Forms(_spoken(job.forms.masculine, rng), _spoken(job.forms.feminine, rng))
         return _Scene(job, write_title(forms, rng), country, family, slots)
 
-    def _colleagues(self, job: JobTitle) -> tuple[str, ...]:
-        """Name three occupations, mostly of the same field: they distract as real ones do."""
-        near = self._by_field.get(job.code[0], self.catalog.titles)
-        pools = [near if self.rng.random() < 0.8 else self.catalog.titles for _ in range(3)]
-        return tuple(self.rng.choice(pool).forms.masculine for pool in pools)
-
     def _qualifications(
         self, job: JobTitle, family: Family, country: str
     ) -> dict[str, Sequence[str]]:
@@ -283,8 +272,9 @@ class AdWriter:
         if situation == "helper":
             return self._pick(requirements.HELPER, scene, rng.randint(0, 1)), "none"
         if situation == "graduate":
-            # Who is trained on for the bar, a doctorate or a clinic has the full degree already.
-            level = "master" if job.category in LICENSED else rng.choice(("advanced", "master"))
+            # Who becomes a doctor of law or of science has the degree already.
+            own = (job.category, situation) in situations.OWN
+            level = "master" if own else rng.choice(("advanced", "master"))
             return self._pick(requirements.GRADUATE[level], scene), level
         if rng.random() > STATED_SHARE:
             return [], job.level
@@ -298,11 +288,8 @@ class AdWriter:
 
     def _asked_level(self, job: JobTitle) -> str:
         odds = ASKED[job.level]
-        if job.level == "master" and job.category in LICENSED:
-            # Nobody treats patients without the full degree.
-            odds = (
-                {"master": 1.0} if job.category == "doctors" else {"advanced": 0.05, "master": 0.95}
-            )
+        if job.category in LICENSED and job.level == "master":
+            odds = {"advanced": 0.05, "master": 0.95}
         return self.rng.choices(tuple(odds), tuple(odds.values()))[0]
 
     def _stated(self, scene: _Scene, level: str) -> list[str]:
@@ -370,10 +357,9 @@ class AdWriter:
         rng = self.rng
         parts: list[str] = []
         if long or rng.random() < 0.4:
-            # Hospitals and universities employ every trade and speak of degrees in every ad.
-            kinds = (*sections.EMPLOYERS, "hospital", "university")
-            usual = rng.random() < 0.5 and scene.job.category in HEALTH
-            kind = "hospital" if usual else rng.choice(kinds)
+            kind = rng.choice(
+                (*sections.EMPLOYERS, "hospital", "university")
+            )  # they speak of degrees
             parts += self._pick(sections.EMPLOYERS[kind], scene, 2 if long else 1)
             if rng.random() < 0.4:
                 parts += self._pick(sections.PRAISE, scene)
