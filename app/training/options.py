@@ -32,6 +32,7 @@ class TrainOptions:
     class_weights: bool = False
     max_length: int | None = None
     layers: int | None = None
+    freeze_embeddings: bool = False
     seed: int = 42
     save_dtype: str = "float32"
     license: str | None = None
@@ -98,4 +99,6 @@ class TrainOptions:
             if value is not None:
                 words += [option, str(value)]
         words.append("--class-weights" if self.class_weights else "--no-class-weights")
+        if self.freeze_embeddings:
+            words.append("--freeze-embeddings")
         return shlex.join(words)

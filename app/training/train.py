@@ -157,7 +157,11 @@ def _build(
     encoder = base.encoder()
     if options.layers is not None:
         thin(encoder, options.layers)
-    return TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
+    model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
+    if options.freeze_embeddings:
+        # Words that the ads lack keep their place beside those that they have.
+        model.encoder.embeddings.requires_grad_(False)
+    return model
 
 
 def _class_weights(targets: Mapping[str, Targets], heads: Mapping[str, Head]) -> dict[str, Tensor]:

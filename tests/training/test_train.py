@@ -183,6 +183,15 @@ def test_class_weights_and_label_smoothing_change_what_is_learned(options, plain
     assert not same(weights(options()), plain)
 
 
+def test_frozen_embeddings_stay_those_of_the_base(options, tiny_base):
+    train(options(epochs=1, freeze_embeddings=True, validation_share=0.0))
+    name = "embeddings.word_embeddings.weight"
+    before = load_file(tiny_base / "model.safetensors")[name]
+    assert torch.equal(weights(options())[f"encoder.{name}"], before)
+    train(options("free", epochs=1, validation_share=0.0))
+    assert not torch.equal(weights(options("free"))[f"encoder.{name}"], before)
+
+
 def test_a_distance_weight_changes_what_an_ordered_head_learns(options, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(
