@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: serve test test-marked check
+.PHONY: serve test test-marked check demo-checkpoint
 
 serve: $(STAMP)
 	$(VENV)/bin/doppelkopf serve
@@ -19,6 +19,10 @@ check: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+# From ../shared alone: hours on two CPU cores, minutes on a GPU.
+demo-checkpoint: $(STAMP)
+	$(VENV)/bin/doppelkopf demo --shared ../shared --out model_store/demo --overwrite
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Doppelkopf needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }

@@ -119,6 +119,9 @@ def train(
     layers: Annotated[
         int | None, typer.Option(help="Keep so many of the base's layers, evenly spread.")
     ] = None,
+    freeze_embeddings: Annotated[
+        bool, typer.Option("--freeze-embeddings", help="Keep the base's embeddings as they are.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of split, fresh heads, order and dropout.")] = 42,
     save_dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     license: Annotated[str | None, typer.Option(help="For the card.")] = None,
@@ -152,7 +155,8 @@ def train(
         learning_rate=learning_rate, warmup_ratio=warmup_ratio, weight_decay=weight_decay,
         label_smoothing=label_smoothing, distance_weight=distance_weight,
         class_weights=class_weights, max_length=max_length,
-        layers=layers, seed=seed, save_dtype=save_dtype, license=license, note=note, resume=resume,
+        layers=layers, freeze_embeddings=freeze_embeddings, seed=seed,
+        save_dtype=save_dtype, license=license, note=note, resume=resume,
     )  # fmt: skip
     steps = Steps(_err)
     try:
@@ -251,6 +255,45 @@ def predict(
     _out.print(f"Wrote {checked.rows} rows to {out}.", highlight=False)
 
 
+@app.command()
+def demo(
+    shared: Annotated[
+        Path,
+        typer.Option(help="Folder with base-encoder/, data/ and taxonomy/.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.", show_default=False)],
+    work: Annotated[Path, typer.Option(help="Keeps what is made on the way.")] = Path(
+        ".cache/demo"
+    ),
+    trained: Annotated[
+        Path | None, typer.Option(help="Measure this checkpoint instead of training one.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the checkpoint --out.")
+    ] = False,
+    baselines: Annotated[bool, typer.Option(help="Measure the simple contenders too.")] = True,
+) -> None:
+    """Make the demo checkpoint from occupation data, and measure it on hand-labelled ads."""
+    _require_extra()
+    _hush()
+    with _err.status("Reading"):
+        from app.showing import show_contenders
+        from app.training.console import Steps
+        from app.training.recipe import make_demo
+
+    steps = Steps(_err)
+    try:
+        checkpoint = make_demo(
+            shared, out, work, lambda made: _engine(made, "auto", "auto", None)[0].logits,
+            _err.print, trained=trained, overwrite=overwrite, with_baselines=baselines,
+            callbacks=[steps],
+        )  # fmt: skip
+    finally:
+        steps.stop()
+    _out.print(*show_contenders(checkpoint), sep="\n")
+    _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)
+
+
 @checkpoints.command()
 def show(folder: Folder) -> None:
     """Print a checkpoint's heads, labels, sizes, revision and metrics."""
@@ -259,6 +302,25 @@ def show(folder: Folder) -> None:
     from app.showing import show_checkpoint
 
     _out.print(*show_checkpoint(open_checkpoint(folder)), sep="\n")
+
+
+@checkpoints.command("average")
+def average_(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Trained from one base and one --seed.")
+    ],
+    out: Annotated[Path, typer.Option(help="The checkpoint folder to make.", show_default=False)],
+) -> None:
+    """Average the weights of checkpoints; often steadier on new texts than each of them.
+
+    Its temperatures are 1: `doppelkopf evaluate` tells how well that fits.
+    """
+    _hush()
+    with _err.status("Averaging"):
+        from app.training.averaging import save_average
+
+        checkpoint = save_average(folders, out)
+    _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)
 
 
 @checkpoints.command("import")

@@ -68,6 +68,24 @@ def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
     )
 
 
+def show_contenders(checkpoint: Checkpoint) -> Iterator[RenderableType]:
+    """Yield a comparison on hand-labelled ads, head by head: by contender, then by source."""
+    from app.training.comparison import KEY, contender_rows, source_rows
+
+    comparison = checkpoint.metrics[KEY]
+    contenders = comparison["contenders"]
+    own = contenders[comparison["checkpoint"]]
+    for head in HEADS:
+        yield f"{HEAD_TITLES[head]}, {comparison['ads']} hand-labelled ads"
+        for header, *body in (contender_rows(contenders, [head]), source_rows(own, [head])):
+            table = Table(*header)
+            for column in table.columns[1:]:
+                column.justify = "right"
+            for row in body:
+                table.add_row(*map(escape, row))
+            yield table
+
+
 def _labels(head: Head) -> Table:
     table = Table("#", "label", *head.names)
     for index, label in enumerate(head.labels):

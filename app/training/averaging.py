@@ -6,12 +6,14 @@ al. 2022, "Model soups").
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from app.checkpoint import Checkpoint
+from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
 from app.errors import CheckpointError
 from app.model import TwoHeadClassifier
+from app.verification import TOKENIZER, TOKENIZER_CONFIG
 
 ATTENTION = "sdpa"
 
@@ -50,3 +52,23 @@ def average(checkpoints: Sequence[Checkpoint]) -> TwoHeadClassifier:
             mode="json"
         )
     return model
+
+
+def save_average(folders: Sequence[Path], out: Path) -> Checkpoint:
+    """Save the average of checkpoint folders, in the dtype and with the tokenizer of the first.
+
+    Raises:
+        CheckpointError: `out` is taken, a folder is damaged, or two of them do not fit together.
+    """
+    refuse_taken(out)
+    checkpoints = [open_checkpoint(folder) for folder in folders]
+    tokenizers = {(checkpoint.path / TOKENIZER).read_bytes() for checkpoint in checkpoints}
+    if len(tokenizers) > 1:
+        raise CheckpointError("The checkpoints have different tokenizers.")
+    first = checkpoints[0]
+    model = average(checkpoints).to(first.config.dtype)
+    files = {name: (first.path / name).read_bytes() for name in (TOKENIZER, TOKENIZER_CONFIG)}
+    parts = [f"- {one.name}, revision {one.revision}" for one in checkpoints]
+    card = "\n".join([f"# {out.name}", "", "The average of the weights of:", "", *parts, ""])
+    revisions = [checkpoint.revision for checkpoint in checkpoints]
+    return save_checkpoint(out, model, files, {"average_of": revisions}, card)

@@ -19,6 +19,8 @@ from app.records import FloatArray
 from app.scoring import probabilities
 from app.training.data import Targets
 
+Mask = npt.NDArray[np.bool_]
+
 BINS = 10
 TOP = 3
 TEMPERATURES = (0.1, 10.0)
@@ -124,9 +126,13 @@ def reliability(probability: FloatArray, targets: Targets) -> list[tuple[int, fl
     Returns:
         By bin, how many rows it holds, their mean confidence and their accuracy (0 if empty).
     """
-    confidence = probability.max(axis=1)
-    correct = probability.argmax(axis=1) == targets
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return binned(probability.max(axis=1), probability.argmax(axis=1) == targets)
+
+
+def binned(confidence: FloatArray, correct: Mask) -> list[tuple[int, float, float]]:
+    """Return the bins of `reliability` for rows whose answers are judged already."""
+    # In double precision: at a bin's edge float32 may round a confidence into the next.
+    bins = np.minimum((confidence.astype(np.float64) * BINS).astype(int), BINS - 1)
     return [
         (len(inside), float(confidence[inside].mean()), float(correct[inside].mean()))
         if len(inside := np.flatnonzero(bins == number))
@@ -140,16 +146,17 @@ def calibration_error(probability: FloatArray, targets: Targets) -> float:
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", equation 3.
     """
-    bins = reliability(probability, targets)
+    return bin_error(reliability(probability, targets))
+
+
+def bin_error(bins: Sequence[tuple[int, float, float]]) -> float:
+    """Return the mean gap between confidence and accuracy, each bin weighed by its rows."""
     gaps = sum(count * abs(confidence - accuracy) for count, confidence, accuracy in bins)
-    return gaps / len(targets)
+    return gaps / sum(count for count, _, _ in bins)
 
 
 def fit_temperature(logits: Sequence[FloatArray], targets: Targets) -> float | None:
     """Find the temperature that makes the true labels most probable.
-
-    Minimises the mean over ads of -log(mean over windows of softmax(logits / T)[target]): the
-    temperature scaling of Guo et al. 2017, with windows averaged as in answers.
 
     Args:
         logits: by ad, float32 of shape (windows, labels).
@@ -161,15 +168,30 @@ def fit_temperature(logits: Sequence[FloatArray], targets: Targets) -> float | N
     kept = np.flatnonzero(targets != IGNORED).tolist()
     if not kept:
         return None
-    counts = np.array([len(logits[index]) for index in kept])
-    rows = np.concatenate([logits[index] for index in kept]).astype(np.float64)
-    columns = np.repeat(targets[kept], counts)
+    labelled = [logits[index] for index in kept]
+    return fit_accepted(labelled, np.eye(labelled[0].shape[1], dtype=bool)[targets[kept]])
+
+
+def fit_accepted(logits: Sequence[FloatArray], accepted: Mask) -> float:
+    """Find the temperature that makes any of each ad's accepted labels most probable.
+
+    Minimises the mean over ads of -log(mean over windows of the accepted labels' summed
+    softmax(logits / T)): the temperature scaling of Guo et al. 2017, with windows averaged as in
+    answers.
+
+    Args:
+        logits: by ad, float32 of shape (windows, labels); at least one ad.
+        accepted: of shape (ads, labels), true where a label counts as right.
+    """
+    counts = np.array([len(windows) for windows in logits])
+    rows = np.concatenate(list(logits)).astype(np.float64)
+    right = np.repeat(accepted, counts, axis=0)
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
 
     def loss(log_temperature: float) -> float:
         scaled = rows / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        windows = np.exp(scaled[np.arange(len(rows)), columns]) / np.exp(scaled).sum(axis=1)
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        windows = (exponentials * right).sum(axis=1) / exponentials.sum(axis=1)
         ads = np.add.reduceat(windows, starts) / counts
         return float(-np.log(np.maximum(ads, 1e-12)).mean())
 

@@ -5,7 +5,7 @@ from app.checkpoint import open_checkpoint, save_checkpoint
 from app.errors import CheckpointError
 from app.heads import Head
 from app.model import TwoHeadClassifier
-from app.training.averaging import average
+from app.training.averaging import average, save_average
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 
 
@@ -54,3 +54,21 @@ def test_other_labels_or_shapes_are_refused(saved, tiny_folder):
     deeper = TwoHeadClassifier.from_encoder(tiny_encoder(layers=3), HEADS, max_length=POSITIONS)
     with pytest.raises(CheckpointError, match="another shape"):
         average([open_checkpoint(tiny_folder), saved("deeper", deeper)])
+
+
+def test_the_average_is_saved_with_its_origin(saved, tmp_path):
+    parts = [saved(f"v{by}", shifted(by).half()) for by in (0.0, 0.5)]
+    made = save_average([part.path for part in parts], tmp_path / "mean")
+    assert made.config.dtype == torch.float16
+    assert made.metrics["average_of"] == [part.revision for part in parts]
+    assert parts[1].revision in (made.path / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CheckpointError, match="exists already"):
+        save_average([part.path for part in parts], made.path)
+
+
+def test_different_tokenizers_are_refused(saved, tmp_path, tokenizer_files):
+    other = dict(tokenizer_files)
+    other["tokenizer.json"] = other["tokenizer.json"].replace(b"Restaurant", b"Restauraht")
+    second = save_checkpoint(tmp_path / "other", tiny_model(), other, {}, "# card\n")
+    with pytest.raises(CheckpointError, match="different tokenizers"):
+        save_average([saved("v1", tiny_model()).path, second.path], tmp_path / "mean")
