@@ -65,32 +65,11 @@ def test_a_requirement_sentence_stands_under_its_own_label(catalog, level):
     assert checked or level == "master"
 
 
-def test_the_usual_level_holds_when_nothing_is_stated(catalog, monkeypatch):
-    monkeypatch.setattr("app.training.ads.STATED_SHARE", 0.0)
-    writes = writer(catalog)
-    scene = writes._scene(COOK)
-    assert writes._requirement(scene, "regular") == ([], "vocational")
-
-
 def test_a_degree_which_is_only_welcome_does_not_raise_the_label(catalog):
     welcome = {"Masterabschluss wünschenswert", "Ein Bachelorabschluss wäre ein Plus"}
     rows = [row for row in composed(catalog, COOK, 1500) if any(w in row.text for w in welcome)]
     assert rows
     assert not [row for row in rows if row.min_education == "master"]
-
-
-@pytest.mark.parametrize("situation", ["apprentice", "student", "helper"])
-def test_an_apprenticeship_and_its_kin_ask_for_nothing(catalog, situation):
-    writes = writer(catalog)
-    scene = writes._scene(COOK)
-    assert all(writes._requirement(scene, situation)[1] == "none" for _ in range(50))
-
-
-def test_an_apprenticeship_says_so_in_its_title(catalog):
-    writes = writer(catalog)
-    words = ("Lern", "Lehr", "Azubi", "Ausbildung", "Auszubildende")
-    titles = [writes._situated(writes._scene(COOK), "apprentice") for _ in range(40)]
-    assert all(title.startswith(words) for title in titles)
 
 
 def test_swiss_ads_have_no_sharp_s_and_german_ads_keep_it(catalog):
