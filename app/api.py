@@ -2,7 +2,6 @@
 
 import asyncio
 import hmac
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,8 +31,6 @@ from app.middleware import BodyLimit, Telemetry
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
-
-log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).with_name("page")
 MAX_TIMEOUT_MS = 600_000

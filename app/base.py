@@ -114,6 +114,11 @@ def open_base(name: str) -> Base:
     return Base(name, config, _special(name, config, tokenizer), _files(tokenizer))
 
 
+def base_name(name: str) -> str:
+    """Return what to call a base in a card: a folder's own name, never where it lies."""
+    return Path(name).resolve().name if Path(name).is_dir() else name
+
+
 def thin(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
     """Keep `layers` of an encoder's layers, evenly spread, the first and the last among them.
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +130,11 @@ def save_checkpoint(
         json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     (beside / CARD).write_text(card, encoding="utf-8")
-    open_checkpoint(beside)
+    verified = open_checkpoint(beside)
     if folder.exists():
         folder.rmdir()
     beside.rename(folder)
-    return open_checkpoint(folder)
+    return replace(verified, path=folder)
 
 
 def refuse_taken(folder: Path) -> None:

@@ -402,7 +402,7 @@ def _engine(
 
     engine = Engine(checkpoint, device, dtype)
     engine.warm_up(checkpoint.tokenizer().encode([Ad("a")]))
-    return engine, batch_tokens or (32768 if engine.device.type == "cuda" else 2048)
+    return engine, batch_tokens or engine.batch_tokens
 
 
 def _require_extra(modules: Sequence[str] = EXTRA) -> None:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app.base import open_base
+from app.base import base_name, open_base
 from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.errors import CheckpointError
 from app.heads import HEADS
@@ -163,10 +163,9 @@ def _dtype(tensors: StateDict) -> torch.dtype:
 
 
 def _card(out: Path, base: str) -> str:
-    name = Path(base).resolve().name if Path(base).is_dir() else base
     return (
         f"# {out.name}\n\n"
         "Tells a job ad's category and the minimum education it asks for, in one encoder pass.\n\n"
-        f"Imported from a state dict trained elsewhere, on the base encoder {name}. "
+        f"Imported from a state dict trained elsewhere, on the base encoder {base_name(base)}. "
         "Its quality was not measured: `doppelkopf evaluate` does that.\n"
     )

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
-"""Default tokens of a batch: past a few hundred a CPU gains nothing and neighbours wait longer."""
-
 
 def serve(settings: Settings) -> int:
     """Serve until a signal comes; return the process's exit code.
@@ -139,9 +136,7 @@ def _prepare(settings: Settings) -> tuple["Engine", AdTokenizer, ServedModel, in
     checkpoint = open_checkpoint(settings.model)
     tokenizer = checkpoint.tokenizer(settings.max_windows)
     engine = Engine(checkpoint, settings.device, settings.dtype)
-    max_batch_tokens = settings.max_batch_tokens or max(
-        BATCH_TOKENS[engine.device.type], tokenizer.longest
-    )
+    max_batch_tokens = settings.max_batch_tokens or max(engine.batch_tokens, tokenizer.longest)
     if max_batch_tokens < tokenizer.longest:
         raise SettingsError(
             f"MAX_BATCH_TOKENS is {max_batch_tokens}, but the longest ad has {tokenizer.longest} "

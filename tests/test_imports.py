@@ -62,17 +62,7 @@ TRAINING_MAY_USE = {
 
 WITHOUT_TORCH = [
     *ORDER[: ORDER.index("attention")],
-    "lanes",
-    "admission",
-    "batching",
-    "served",
-    "service",
-    "schemas",
-    "middleware",
-    "problems",
-    "logs",
-    "api",
-    "client",
+    *ORDER[ORDER.index("lanes") : ORDER.index("training")],
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
 

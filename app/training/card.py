@@ -3,9 +3,9 @@
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
+from app.base import base_name
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
 from app.training.data import sha256
@@ -39,7 +39,7 @@ def card(
         "",
         *([options.note, ""] if options.note else []),
         *([f"Licence: {options.license}", ""] if options.license else []),
-        f"- Base encoder: {_base_name(options.base)} ({encoder.model_type}, {sizes})",
+        f"- Base encoder: {base_name(options.base)} ({encoder.model_type}, {sizes})",
         *(f"- `{name}`: {len(heads[name].labels)} labels" for name in HEADS),
         "",
         "## Trained with",
@@ -68,10 +68,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:  # run from its source, not installed
         return "of unknown version"
-
-
-def _base_name(base: str) -> str:
-    return Path(base).resolve().name if Path(base).is_dir() else base
 
 
 def _data_lines(options: TrainOptions) -> list[str]:

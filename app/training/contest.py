@@ -100,12 +100,12 @@ def simple_contenders(
 
 def tempered(contender: Contender, ads: HandLabelled) -> Contender:
     """Fit temperatures to a contender's probabilities too: as fair as to the checkpoint."""
-    answers = {}
+    fitted = {}
     for name, values in contender.answers.items():
         # What is ruled out stays so: a logit of minus infinity.
         logits = np.full(values.shape, -np.inf, dtype=np.float32)
         np.log(values, out=logits, where=values > 0)
         single = [row[None] for row in logits]
         temperature = fit(ads, name, single)
-        answers[name] = np.array([probabilities(row, temperature) for row in single], np.float32)
-    return replace(contender, answers=answers, note=f"{contender.note} {TEMPERED}")
+        fitted[name] = np.array([probabilities(row, temperature) for row in single], np.float32)
+    return replace(contender, answers=fitted, note=f"{contender.note} {TEMPERED}")
