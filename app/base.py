@@ -130,11 +130,33 @@ def thin(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
     stack = encoder.encoder.layer
     if not 1 <= layers <= len(stack):
         raise CheckpointError(f"--layers has to lie between 1 and {len(stack)}, not at {layers}.")
-    step = (len(stack) - 1) / max(layers - 1, 1)
-    kept = [round(index * step) for index in range(layers)]
-    encoder.encoder.layer = torch.nn.ModuleList(stack[index] for index in kept)
+    encoder.encoder.layer = torch.nn.ModuleList(
+        stack[index] for index in spread(len(stack), layers)
+    )
     encoder.config.num_hidden_layers = layers
     return encoder
+
+
+def freeze(encoder: PreTrainedModel, layers: int) -> None:
+    """Keep the embeddings and the lowest `layers` layers as they are in training.
+
+    Words that the training rows lack then keep their place beside those that they have, and what is
+    below the first trained layer needs no backward pass.
+
+    Raises:
+        CheckpointError: the encoder has fewer layers.
+    """
+    stack = encoder.encoder.layer
+    if layers > len(stack):
+        raise CheckpointError(f"--freeze-layers has to be at most {len(stack)}, not {layers}.")
+    for part in (encoder.embeddings, *stack[:layers]):
+        part.requires_grad_(False)
+
+
+def spread(total: int, count: int) -> list[int]:
+    """Return the indices of `count` of `total` layers, evenly spread, first and last included."""
+    step = (total - 1) / max(count - 1, 1)
+    return [round(index * step) for index in range(count)]
 
 
 def _where(name: str) -> dict[str, bool]:

@@ -119,9 +119,14 @@ def train(
     layers: Annotated[
         int | None, typer.Option(help="Keep so many of the base's layers, evenly spread.")
     ] = None,
-    freeze_embeddings: Annotated[
-        bool, typer.Option("--freeze-embeddings", help="Keep the base's embeddings as they are.")
-    ] = False,
+    freeze_layers: Annotated[
+        int | None,
+        typer.Option(help="Keep the embeddings and so many lowest layers as they are; from 0."),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="A trained checkpoint to learn from; --layers of its layers are kept."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of split, fresh heads, order and dropout.")] = 42,
     save_dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     license: Annotated[str | None, typer.Option(help="For the card.")] = None,
@@ -155,7 +160,7 @@ def train(
         learning_rate=learning_rate, warmup_ratio=warmup_ratio, weight_decay=weight_decay,
         label_smoothing=label_smoothing, distance_weight=distance_weight,
         class_weights=class_weights, max_length=max_length,
-        layers=layers, freeze_embeddings=freeze_embeddings, seed=seed,
+        layers=layers, freeze_layers=freeze_layers, teacher=teacher, seed=seed,
         save_dtype=save_dtype, license=license, note=note, resume=resume,
     )  # fmt: skip
     steps = Steps(_err)

@@ -63,11 +63,16 @@ class TwoHeadConfig(PreTrainedConfig):  # type: ignore[misc]  # checked as untyp
 
 @dataclass
 class TwoHeadOutput(ModelOutput):  # type: ignore[misc]  # checked as untyped
-    """What `TwoHeadClassifier.forward` returns; logits are of shape (windows, labels)."""
+    """What `TwoHeadClassifier.forward` returns; logits are of shape (windows, labels).
+
+    `hidden_states`, where asked for, are those of the embeddings and of each layer, of shape
+    (windows, length, hidden).
+    """
 
     loss: Tensor | None = None
     job_category_logits: Tensor | None = None
     min_education_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class Pooler(nn.Module):
@@ -154,6 +159,7 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
         longest: int | None = None,
         job_category: Tensor | None = None,
         min_education: Tensor | None = None,
+        output_hidden_states: bool = False,
     ) -> TwoHeadOutput:
         """Run the encoder once and both heads on what it pooled.
 
@@ -166,6 +172,7 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             longest: the longest packed window's tokens.
             job_category: targets, int64 of shape (windows,), `IGNORED` where a row has none.
             min_education: likewise.
+            output_hidden_states: give every layer's states too.
 
         Returns:
             Both heads' logits; with any targets, the sum of the given heads' mean losses.
@@ -181,14 +188,20 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             if packed
             else {}
         )
-        states = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, **bounds
-        ).last_hidden_state
+        encoded = self.encoder(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            output_hidden_states=output_hidden_states,
+            **bounds,
+        )
+        states = encoded.last_hidden_state
         first = states[0, cu_seq_lens[:-1]] if cu_seq_lens is not None else states[:, 0]
         pooled = self.dropout(self.pooler(first))
         output = TwoHeadOutput(
             job_category_logits=self.job_category(pooled),
             min_education_logits=self.min_education(pooled),
+            hidden_states=encoded.hidden_states,
         )
         targets = {"job_category": job_category, "min_education": min_education}
         if any(target is not None for target in targets.values()):

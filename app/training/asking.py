@@ -52,9 +52,8 @@ class Asker:
         if situation == "helper":
             return scene.pick(requirements.HELPER, rng.randint(0, 1)), "none"
         if situation == "graduate":
-            # Who becomes a doctor of law or of science has the degree already.
-            own = (job.category, situation) in situations.OWN
-            level = "master" if own else rng.choice(("advanced", "master"))
+            # Who is trained on for the bar, a doctorate or a clinic has the full degree already.
+            level = "master" if job.category in LICENSED else rng.choice(("advanced", "master"))
             return scene.pick(requirements.GRADUATE[level]), level
         if rng.random() > self.stated_share:
             return [], job.level
@@ -69,7 +68,9 @@ class Asker:
     def _asked_level(self, job: JobTitle) -> str:
         odds = ASKED[job.level]
         if job.category in LICENSED and job.level == "master":
-            odds = {"advanced": 0.05, "master": 0.95}
+            # Nobody treats patients without the full degree.
+            exception = 0.0 if job.category == "doctors" else 0.05
+            odds = {"advanced": exception, "master": 1 - exception}
         return self.rng.choices(tuple(odds), tuple(odds.values()))[0]
 
     def _stated(self, scene: Scene, level: str) -> list[str]:

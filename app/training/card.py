@@ -48,6 +48,7 @@ def card(
         options.command(max_length),
         "```",
         "",
+        *_teacher_lines(metrics.get("teacher")),
         *_data_lines(options),
         f"- Rows: {_rows(metrics['rows'])}",
         f"- Seed: {options.seed}",
@@ -61,6 +62,15 @@ def card(
         *_table(metrics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _teacher_lines(teacher: Mapping[str, Any] | None) -> list[str]:
+    if teacher is None:
+        return []
+    told = f"Its teacher has {teacher['layers']} layers and the revision {teacher['revision']}"
+    if teacher["command"] is None:
+        return [f"{told}.", ""]
+    return [f"{told}; it was trained with", "", "```sh", teacher["command"], "```", ""]
 
 
 def _version(package: str) -> str:

@@ -32,7 +32,8 @@ class TrainOptions:
     class_weights: bool = False
     max_length: int | None = None
     layers: int | None = None
-    freeze_embeddings: bool = False
+    freeze_layers: int | None = None
+    teacher: Path | None = None
     seed: int = 42
     save_dtype: str = "float32"
     license: str | None = None
@@ -54,6 +55,7 @@ class TrainOptions:
             "label-smoothing": (0 <= self.label_smoothing < 1, "from 0 to below 1"),
             "distance-weight": (self.distance_weight >= 0, "at least 0"),
             "validation-share": (0 <= self.validation_share < 1, "from 0 to below 1"),
+            "freeze-layers": ((self.freeze_layers or 0) >= 0, "at least 0"),
             "seed": (0 <= self.seed < 2**32, "from 0 to 4294967295"),
             "save-dtype": (self.save_dtype in SAVE_DTYPES, " or ".join(SAVE_DTYPES)),
         }
@@ -89,6 +91,8 @@ class TrainOptions:
             "--distance-weight": self.distance_weight,
             "--max-length": max_length,
             "--layers": self.layers,
+            "--freeze-layers": self.freeze_layers,
+            "--teacher": self.teacher,
             "--seed": self.seed,
             "--save-dtype": self.save_dtype,
             "--license": self.license,
@@ -99,6 +103,4 @@ class TrainOptions:
             if value is not None:
                 words += [option, str(value)]
         words.append("--class-weights" if self.class_weights else "--no-class-weights")
-        if self.freeze_embeddings:
-            words.append("--freeze-embeddings")
         return shlex.join(words)

@@ -1,7 +1,8 @@
 """The recipe of the demo checkpoint: from occupation data to a measured checkpoint folder.
 
-Occupation titles become generated ads, the base encoder is fine-tuned on them, both temperatures
-are fitted on hand-labelled ads, and simple contenders are measured beside the result.
+Occupation titles become generated ads, the whole base encoder is fine-tuned on them and teaches a
+student of half its layers, both temperatures are fitted on hand-labelled ads, and simple contenders
+are measured beside the result.
 """
 
 import shutil
@@ -31,21 +32,28 @@ from app.verification import CARD, TOKENIZER, TOKENIZER_CONFIG
 EngineFactory = Callable[[Checkpoint], PackedPass[WindowLogits]]
 """Loads a checkpoint for its raw logits; handed in, since training knows no engine."""
 
-DATA_SEED, ROWS = 7, 48_000
+DATA_SEED, ROWS = 7, 30_000
+TEACHER = TrainOptions(
+    data=Path("train.csv"), base="base-encoder", out=Path("teacher"), epochs=1, batch_size=16,
+    learning_rate=1.5e-4, label_smoothing=0.05, max_length=512, freeze_layers=6, seed=7,
+)  # fmt: skip
+"""How the teacher is trained: every layer reads, the upper half learns."""
+
 TRAINING = TrainOptions(
-    data=Path("train.csv"), base="base-encoder", out=Path("demo"), epochs=2, batch_size=32,
-    learning_rate=2e-4, label_smoothing=0.05, max_length=512, layers=6, seed=7,
-    save_dtype="float16", license="MIT, as the encoder it was trained from",
+    data=Path("train.csv"), base="base-encoder", out=Path("demo"), epochs=1, batch_size=16,
+    learning_rate=2e-4, label_smoothing=0.05, max_length=512, layers=6, freeze_layers=0,
+    teacher=Path("teacher"), seed=7, save_dtype="float16",
+    license="MIT, as the encoder it was trained from",
     note=(
         "Trained on generated German and Swiss job ads: occupation titles and task descriptions "
         "of the Bundesagentur für Arbeit (KldB 2010, systematic and alphabetical index) and of "
         "ESCO 1.2 (European Commission, CC BY 4.0), composed with the project's own templates by "
         f"app.training.demo --seed {DATA_SEED} --rows {ROWS}. No real ad was trained on. The "
         "encoder is every second layer of intfloat/multilingual-e5-small (MIT), its vocabulary "
-        "cut to German and English."
+        "cut to German and English, taught by all twelve."
     ),
 )  # fmt: skip
-"""How the demo is trained; the paths are those of the work folder."""
+"""How the demo, the teacher's student, is trained; the paths are those of the work folder."""
 
 
 def make_demo(
@@ -59,6 +67,7 @@ def make_demo(
     overwrite: bool = False,
     with_baselines: bool = True,
     rows: int = ROWS,
+    teaching: TrainOptions = TEACHER,
     training: TrainOptions = TRAINING,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Checkpoint:
@@ -74,7 +83,8 @@ def make_demo(
         overwrite: replace `out` where a checkpoint is there already.
         with_baselines: measure the simple contenders too.
         rows: to generate.
-        training: how to train; its paths are replaced.
+        teaching: how to train the teacher; its paths are replaced.
+        training: how to train its student; likewise.
         callbacks: of the Trainer, for progress.
 
     Raises:
@@ -88,7 +98,7 @@ def make_demo(
     say(f"{count:,} ads to train on are in {data}.")
     own = work / "trained" / out.resolve().name
     if trained is None:
-        checkpoint = _train(data, base, own, training, say, callbacks)
+        checkpoint = _train(data, base, own, teaching, training, say, callbacks)
     else:
         checkpoint = open_checkpoint(trained)
     ads = read_hand_labelled(shared, checkpoint.heads)
@@ -102,13 +112,14 @@ def make_demo(
         "checkpoint": measured.contender.name,
         "temperatures": {name: head.temperature for name, head in measured.heads.items()},
         "ece_apart": measured.ece_apart,
-        "same_rows": sha256(data / "train.csv") in (checkpoint.path / CARD).read_text("utf-8"),
+        "same_rows": _same_rows(checkpoint.path, data),
     }
     if not comparison["same_rows"]:
         say("The checkpoint was trained on other rows than those the simple contenders see.")
     saved = _save(out, checkpoint, measured.heads, comparison)
     if trained is None:
-        shutil.rmtree(own)
+        for folder in (own, _teacher_folder(own)):
+            shutil.rmtree(folder)
     return saved
 
 
@@ -147,30 +158,53 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         open_checkpoint(out)
 
 
+def _same_rows(folder: Path, data: Path) -> bool:
+    """Tell whether a checkpoint was trained on the rows that were written."""
+    return sha256(data / "train.csv") in (folder / CARD).read_text(encoding="utf-8")
+
+
 def _train(
     data: Path,
     base: Path,
     own: Path,
+    teaching: TrainOptions,
     training: TrainOptions,
     say: Say,
     callbacks: Sequence[TrainerCallback],
 ) -> Checkpoint:
+    """Train the teacher, unless an earlier run has finished it, and then its student."""
     if own.exists():
         raise CheckpointError(
             f"{own} is left from an earlier run: go on with --trained {own}, or remove it."
         )
-    options = replace(
-        training, data=data / "train.csv", base=str(base), out=own, labels=data / "labels.json",
-        validation=data / "validation.csv", resume=last_saved(work_folder(own)) is not None,
-    )  # fmt: skip
-    try:
-        checkpoint = train(options, callbacks, say)
-    except KeyboardInterrupt:
-        # The training's own hint names an option that this command does without.
-        raise KeyboardInterrupt("Interrupted; run the same command to go on.") from None
-    if checkpoint is None:
-        raise CheckpointError("The recipe runs in one process, not under accelerate launch.")
-    return checkpoint
+
+    def train_here(options: TrainOptions, out: Path, teacher: Path | None = None) -> Checkpoint:
+        here = replace(
+            options, data=data / "train.csv", base=str(base), out=out, labels=data / "labels.json",
+            validation=data / "validation.csv", teacher=teacher,
+            resume=last_saved(work_folder(out)) is not None,
+        )  # fmt: skip
+        try:
+            checkpoint = train(here, callbacks, say)
+        except KeyboardInterrupt:
+            # The training's own hint names an option that this command does without.
+            raise KeyboardInterrupt("Interrupted; run the same command to go on.") from None
+        if checkpoint is None:
+            raise CheckpointError("The recipe runs in one process, not under accelerate launch.")
+        return checkpoint
+
+    teacher = _teacher_folder(own)
+    if not teacher.exists():
+        say("Training the teacher.")
+        train_here(teaching, teacher)
+    elif not _same_rows(teacher, data):
+        raise CheckpointError(f"{teacher} is left from a run on other rows: remove it.")
+    say("Training its student.")
+    return train_here(training, own, teacher)
+
+
+def _teacher_folder(own: Path) -> Path:
+    return own.with_name(f"{own.name}-teacher")
 
 
 def _save(

@@ -13,7 +13,8 @@ from app.training.titles import Forms, write_title
 
 SLOT = re.compile(r"\{(\w+)\}")
 SWISS_SHARE = 0.6
-
+NEAR_SHARE = 0.8
+"""How many of the colleagues that an ad names work in the same field."""
 
 COMMERCIAL = frozenset(
     [
@@ -108,6 +109,9 @@ class SceneMaker:
         self.catalog = catalog
         self.families = families
         self.rng = rng
+        self._by_field: dict[str, list[JobTitle]] = {}
+        for job in catalog.titles:
+            self._by_field.setdefault(job.code[0], []).append(job)
 
     def scene(self, job: JobTitle) -> Scene:
         """Draw an ad's country, employer and fillings."""
@@ -124,7 +128,7 @@ class SceneMaker:
             "small": (str(rng.randint(8, 95)),),
             "person": sections.NAMES,
             "name": (job.forms.masculine,),
-            "colleague": tuple(rng.choice(self.catalog.titles).forms.masculine for _ in range(3)),
+            "colleague": self._colleagues(job),
             "phone": (f"0{rng.randint(30, 99)} {rng.randint(100, 999)} {rng.randint(10, 99)} 00",),
             "mail": (f"bewerbung@{company.split()[0].lower()}.example",),
             "day": (str(rng.randint(1, 28)),),
@@ -132,6 +136,12 @@ class SceneMaker:
         }
         forms = Forms(_spoken(job.forms.masculine, rng), _spoken(job.forms.feminine, rng))
         return Scene(job, write_title(forms, rng), country, family, slots, rng)
+
+    def _colleagues(self, job: JobTitle) -> tuple[str, ...]:
+        """Name three occupations, mostly of the same field: they distract as real ones do."""
+        near = self._by_field.get(job.code[0], self.catalog.titles)
+        pools = [near if self.rng.random() < NEAR_SHARE else self.catalog.titles for _ in range(3)]
+        return tuple(self.rng.choice(pool).forms.masculine for pool in pools)
 
     def _qualifications(
         self, job: JobTitle, family: Family, country: str

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, set_seed
 
-from app.base import Base, open_base, thin
+from app.base import Base, freeze, open_base, thin
 from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.errors import SettingsError, StartupError
 from app.heads import HEADS, Head
@@ -27,6 +27,7 @@ from app.training.data import (
     check_enough,
     read_labelled,
 )
+from app.training.distilling import open_teacher, student_of
 from app.training.files import chunks
 from app.training.options import TrainOptions
 from app.training.quality import fit_temperature, judge
@@ -79,8 +80,9 @@ def train(
     heads, training, validation, skipped = _read(options, base.tokenizer(max_length))
     if skipped:
         say(f"{skipped} rows without any label are left out.")
+    teacher = open_teacher(options, base, heads)
     set_seed(options.seed)
-    model = _build(base, options, heads, max_length)
+    model = _build(base, options, heads, max_length, teacher)
     validating = (
         Windows(validation.encoded, validation.targets, longest_first=True) if validation else None
     )
@@ -94,6 +96,7 @@ def train(
         validating,
         _class_weights(training.targets, heads) if options.class_weights else None,
         [*callbacks, interruptible],
+        teacher.model(torch.float32, "sdpa") if teacher else None,
     )
     begin = time.perf_counter()
     _run(trainer, interruptible, work, options)
@@ -109,6 +112,8 @@ def train(
         "history": _history(trainer.state.log_history),
         "seconds": round(seconds, 1),
         "device": _device(trainer.args.device),
+        "command": options.command(max_length),
+        **({"teacher": _lineage(teacher)} if teacher else {}),
     }
     model.to("cpu", getattr(torch, options.save_dtype))
     text = card(options, max_length, model, metrics)
@@ -152,16 +157,34 @@ def _part(
 
 
 def _build(
-    base: Base, options: TrainOptions, heads: dict[str, Head], max_length: int
+    base: Base,
+    options: TrainOptions,
+    heads: dict[str, Head],
+    max_length: int,
+    teacher: Checkpoint | None,
 ) -> TwoHeadClassifier:
-    encoder = base.encoder()
-    if options.layers is not None:
-        thin(encoder, options.layers)
-    model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
-    if options.freeze_embeddings:
-        # Words that the ads lack keep their place beside those that they have.
-        model.encoder.embeddings.requires_grad_(False)
+    if teacher:
+        model = student_of(teacher, options.layers, max_length)
+        for name, head in heads.items():
+            model.config.heads[name] = head.model_dump(mode="json")
+    else:
+        encoder = base.encoder()
+        if options.layers is not None:
+            thin(encoder, options.layers)
+        model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
+    if options.freeze_layers is not None:
+        freeze(model.encoder, options.freeze_layers)
     return model
+
+
+def _lineage(teacher: Checkpoint) -> dict[str, Any]:
+    """Return what a student's card tells of its teacher."""
+    return {
+        "name": teacher.name,
+        "revision": teacher.revision,
+        "layers": teacher.config.encoder.num_hidden_layers,
+        "command": teacher.metrics.get("command"),
+    }
 
 
 def _class_weights(targets: Mapping[str, Targets], heads: Mapping[str, Head]) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ from app.heads import HEADS
 from app.model import TwoHeadClassifier, TwoHeadOutput, two_head_loss
 from app.records import Encoded, FloatArray
 from app.training.data import Targets
+from app.training.distilling import Distiller
 from app.training.options import TrainOptions
 
 Item = dict[str, Any]
@@ -119,7 +120,27 @@ class ByLength(Sampler[int]):
 
 
 class TwoHeadTrainer(Trainer):  # type: ignore[misc]  # checked as untyped
-    """The library's Trainer with batches by length."""
+    """The library's Trainer with batches by length and, where there is one, a teacher."""
+
+    distiller: Distiller | None = None
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, TwoHeadOutput]:
+        """Compute the loss of a batch; the teacher counts in training only."""
+        if self.distiller is None or not model.training:
+            found: Tensor | tuple[Tensor, TwoHeadOutput] = super().compute_loss(
+                model, inputs, return_outputs, num_items_in_batch
+            )
+            return found
+        labels = inputs.pop("labels")
+        output = model(**inputs, output_hidden_states=True)
+        loss = self.distiller.loss(output, self.compute_loss_func(output, labels), inputs)
+        return (loss, output) if return_outputs else loss
 
     def _get_train_sampler(self, train_dataset: Windows | None = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
@@ -176,6 +197,7 @@ def build_trainer(
     validation: Windows | None,
     class_weights: Mapping[str, Tensor] | None,
     callbacks: Sequence[TrainerCallback],
+    teacher: TwoHeadClassifier | None = None,
 ) -> Trainer:
     """Put the Trainer together: best epoch by validation loss, 16 bit where the GPU has it."""
 
@@ -205,6 +227,10 @@ def build_trainer(
         compute_loss_func=loss,
         callbacks=list(callbacks),
     )
+    if teacher is not None:
+        trainer.distiller = Distiller(
+            teacher, model.config.encoder.num_hidden_layers, trainer.args.device
+        )
     # The loss is the mean of a batch; the Trainer has to divide it by the accumulated batches.
     trainer.loss_is_scaled_for_ga = False
     trainer.remove_callback(PrinterCallback)

@@ -10,6 +10,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from app.errors import CheckpointError
 from app.training.data import sha256
 from app.training.options import TrainOptions
+from app.verification import WEIGHTS
 
 Say = Callable[[str], None]
 
@@ -58,6 +59,8 @@ def open_work(options: TrainOptions, run: Mapping[str, str]) -> Path:
 def identity(options: TrainOptions, max_length: int) -> dict[str, str]:
     """Return what two runs have to have in common for one to go on where the other stopped."""
     files = [options.data, *(path for path in (options.validation, options.labels) if path)]
+    if options.teacher:
+        files.append(options.teacher / WEIGHTS)
     return {"command": options.command(max_length)} | {
         str(path): sha256(path) for path in files if path.is_file()
     }

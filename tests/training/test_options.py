@@ -41,6 +41,7 @@ def test_a_column_and_a_validation_file_are_part_of_the_command():
         ("label_smoothing", 1.0),
         ("distance_weight", -1.0),
         ("validation_share", 1.0),
+        ("freeze_layers", -1),
         ("seed", -1),
         ("save_dtype", "int8"),
     ],

@@ -19,12 +19,13 @@ from app.showing import show_contenders
 from app.training import contest, demo, recipe
 from app.training.comparison import HEADING, KEY
 from app.training.handlabelled import Contender, read_hand_labelled
-from app.training.recipe import TRAINING, make_demo, swap, unpack_base
+from app.training.recipe import TEACHER, TRAINING, make_demo, swap, unpack_base
 from tests.conftest import POSITIONS
 from tests.training.tiny_gold import ROWS, write_base, write_gold
 from tests.training.tiny_occupations import write_shared
 
 TINY = replace(TRAINING, epochs=1, batch_size=16, layers=1, max_length=POSITIONS)
+TINY_TEACHER = replace(TEACHER, batch_size=16, freeze_layers=1, max_length=POSITIONS)
 
 
 def engine(checkpoint):
@@ -32,7 +33,7 @@ def engine(checkpoint):
 
 
 def make(made, out, **changes):
-    given = {"rows": 60, "training": TINY} | changes
+    given = {"rows": 60, "teaching": TINY_TEACHER, "training": TINY} | changes
     return make_demo(made.shared, out, made.work, engine, made.said.append, **given)
 
 
@@ -68,7 +69,14 @@ def test_one_call_makes_a_checkpoint_that_verifies(made):
     assert "Measuring on 5 hand-labelled ads." in made.said
     assert sorted(path.name for path in made.out.parent.iterdir()) == ["demo"]
     # What was trained on the way is in the result.
-    assert not (made.work / "trained" / "demo").exists()
+    assert not list((made.work / "trained").iterdir())
+
+
+def test_the_card_tells_how_the_teacher_was_trained_too(made):
+    teacher = open_checkpoint(made.out).metrics["teacher"]
+    assert teacher["layers"] == 2
+    assert teacher["command"] in (made.out / "README.md").read_text(encoding="utf-8")
+    assert "--freeze-layers 1" in teacher["command"]
 
 
 def test_all_contenders_are_measured_in_all_by_source_and_by_country(made):
@@ -154,7 +162,7 @@ def test_a_finished_training_is_never_trained_over(made, tmp_path):
 
 
 class Stop(TrainerCallback):
-    """Interrupts after the second of three epochs."""
+    """Interrupts after the second of three epochs, which only the student has."""
 
     def on_epoch_begin(self, _args, state, _control, **_):
         if state.epoch >= 2:
@@ -168,6 +176,18 @@ def test_an_interrupted_recipe_goes_on_with_the_same_command(made, tmp_path):
     checkpoint = make(made, tmp_path / "long", **three)
     assert "Resuming the interrupted training." in made.said
     assert len(checkpoint.metrics["history"]) == 3
+    # Its teacher was finished before and is not trained again.
+    assert made.said[made.said.index("Resuming the interrupted training.") - 1] == (
+        "Training its student."
+    )
+
+
+def test_a_teacher_of_other_rows_is_refused(made, tmp_path):
+    three = {"training": replace(TINY, epochs=3), "with_baselines": False}
+    with pytest.raises(KeyboardInterrupt):
+        make(made, tmp_path / "other-rows", callbacks=[Stop()], **three)
+    with pytest.raises(CheckpointError, match="left from a run on other rows: remove it"):
+        make(made, tmp_path / "other-rows", rows=40, **three)
 
 
 def test_the_base_is_unpacked_once_and_whole(made, tmp_path):
@@ -239,6 +259,7 @@ def test_the_command_prints_the_tables_of_what_it_made(made, monkeypatch, tmp_pa
 
 
 def test_the_recipes_options_can_be_used():
-    TRAINING.check()
+    for options in (TEACHER, TRAINING):
+        options.check()
+        assert json.dumps(options.command(512))
     assert TRAINING.layers == 6
-    assert json.dumps(TRAINING.command(512))

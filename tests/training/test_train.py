@@ -184,12 +184,51 @@ def test_class_weights_and_label_smoothing_change_what_is_learned(options, plain
 
 
 def test_frozen_embeddings_stay_those_of_the_base(options, tiny_base):
-    train(options(epochs=1, freeze_embeddings=True, validation_share=0.0))
+    train(options(epochs=1, freeze_layers=0, validation_share=0.0))
     name = "embeddings.word_embeddings.weight"
     before = load_file(tiny_base / "model.safetensors")[name]
     assert torch.equal(weights(options())[f"encoder.{name}"], before)
     train(options("free", epochs=1, validation_share=0.0))
     assert not torch.equal(weights(options("free"))[f"encoder.{name}"], before)
+
+
+def test_frozen_layers_stay_those_of_the_base_and_the_others_learn(options, tiny_base):
+    train(options(epochs=1, freeze_layers=1, validation_share=0.0))
+    before, after = load_file(tiny_base / "model.safetensors"), weights(options())
+    for layer, kept in ((0, True), (1, False)):
+        name = f"encoder.layer.{layer}.output.dense.weight"
+        assert torch.equal(after[f"encoder.{name}"], before[name]) is kept
+    with pytest.raises(CheckpointError, match="--freeze-layers has to be at most 2, not 3"):
+        train(options("deep", freeze_layers=3))
+
+
+def test_a_student_begins_as_its_teachers_layers_and_learns_from_it(options):
+    train(options("teacher", validation_share=0.0))
+    taught = train(options(teacher=options("teacher").out, layers=1, validation_share=0.0))
+    assert taught.config.encoder.num_hidden_layers == 1
+    assert taught.metrics["teacher"]["layers"] == 2
+    card = (options().out / "README.md").read_text()
+    assert taught.metrics["teacher"]["command"] in card
+    # The same student without a teacher's answers and states to follow ends elsewhere.
+    alone = train(options("alone", layers=1, validation_share=0.0))
+    assert not same(load_file(alone.path / "model.safetensors"), weights(options()))
+
+
+def test_a_teacher_of_other_labels_is_refused(options, tmp_path):
+    train(options("teacher", epochs=1))
+    data = write(tmp_path / "more.csv", [*LABELLED, {**LABELLED[0], "job_category": "baking"}] * 2)
+    with pytest.raises(CheckpointError, match="other labels than the data"):
+        train(options(teacher=options("teacher").out, data=data))
+
+
+def test_an_interrupted_student_resumes_to_the_same_weights(options):
+    train(options("teacher", epochs=1))
+    teacher = {"teacher": options("teacher").out, "layers": 1}
+    train(options("whole", **teacher))
+    with pytest.raises(KeyboardInterrupt):
+        train(options("a", **teacher), [CtrlC(5)])
+    train(options("a", resume=True, **teacher))
+    assert same(weights(options("a")), weights(options("whole")))
 
 
 def test_a_distance_weight_changes_what_an_ordered_head_learns(options, tmp_path):
