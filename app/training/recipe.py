@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
@@ -56,6 +57,11 @@ TRAINING = TrainOptions(
 """How the demo, the teacher's student, is trained; the paths are those of the work folder."""
 
 
+def student_training(*, gpu: bool) -> TrainOptions:
+    """Return how the student is trained: a GPU affords a second epoch, two CPU cores do not."""
+    return replace(TRAINING, epochs=2 if gpu else 1)
+
+
 def make_demo(
     shared: Path,
     out: Path,
@@ -68,7 +74,7 @@ def make_demo(
     with_baselines: bool = True,
     rows: int = ROWS,
     teaching: TrainOptions = TEACHER,
-    training: TrainOptions = TRAINING,
+    training: TrainOptions | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Checkpoint:
     """Make the demo checkpoint and measure it.
@@ -84,13 +90,14 @@ def make_demo(
         with_baselines: measure the simple contenders too.
         rows: to generate.
         teaching: how to train the teacher; its paths are replaced.
-        training: how to train its student; likewise.
+        training: how to train its student; likewise. By default as the device affords it.
         callbacks: of the Trainer, for progress.
 
     Raises:
         StartupError: something is missing or does not fit, in one sentence.
     """
     _check_out(out, overwrite=overwrite)
+    training = training or student_training(gpu=torch.cuda.is_available())
     base = unpack_base(shared, work)
     data = work / "data"
     say("Writing the training ads.")

@@ -19,7 +19,7 @@ from app.showing import show_contenders
 from app.training import contest, demo, recipe
 from app.training.comparison import HEADING, KEY
 from app.training.handlabelled import Contender, read_hand_labelled
-from app.training.recipe import TEACHER, TRAINING, make_demo, swap, unpack_base
+from app.training.recipe import TEACHER, TRAINING, make_demo, student_training, swap, unpack_base
 from tests.conftest import POSITIONS
 from tests.training.tiny_gold import ROWS, write_base, write_gold
 from tests.training.tiny_occupations import write_shared
@@ -263,3 +263,7 @@ def test_the_recipes_options_can_be_used():
         options.check()
         assert json.dumps(options.command(512))
     assert TRAINING.layers == 6
+
+
+def test_a_gpu_gives_the_student_more_time():
+    assert student_training(gpu=True).epochs > student_training(gpu=False).epochs == 1
