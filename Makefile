@@ -42,14 +42,15 @@ demo-checkpoint: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Doppelkopf needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV), once; a few minutes where torch has to be downloaded."
+	@$(PYTHON) -m venv $(VENV)
 	@# Older pips cannot check the hashes of a constraints file.
-	$(call pinned,pip)
+	@$(call pinned,pip)
 	@# torch has as many builds as devices. Which one is the choice of whoever sets up pip, or has
 	@# installed it here before; so its own file is pinned by version only, all others by hash too.
-	$(PIP) --no-deps $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
-	$(VENV)/bin/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	@$(PIP) --no-deps $$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' constraints.txt)
+	@$(VENV)/bin/python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 	  print(*project['dependencies'], *sum(project['optional-dependencies'].values(), []), sep='\n')" \
 	  | $(PIP) --constraint constraints.txt --requirement /dev/stdin
-	$(PIP) --no-deps --build-constraint constraints.txt --editable .
+	@$(PIP) --no-deps --build-constraint constraints.txt --editable .
 	@touch $@

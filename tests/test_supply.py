@@ -11,6 +11,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.serving import clean_environment
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
@@ -45,6 +47,23 @@ def test_all_that_the_project_asks_for_is_pinned_by_hash_as_make_lock_does_it(re
     entry = pinned()[canonicalize_name(requirement.name)]
     (version,) = entry.specifier
     assert requirement.specifier.contains(version.version)
+
+
+def test_make_installs_nothing_unhashed_but_torchs_own_file():
+    done = subprocess.run(
+        ["make", "--dry-run", "--always-make", ".venv/.installed"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    installs = re.findall(r"pip install --quiet (.*)", done.stdout)
+    hashed = [one for one in installs if "--require-hashes" in one or "constraint " in one]
+    assert len(installs) == 4
+    (other,) = set(installs) - set(hashed)
+    assert other.startswith("--no-deps $(sed")
+    assert "torch==" in other
 
 
 STAND_IN = """

@@ -2,15 +2,16 @@
 
     python -m tests.bench.soak --minutes 60 --ads ../shared/data/ads.jsonl --out soak.json
 
-Starts `doppelkopf serve` on a free port of this machine, measures what it can do, then asks for 70 %
-of it in an open loop: requests come at random whatever the server does, timed from when they were
-meant to be sent; mistakes come on top. Prints every minute's figures and at the end the slope of the
-memory. Ends with 1 if any answer was not of the documented ones for its request.
+Starts `doppelkopf serve` on a free port of this machine, measures what it can do, then asks for
+70 % of it in an open loop: requests come at random whatever the server does, timed from when they
+were meant to be sent; mistakes come on top. Prints every minute's figures and at the end the slope
+of the memory. Ends with 1 if any answer was not of the documented ones for its request.
 """
 
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -47,9 +48,9 @@ class Minute:
 
     def row(self) -> dict[str, object]:
         """Return the figures: milliseconds, megabytes, ads."""
-        p50, p95, p99 = np.percentile(self.latencies or [float("nan")], [50, 95, 99]) * 1000
+        p50, p95, p99 = np.percentile(self.latencies or [np.nan], [50, 95, 99]) * 1000
         return {
-            "rss_mb": round(float(np.median(self.memory)), 1) if self.memory else None,
+            "rss_mb": round(float(np.median(self.memory or [np.nan])), 1),
             "p50_ms": round(p50, 1),
             "p95_ms": round(p95, 1),
             "p99_ms": round(p99, 1),
@@ -78,7 +79,8 @@ class Soak:
         async def client() -> None:
             nonlocal done
             while time.perf_counter() < end:
-                done += await self._send(self._traffic.draw_good()) == "200"
+                outcome = await self._send(self._traffic.draw_good())
+                done += outcome == "200"
 
         begin = time.perf_counter()
         await asyncio.gather(*(client() for _ in range(CAPACITY_CLIENTS)))
@@ -201,10 +203,30 @@ def serving(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait(timeout=60)
 
 
-async def soak(given: argparse.Namespace, address: str, server: psutil.Process) -> dict:
+def read_ads(file: Path) -> list[dict[str, str]]:
+    """Read JSON lines with a `text` and perhaps a `title` each.
+
+    Raises:
+        ValueError: the file is not there or a line is none of them.
+    """
+    if not file.is_file():
+        raise ValueError(f"{file} is not there; name JSON lines of ads by --ads.")
+    ads = []
+    with file.open(encoding="utf-8") as lines:
+        for number, one in enumerate(lines, 1):
+            try:
+                ad = json.loads(one)
+                ads.append({"text": ad["text"], "title": ad.get("title")})
+            except (ValueError, KeyError, TypeError) as error:
+                message = f"Line {number} of {file} is no JSON object with a text."
+                raise ValueError(message) from error
+    return ads
+
+
+async def soak(
+    given: argparse.Namespace, ads: list[dict[str, str]], address: str, server: psutil.Process
+) -> dict:
     """Measure the capacity, send the traffic, print the table, return everything."""
-    with given.ads.open(encoding="utf-8") as lines:
-        ads = [json.loads(one) for one in lines]
     traffic = Traffic(ads, load_settings(environment={}).max_body_bytes)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
@@ -244,11 +266,15 @@ def main() -> int:
     options.add_argument("--capacity-seconds", type=float, default=CAPACITY_SECONDS)
     options.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = options.parse_args()
-    if not given.ads.is_file():
-        options.error(f"{given.ads} is not there; name JSON lines with a text each by --ads")
+    try:
+        ads = read_ads(given.ads)
+    except ValueError as error:
+        options.error(str(error))
+    # Whichever way it is stopped, its server stops with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         with serving(given.model, Path(folder) / "log") as (address, server):
-            figures = asyncio.run(soak(given, address, server))
+            figures = asyncio.run(soak(given, ads, address, server))
     say(
         f"slope of the memory after {figures['warm_up_minutes']:g} min: "
         f"{figures['rss_mb_an_hour']} MB an hour"

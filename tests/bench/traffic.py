@@ -32,9 +32,9 @@ class Traffic:
     """The share that asks for work: all but the bad."""
 
     def __init__(self, ads: Sequence[dict[str, str]], max_body_bytes: int, seed: int = 1) -> None:
-        """Take ads, with `text` and perhaps `title`, and the size of a body that is refused."""
+        """Take ads as they are sent, and the size of a body that is refused."""
         self._random = random.Random(seed)  # noqa: S311  a load, no secret
-        self._ads = [{"text": ad["text"], "title": ad.get("title")} for ad in ads]
+        self._ads = ads
         self._too_large = b'{"text": "' + b"a" * max_body_bytes + b'"}'
         self._names, self._weights = zip(*self.KINDS, strict=True)
 
