@@ -64,8 +64,8 @@ class Traffic:
 
     def _huge(self) -> Shot:
         # A megabyte: one word, or an ad over and over.
-        text = self._random.choice(["x", self._ad()["text"] + " "])
-        return Shot("/classify", encode({"text": (text * 2**20)[: 2**20]}), GOOD, JSON)
+        text = self._random.choice(["x", self._ad()["text"]])
+        return Shot("/classify", encode({"text": text * (2**20 // max(1, len(text)))}), GOOD, JSON)
 
     def _deadline(self) -> Shot:
         headers = {**JSON, "x-request-timeout-ms": str(self._random.choice([1, 20, 200, 2000]))}
