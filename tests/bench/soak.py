@@ -16,17 +16,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
 
 from app.settings import load_settings
+from tests.bench.minutes import HEADER, Minute, resident, slope, value
 from tests.bench.traffic import Shot, Traffic
 from tests.serving import free_port, start_server, wait_until
 
@@ -35,29 +33,6 @@ CAPACITY_SECONDS = 30.0
 SAMPLE_SECONDS = 5.0
 MAX_IN_FLIGHT = 500
 """More are not sent but counted as held back: the generator stays bounded in memory too."""
-
-
-@dataclass
-class Minute:
-    """What one minute saw. Latencies in seconds, of requests answered with 200."""
-
-    latencies: list[float] = field(default_factory=list)
-    outcomes: Counter[str] = field(default_factory=Counter)
-    queued: list[float] = field(default_factory=list)
-    memory: list[float] = field(default_factory=list)
-
-    def row(self) -> dict[str, object]:
-        """Return the figures: milliseconds, megabytes, ads."""
-        p50, p95, p99 = np.percentile(self.latencies or [np.nan], [50, 95, 99]) * 1000
-        return {
-            "rss_mb": round(float(np.median(self.memory or [np.nan])), 1),
-            "p50_ms": round(p50, 1),
-            "p95_ms": round(p95, 1),
-            "p99_ms": round(p99, 1),
-            "queued_mean": round(float(np.mean(self.queued or [0])), 1),
-            "queued_max": max(self.queued, default=0),
-            "outcomes": dict(sorted(self.outcomes.items())),
-        }
 
 
 class Soak:
@@ -87,12 +62,18 @@ class Soak:
         return done / (time.perf_counter() - begin)
 
     async def traffic(self, rate: float, seconds: float) -> None:
-        """Send `rate` requests a second at random times, and look at the server meanwhile."""
+        """Send `rate` requests a second at random times, and look at the server meanwhile.
+
+        Raises:
+            httpx.TransportError, psutil.Error: the server is gone.
+        """
         self._begin = time.perf_counter()
-        watch = asyncio.create_task(self._watch())
+        watch = asyncio.create_task(self._watch(every=min(SAMPLE_SECONDS, seconds / 20)))
         intended = self._begin
         while (intended := intended + self._traffic.pause(rate)) < self._begin + seconds:
             await asyncio.sleep(intended - time.perf_counter())
+            if watch.done():
+                break
             if len(self._running) >= MAX_IN_FLIGHT:
                 self._minute(intended).outcomes["held back"] += 1
                 continue
@@ -101,6 +82,8 @@ class Soak:
             task.add_done_callback(self._running.discard)
         if self._running:
             await asyncio.wait(self._running, timeout=60)
+        if watch.done():
+            watch.result()  # raises what it saw: the server is gone
         watch.cancel()
 
     async def _fire(self, shot: Shot, intended: float) -> None:
@@ -125,7 +108,7 @@ class Soak:
             return str(answer.status_code)
         return f"unexpected {answer.status_code}"
 
-    async def _watch(self) -> None:
+    async def _watch(self, every: float) -> None:
         shown = 0
         while True:
             now = time.perf_counter()
@@ -138,46 +121,15 @@ class Soak:
             minute.queued.append(value(page, "doppelkopf_queued_ads"))
             # A minute is shown when the requests it sent have had a minute to end.
             while shown < len(self.minutes) - 2:
-                say(line(shown, self.minutes[shown]))
+                say(self.minutes[shown].line(shown + 1))
                 shown += 1
-            await asyncio.sleep(SAMPLE_SECONDS)
+            await asyncio.sleep(every)
 
     def _minute(self, at: float) -> Minute:
         index = int((at - self._begin) / 60)
         while len(self.minutes) <= index:
             self.minutes.append(Minute())
         return self.minutes[index]
-
-
-def resident(server: psutil.Process) -> float:
-    """Return the MB of memory that a process and its children hold."""
-    family = [server, *server.children(recursive=True)]
-    return float(sum(process.memory_info().rss for process in family)) / 2**20
-
-
-def value(page: str, name: str) -> float:
-    """Return the sum of a metric's samples in a page of Prometheus' text format."""
-    families = text_string_to_metric_families(page)
-    return sum(one.value for family in families for one in family.samples if one.name == name)
-
-
-def slope(memory: Sequence[tuple[float, float]], warm_up_hours: float) -> float:
-    """Return the MB an hour by least squares, the warm-up left out."""
-    hours, megabytes = zip(*[one for one in memory if one[0] >= warm_up_hours], strict=True)
-    return float(np.polyfit(hours, megabytes, 1)[0])
-
-
-def line(index: int, minute: Minute) -> str:
-    """Return a minute's row of the table."""
-    row = minute.row()
-    outcomes = "  ".join(f"{name}: {count}" for name, count in minute.outcomes.most_common())
-    return (
-        f"{index + 1:6} {row['rss_mb']:8} {row['p50_ms']:8} {row['p95_ms']:8} {row['p99_ms']:8} "
-        f"{row['queued_mean']:6} {row['queued_max']:5.0f}  {outcomes}"
-    )
-
-
-HEADER = "minute   RSS MB   p50 ms   p95 ms   p99 ms  queue   max  outcomes"
 
 
 @contextmanager
@@ -238,9 +190,8 @@ async def soak(
         )
         say(HEADER)
         await run.traffic(rate, given.minutes * 60)
-    shown = max(0, len(run.minutes) - 2)
-    for index, minute in list(enumerate(run.minutes))[shown:]:
-        say(line(index, minute))
+    for index in range(max(0, len(run.minutes) - 2), len(run.minutes)):
+        say(run.minutes[index].line(index + 1))
     outcomes = sum((minute.outcomes for minute in run.minutes), Counter())
     warm_up = min(given.warm_up, given.minutes / 4)
     return {
@@ -273,8 +224,14 @@ def main() -> int:
     # Whichever way it is stopped, its server stops with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
-        with serving(given.model, Path(folder) / "log") as (address, server):
-            figures = asyncio.run(soak(given, ads, address, server))
+        log = Path(folder) / "log"
+        with serving(given.model, log) as (address, server):
+            try:
+                figures = asyncio.run(soak(given, ads, address, server))
+            except (httpx.TransportError, psutil.Error) as error:
+                last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
+                say(f"the server is gone ({error!r}); its last lines were:\n{last}")
+                return 1
     say(
         f"slope of the memory after {figures['warm_up_minutes']:g} min: "
         f"{figures['rss_mb_an_hour']} MB an hour"

@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from tests.bench.soak import Minute, line, read_ads, slope, value
+from tests.bench.minutes import Minute, slope, value
+from tests.bench.soak import read_ads
 from tests.bench.traffic import Traffic
 from tests.serving import clean_environment
 
@@ -43,8 +45,23 @@ def test_good_requests_ask_for_work_and_wait():
     assert all(200 in shot.expected and shot.leave_after is None for shot in shots)
 
 
-def test_a_minute_without_answers_has_a_row_too():
-    assert "nan" in line(0, Minute())
+def test_a_minute_is_told_in_megabytes_and_milliseconds():
+    minute = Minute([0.1, 0.3], Counter({"200": 2, "429": 1}), [0, 4], [500.04, 700])
+    assert minute.row() == {
+        "rss_mb": 600.0,
+        "p50_ms": 200.0,
+        "p95_ms": 290.0,
+        "p99_ms": 298.0,
+        "queued_mean": 2.0,
+        "queued_max": 4,
+        "outcomes": {"200": 2, "429": 1},
+    }
+    assert minute.line(3).split()[:2] == ["3", "600.0"]
+    assert minute.line(3).endswith("  200: 2  429: 1")
+
+
+def test_a_minute_that_saw_nothing_has_a_row_too():
+    assert Minute().line(1).split() == ["1", *"------"]
 
 
 def test_a_file_that_holds_no_ads_is_refused_with_its_line(tmp_path):
