@@ -11,16 +11,19 @@ FROM python:3.11-slim
 
 WORKDIR /srv/doppelkopf
 
-# Serving needs none of the extras; the versions are those the tests ran with.
+# Serving needs none of the extras; the versions are those the tests ran with, and every file is
+# checked against their hashes. pip comes first, since older ones cannot do that.
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
-    python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
+    sed -n '/^pip==/,/[^\\]$/p' /tmp/constraints.txt > /tmp/requirements.txt \
+    && pip install --root-user-action=ignore --require-hashes --requirement /tmp/requirements.txt \
+    && python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
     && pip install --root-user-action=ignore --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
 RUN --mount=type=bind,target=/tmp/source \
-    pip install --root-user-action=ignore --no-cache-dir --no-deps /tmp/source
+    pip install --root-user-action=ignore --no-cache-dir --no-deps --build-constraint /tmp/source/constraints.txt /tmp/source
 
 # A checkpoint to begin with; a volume mounted over model_store brings others.
 COPY model_store/demo model_store/demo

@@ -51,7 +51,9 @@ def test_the_image_listens_on_every_address_and_the_default_port(image):
 
 
 def test_the_image_installs_the_tested_versions_and_brings_the_default_checkpoint(image):
+    assert "--require-hashes" in image["RUN"][0]
     assert "--constraint /tmp/constraints.txt" in image["RUN"][0]
+    assert "--no-deps --build-constraint /tmp/source/constraints.txt" in image["RUN"][1]
     assert image["COPY"] == [f"{Settings.model_fields['model'].default} model_store/demo"]
     assert json.loads(image["ENTRYPOINT"][0]) == ["doppelkopf"]
     assert json.loads(image["CMD"][0]) == ["serve"]
