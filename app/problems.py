@@ -16,8 +16,9 @@ from app.errors import (
     ServiceError,
     UnauthorizedError,
 )
-from app.middleware import request_id
+from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem
+from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
@@ -50,6 +51,8 @@ def add_problems(app: FastAPI) -> None:
 def _problem(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
+    # The queue has given a more exact one where it refused.
+    current().reason = current().reason or title.lower().replace(" ", "_")
     document = Problem.of(status, title, detail, request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
@@ -86,5 +89,10 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
     # The server logs the traceback; the client learns nothing from it.
     return _problem(
-        request, ServiceError.status, ServiceError.title, "Something unexpected failed."
+        request,
+        ServiceError.status,
+        ServiceError.title,
+        "Something unexpected failed.",
+        # Sent from outside of all middleware.
+        {REQUEST_ID: request_id(request.scope)},
     )
