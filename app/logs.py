@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from app.trace import current
 
+encode = json.JSONEncoder(ensure_ascii=False).encode
+
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a line holds beside its message: its `extra` fields and the request's id."""
@@ -48,7 +50,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return encode(line)
 
 
 def configure_logs(log_format: Literal["text", "json"]) -> None:
