@@ -31,7 +31,8 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
         """Write the line without its traceback."""
         fields = (f" {name}={value}" for name, value in fields_of(record).items())
-        return super().formatMessage(record) + "".join(fields)
+        # uvicorn ends its message for a traceback with an empty line.
+        return super().formatMessage(record).rstrip() + "".join(fields)
 
 
 class JsonFormatter(logging.Formatter):

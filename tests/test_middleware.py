@@ -1,12 +1,17 @@
 """Telemetry around the real application: what is counted, sent and written of each request."""
 
+import asyncio
+import io
 import logging
 import re
 import threading
 
+import httpx
 import pytest
+import uvicorn
 
-from tests.serving import App
+from app.logs import TextFormatter
+from tests.serving import App, free_port
 
 KEY = "a-key-of-good-length"
 WORD = "Geheimwort"
@@ -170,3 +175,31 @@ def test_an_unexpected_failure_is_a_500_with_its_id_counted_once(checkpoint, lin
     assert app.value("requests_total", route="/classify", status="499") == 0
     (line,) = lines()
     assert (line["status"], line["reason"]) == (500, "unexpected")
+
+
+def test_the_traceback_that_the_server_logs_has_the_id_of_its_request(checkpoint):
+    app = App(checkpoint, run=lambda batch: [None] * len(batch))
+    port, written = free_port(), io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(TextFormatter())
+
+    async def main():
+        server = uvicorn.Server(uvicorn.Config(app.app, port=port, log_config=None))
+        serving = asyncio.create_task(server.serve())
+        while not (server.started and app.app.state.service):  # noqa: ASYNC110  plain attributes
+            await asyncio.sleep(0.01)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for number in range(3):
+                headers = {"X-Request-Id": f"job-{number}"}
+                await client.post("/classify", json=AD, headers=headers)
+        server.should_exit = True
+        await serving
+
+    logging.getLogger("uvicorn.error").addHandler(handler)
+    try:
+        asyncio.run(main())
+    finally:
+        logging.getLogger("uvicorn.error").removeHandler(handler)
+    found = re.findall(r"Exception in ASGI application request_id=(\S+)", written.getvalue())
+    assert found == ["job-0", "job-1", "job-2"], written.getvalue()
+    assert WORD not in written.getvalue()
