@@ -37,9 +37,7 @@ class Trace:
         self._stage, self._entered = "", 0.0
 
     def enter(self, stage: str) -> None:
-        """Leave the stage before and begin this one; nothing changes when it has begun already."""
-        if stage == self._stage:
-            return
+        """Leave the stage before and begin this one."""
         self.leave()
         self._stage, self._entered = stage, self._clock()
 
