@@ -58,6 +58,15 @@ def test_server_timing_of_a_request_without_work_tells_the_total_only(client):
     assert list(timing(client.post("/classify", json={}))) == ["total"]
 
 
+@pytest.mark.parametrize("path", ["/classify", "/classify/batch"])
+def test_server_timing_is_described_with_an_example_that_reads_like_it(client, path):
+    responses = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
+    assert "application/json" in responses["200"]["content"]
+    header = responses["200"]["headers"]["Server-Timing"]
+    (example,) = header["schema"]["examples"]
+    assert re.findall(r"(\w+);dur=[\d.]+", example) == STAGES
+
+
 def test_a_request_leaves_one_line_with_its_stages(client, lines):
     headers = {"X-Request-Id": "job-7"}
     response = client.post("/classify/batch", json={"ads": [AD] * 2}, headers=headers)
