@@ -7,7 +7,6 @@ from types import TracebackType
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
 from app.metrics import Metrics
-from app.trace import current
 
 
 class Admission:
@@ -131,8 +130,7 @@ class House:
 
     def _refuse(self, reason: str, seconds: float) -> None:
         self._metrics.rejected.labels(reason).inc()
-        current().reason = reason
         retry_after = max(1, math.ceil(seconds))
         raise OverloadedError(
-            f"Too much work is waiting; try again in {retry_after} s.", retry_after
+            f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )

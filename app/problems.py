@@ -51,7 +51,6 @@ def add_problems(app: FastAPI) -> None:
 def _problem(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    # The queue has given a more exact one where it refused.
     current().reason = current().reason or title.lower().replace(" ", "_")
     document = Problem.of(status, title, detail, request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
@@ -61,6 +60,7 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(error.retry_after)
+        current().reason = error.reason
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     return _problem(request, error.status, error.title, str(error), headers)

@@ -79,8 +79,10 @@ def test_a_request_leaves_one_line_with_its_stages(client, lines):
     assert (line["status"], line["bytes"]) == (200, len(response.content))
     assert line["ads"] == 2
     assert line["tokens"] == sum(one["tokens"] for one in response.json()["results"])
-    for stage, spent in timing(response).items():
-        assert line[f"{stage}_ms"] == pytest.approx(spent, abs=5)
+    times = timing(response)
+    assert times.pop("total") <= line["total_ms"]
+    for stage, spent in times.items():
+        assert line[f"{stage}_ms"] == pytest.approx(spent, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +150,7 @@ def test_what_waits_too_long_leaves_the_time_it_waited(checkpoint, lines):
         first.join(10)
     waited, refused, answered = lines()
     assert (waited["status"], waited["reason"]) == (504, "deadline_exceeded")
-    assert waited["queue_ms"] == pytest.approx(timing(late)["queue"], abs=5)
-    assert 0 < waited["queue_ms"] <= waited["total_ms"]
+    assert 0 < timing(late)["queue"] <= waited["queue_ms"] <= waited["total_ms"]
     assert "batch_ms" not in waited
     assert (refused["status"], refused["reason"]) == (429, "queue_full")
     assert (refused["ads"], refused["tokens"]) == (2, 0)
