@@ -14,8 +14,17 @@ TOKENIZE, QUEUE, BATCH = "tokenize", "queue", "batch"
 class Trace:
     """Filled in on a request's way; read for its answer's header and its line in the log."""
 
-    __slots__ = ("_clock", "_entered", "_stage", "_stages", "ads", "begun", "reason", "request_id",
-                 "tokens")  # fmt: skip
+    __slots__ = (
+        "_begun",
+        "_clock",
+        "_entered",
+        "_stage",
+        "_stages",
+        "ads",
+        "reason",
+        "request_id",
+        "tokens",
+    )
 
     def __init__(
         self, request_id: str = "", clock: Callable[[], float] = time.perf_counter
@@ -32,7 +41,7 @@ class Trace:
         self.reason = ""
         """Why the request failed, in one word; empty while it has not."""
         self._clock = clock
-        self.begun = clock()
+        self._begun = clock()
         self._stages: dict[str, float] = {}
         self._stage, self._entered = "", 0.0
 
@@ -60,7 +69,7 @@ class Trace:
     @property
     def seconds(self) -> float:
         """Seconds since the request began."""
-        return self._clock() - self.begun
+        return self._clock() - self._begun
 
     def server_timing(self) -> str:
         """Write the stages and the total so far, in milliseconds, as W3C's Server Timing has it."""
