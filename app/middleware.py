@@ -79,7 +79,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            # Answered further out, as a problem document.
+            # Answered further out, by the handler of unexpected errors.
             status = status or ServiceError.status
             trace.reason = "unexpected"
             raise

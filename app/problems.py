@@ -93,6 +93,6 @@ async def _unexpected(request: Request, _: Exception) -> JSONResponse:
         ServiceError.status,
         ServiceError.title,
         "Something unexpected failed.",
-        # Sent from outside of all middleware.
+        # This answer is made outside of `Telemetry`, which gives all others their id.
         {REQUEST_ID: request_id(request.scope)},
     )
