@@ -14,9 +14,9 @@ serve: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest
 
-# Real servers and a real browser (Debian: chromium, chromium-driver).
+# Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver, prometheus).
 test-marked: $(STAMP)
-	$(VENV)/bin/python -m pytest -m 'server or browser'
+	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus'
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -62,6 +62,9 @@ class House:
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+        metrics.max_queue_seconds.set(max_queue_seconds)
+        metrics.queued_seconds.set_function(lambda: self._ahead(Lane.BULK) / self.rate)
+        metrics.ready.set(1)
 
     def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
         """Take a whole request into the house, or refuse it, before any work is done for it.
@@ -109,6 +112,7 @@ class House:
     def close(self, reason: str) -> NotReadyError:
         """Admit nothing from now on; return the error that says why."""
         self._refusal = NotReadyError(reason)
+        self._metrics.ready.set(0)
         return self._refusal
 
     async def emptied(self) -> None:
@@ -128,5 +132,5 @@ class House:
         self._metrics.rejected.labels(reason).inc()
         retry_after = max(1, math.ceil(seconds))
         raise OverloadedError(
-            f"Too much work is waiting; try again in {retry_after} s.", retry_after
+            f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )

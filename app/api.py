@@ -27,7 +27,7 @@ from app.errors import (
 )
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.middleware import BodyLimit, Telemetry
+from app.middleware import TIMED, BodyLimit, Telemetry
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
@@ -161,7 +161,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
 
 
 def _add_classify(app: FastAPI, settings: Settings) -> None:
-    errors = responses(
+    described = {200: TIMED} | responses(
         MalformedBodyError,
         UnauthorizedError,
         BodyTooLargeError,
@@ -193,7 +193,7 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
             for ad, one in zip(ads, answers, strict=True)
         ]
 
-    @app.post("/classify", tags=["classify"], responses=errors, dependencies=Keyed)
+    @app.post("/classify", tags=["classify"], responses=described, dependencies=Keyed)
     async def classify(
         request: Request,
         body: schemas.ClassifyRequest,
@@ -204,7 +204,7 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
         answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
         return answers[0]
 
-    @app.post("/classify/batch", tags=["classify"], responses=errors, dependencies=Keyed)
+    @app.post("/classify/batch", tags=["classify"], responses=described, dependencies=Keyed)
     async def classify_batch(
         request: Request,
         body: schemas.BatchRequest,

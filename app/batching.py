@@ -16,6 +16,7 @@ from app.errors import EngineError, FatalEngineError, ServiceError
 from app.lanes import Entry, Lanes
 from app.metrics import Metrics
 from app.records import Encoded, Scores
+from app.trace import BATCH
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class MicroBatcher:
         self.house = House(max_queued_ads, max_queue_seconds, tokens_per_second, metrics)
         self._run, self._metrics, self._clock, self._on_fatal = run, metrics, clock, on_fatal
         self._max_batch_tokens = max_batch_tokens
+        metrics.max_batch_tokens.set(max_batch_tokens)
         self._depth = depth
         self._lanes = Lanes()
         self._work = asyncio.Event()
@@ -137,6 +139,7 @@ class MicroBatcher:
         begin = self._clock()
         for entry in batch:
             self._metrics.queue_seconds.observe(begin - entry.queued_at)
+            entry.trace.enter(BATCH)
         try:
             results = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._run, [entry.encoded for entry in batch]
@@ -146,7 +149,8 @@ class MicroBatcher:
         except FatalEngineError as error:
             self._die(batch, error)
         except Exception as error:
-            log.exception("a batch of %d ads failed", len(batch))
+            ids = sorted({entry.trace.request_id for entry in batch})
+            log.exception("a batch of %d ads failed; requests %s", len(batch), ", ".join(ids))
             self._metrics.engine_failures.labels("batch").inc()
             failure = EngineError("The model could not classify this batch; try again.")
             failure.__cause__ = error

@@ -91,14 +91,14 @@ class InvalidRequestError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """The queue is full; `retry_after` is in whole seconds, at least 1."""
+    """The queue is full; `retry_after` in whole seconds, at least 1; `reason` as the metric's."""
 
     status = 429
     title = "Too many requests"
 
-    def __init__(self, message: str, retry_after: int) -> None:
+    def __init__(self, message: str, retry_after: int, reason: str) -> None:
         super().__init__(message)
-        self.retry_after = retry_after
+        self.retry_after, self.reason = retry_after, reason
 
 
 class ClientLeftError(ServiceError):

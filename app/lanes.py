@@ -3,10 +3,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from app.records import Encoded, Scores
+from app.trace import Trace, current
 
 BULK_SHARE = 0.25
 """Share of each batch's tokens that bulk ads earn while interactive ads keep them waiting."""
@@ -26,6 +27,7 @@ class Entry:
     encoded: Encoded
     future: asyncio.Future[Scores]
     queued_at: float
+    trace: Trace = field(default_factory=current)
 
     @property
     def tokens(self) -> int:

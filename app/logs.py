@@ -1,4 +1,7 @@
-"""How log lines are written: for people, or as JSON for collectors. Never the text of an ad."""
+"""How log lines are written: for people, or as JSON for collectors. Never the text of an ad.
+
+A line that is logged while a request is handled carries the request's id.
+"""
 
 import json
 import logging
@@ -6,9 +9,34 @@ import logging.config
 import time
 from typing import Any, Literal
 
+from app.trace import current
+
+encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what a line holds beside its message: its `extra` fields and the request's id."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    if identity := current().request_id:
+        return {**fields, "request_id": identity}
+    return fields
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message, then `name=value` for each field; a traceback on the lines below."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-8s %(message)s", "%H:%M:%S")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
+        """Write the line without its traceback."""
+        fields = (f" {name}={value}" for name, value in fields_of(record).items())
+        # uvicorn ends its message for a traceback with an empty line.
+        return super().formatMessage(record).rstrip() + "".join(fields)
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (UTC, ISO 8601), level, logger, message, traceback if any."""
+    """One JSON object a line: time (UTC, ISO 8601), level, logger, message, fields, traceback."""
 
     converter = staticmethod(time.gmtime)
 
@@ -19,24 +47,21 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
+            **fields_of(record),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return encode(line)
 
 
 def configure_logs(log_format: Literal["text", "json"]) -> None:
     """Send everything from INFO on to stderr in one format."""
-    formatter: dict[str, Any] = (
-        {"()": JsonFormatter}
-        if log_format == "json"
-        else {"format": "%(asctime)s %(levelname)-8s %(message)s", "datefmt": "%H:%M:%S"}
-    )
+    formatter = JsonFormatter if log_format == "json" else TextFormatter
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": formatter},
+            "formatters": {"line": {"()": formatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             # What it says of starting and ending is said here already, in our words.
             "loggers": {"uvicorn.error": {"level": "WARNING"}},

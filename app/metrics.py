@@ -7,6 +7,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
@@ -61,6 +62,24 @@ class Metrics:
             "Tokens admitted and not yet answered, estimated until tokenized",
             registry=registry,
         )
+        self.queued_seconds = Gauge(
+            "doppelkopf_queued_seconds",
+            "Seconds that the engine needs for what is queued, at the rate it shows",
+            registry=registry,
+        )
+        self.max_queue_seconds = Gauge(
+            "doppelkopf_max_queue_seconds",
+            "The setting: queued seconds above which requests are refused",
+            registry=registry,
+        )
+        self.max_batch_tokens = Gauge(
+            "doppelkopf_max_batch_tokens",
+            "The setting in force: tokens of the largest batch",
+            registry=registry,
+        )
+        self.ready = Gauge(
+            "doppelkopf_ready", "1 while ads are classified, else 0", registry=registry
+        )
         self.rejected = Counter(
             "doppelkopf_rejected", "Requests refused with 429", ["reason"], registry=registry
         )
@@ -89,6 +108,7 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        ProcessCollector(registry=registry)  # memory, CPU seconds, open files, start
         for reason in REJECTIONS:
             self.rejected.labels(reason)
         for kind in FAILURES:

@@ -1,19 +1,41 @@
-"""What happens to every request: an id, a count, a time, and a limit on its body."""
+"""What happens to every request: an id, a count, a time, a line, and a limit on its body."""
 
+import logging
 import re
-import time
 import uuid
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLargeError, ClientLeftError
+from app.errors import BodyTooLargeError, ClientLeftError, ServiceError
 from app.metrics import Metrics
+from app.trace import Trace, follow
+
+access = logging.getLogger("app.access")
 
 REQUEST_ID = "X-Request-Id"
+SERVER_TIMING = "Server-Timing"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+TIMED: dict[str, Any] = {
+    "description": "the answer, and how long it took",
+    "headers": {
+        SERVER_TIMING: {
+            "description": "milliseconds of tokenizing, of waiting for the first batch, from then "
+            "until all ads had their scores, and in total",
+            "schema": {
+                "type": "string",
+                "examples": ["tokenize;dur=0.61, queue;dur=0.12, batch;dur=41.80, total;dur=43.95"],
+            },
+        }
+    },
+}
+"""How the OpenAPI document describes what `Telemetry` adds to an answer."""
+
 UNROUTED = "unmatched"
+PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
+"""Asked every few seconds by machines: a line is written where one of them fails."""
 
 
 def request_id(scope: Scope) -> str:
@@ -23,7 +45,10 @@ def request_id(scope: Scope) -> str:
 
 
 class Telemetry:
-    """Gives each request an id, and counts and times it by route template, never by raw path."""
+    """Gives each request an id, counts and times it, and writes its line when it has ended.
+
+    By route template, never by raw path; of what a client sent, only the method and the id.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -36,22 +61,50 @@ class Telemetry:
         given = Headers(scope=scope).get(REQUEST_ID, "")
         identity = given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = identity
-        status = ClientLeftError.status
-        begin = time.perf_counter()
+        trace = Trace(identity)
+        # For good: what the server logs of an exception that passes through here has its id too.
+        follow(trace)
+        status, size = 0, 0
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID] = identity
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = identity
+                headers[SERVER_TIMING] = trace.server_timing()
             await send(message)
+            size += len(message.get("body", b""))
 
         try:
             await self._app(scope, receive, send_with_id)
+        except Exception:
+            # Answered further out, by the handler of unexpected errors.
+            status = status or ServiceError.status
+            trace.reason = "unexpected"
+            raise
         finally:
-            route = getattr(scope.get("route"), "path", UNROUTED)
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.request_seconds.labels(route).observe(time.perf_counter() - begin)
+            self._record(scope, trace, status or ClientLeftError.status, size)
+
+    def _record(self, scope: Scope, trace: Trace, status: int, size: int) -> None:
+        route = getattr(scope.get("route"), "path", UNROUTED)
+        seconds = trace.seconds
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if access.isEnabledFor(logging.INFO) and (status >= 400 or route not in PROBES):
+            fields = {"method": scope["method"], "route": route, "status": status, "bytes": size}
+            access.info("request", extra={"fields": fields | _way(trace, seconds)})
+
+
+def _way(trace: Trace, seconds: float) -> dict[str, Any]:
+    """Return what a trace tells: milliseconds in all and in each stage that was reached."""
+    way: dict[str, Any] = {"total_ms": round(seconds * 1000, 2)}
+    if trace.ads:
+        way |= {"ads": trace.ads, "tokens": trace.tokens}
+    way |= {f"{stage}_ms": round(spent * 1000, 2) for stage, spent in trace.stages().items()}
+    if trace.reason:
+        way["reason"] = trace.reason
+    return way
 
 
 class BodyLimit:

@@ -16,8 +16,9 @@ from app.errors import (
     ServiceError,
     UnauthorizedError,
 )
-from app.middleware import request_id
+from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem
+from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
@@ -50,6 +51,7 @@ def add_problems(app: FastAPI) -> None:
 def _problem(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
+    current().reason = current().reason or title.lower().replace(" ", "_")
     document = Problem.of(status, title, detail, request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
@@ -58,6 +60,7 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
     headers = {}
     if isinstance(error, OverloadedError):
         headers["Retry-After"] = str(error.retry_after)
+        current().reason = error.reason
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
     return _problem(request, error.status, error.title, str(error), headers)
@@ -86,5 +89,10 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
     # The server logs the traceback; the client learns nothing from it.
     return _problem(
-        request, ServiceError.status, ServiceError.title, "Something unexpected failed."
+        request,
+        ServiceError.status,
+        ServiceError.title,
+        "Something unexpected failed.",
+        # This answer is made outside of `Telemetry`, which gives all others their id.
+        {REQUEST_ID: request_id(request.scope)},
     )

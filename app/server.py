@@ -65,6 +65,7 @@ def serve(settings: Settings) -> int:
         uvicorn.Config(
             app,
             log_config=None,
+            access_log=False,  # ours knows the stages, and never the raw path
             server_header=False,
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
         )

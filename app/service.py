@@ -14,6 +14,7 @@ from app.records import Ad, Prediction
 from app.scoring import prediction
 from app.served import ServedModel
 from app.tokenization import AdTokenizer
+from app.trace import QUEUE, TOKENIZE, current
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2
@@ -55,14 +56,20 @@ class Service:
             ) from error
 
     async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
+        trace = current()
+        trace.ads += len(ads)
         estimate = sum(self._tokenizer.estimate(ad) for ad in ads)
         with self._batcher.house.admit(len(ads), estimate, lane) as admission:
+            trace.enter(TOKENIZE)
             begin = time.perf_counter()
             encoded = await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._tokenizer.encode, ads
             )
             self._metrics.tokenize_seconds.observe(time.perf_counter() - begin)
+            trace.tokens += sum(item.tokens for item in encoded)
+            trace.enter(QUEUE)
             scored = await self._batcher.classify(encoded, admission)
+            trace.leave()
         answers = [
             prediction(item, scores, self._labels, top_k)
             for item, scores in zip(encoded, scored, strict=True)

@@ -56,6 +56,21 @@ def test_a_closed_house_says_why(house):
         house.admit(1, 1, Lane.INTERACTIVE)
 
 
+def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
+    metrics = Metrics()
+    value = metrics.registry.get_sample_value
+    assert value("doppelkopf_ready") == 0
+    house = House(10, 5.0, 100.0, metrics)
+    assert (value("doppelkopf_ready"), value("doppelkopf_max_queue_seconds")) == (1, 5)
+    with house.admit(1, 300, Lane.INTERACTIVE), house.admit(1, 50, Lane.BULK):
+        assert value("doppelkopf_queued_seconds") == 3.5
+        house.rate = 50.0
+        assert value("doppelkopf_queued_seconds") == 7
+    assert value("doppelkopf_queued_seconds") == 0
+    house.close("The service is shutting down.")
+    assert value("doppelkopf_ready") == 0
+
+
 def test_emptied_waits_for_the_last_to_leave():
     async def main():
         house = House(10, 5.0, 100.0, Metrics())

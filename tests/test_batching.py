@@ -106,6 +106,7 @@ async def turn() -> None:
 
 def test_a_lone_ad_goes_at_once():
     async def test(house: House) -> None:
+        assert house.value("max_batch_tokens") == 100
         task = house.begin(ad(7))
         await house.engine.began()
         house.engine.release()

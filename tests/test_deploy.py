@@ -140,7 +140,7 @@ def test_both_variants_can_run_side_by_side(services):
     published = [services[name]["ports"][0] for name in services]
     host, container = zip(*(port.rsplit(":", 1) for port in published), strict=True)
     assert len(set(host)) == len(host)
-    assert container == (str(PORT), str(PORT), "9090")
+    assert container == (str(PORT), str(PORT), "9090", "3000")
     assert published[0] == f"${{DOPPELKOPF_PORT:-{PORT}}}:{PORT}"
 
 
@@ -151,6 +151,34 @@ def test_prometheus_scrapes_both_variants_on_their_port(services):
     assert set(discovery["names"]) == set(VARIANTS)
     assert (discovery["type"], discovery["port"]) == ("A", PORT)
     assert job.get("metrics_path", "/metrics") == "/metrics"
-    mounted = services["prometheus"]["volumes"][0]
-    assert mounted == "./deploy/prometheus.yml:/etc/prometheus/prometheus.yml:ro"
+    mounted = services["prometheus"]["volumes"]
+    for name in ("prometheus.yml", *config["rule_files"]):
+        assert f"./deploy/{name}:/etc/prometheus/{name}:ro" in mounted
     assert "healthcheck" in services["prometheus"]
+
+
+def test_grafana_shows_the_dashboard_to_this_machine_and_lets_nobody_change_it(services):
+    grafana = services["grafana"]
+    environment = grafana["environment"]
+    mounted = dict(volume.split(":", 1) for volume in grafana["volumes"])
+    assert all(place.endswith(":ro") for place in mounted.values())
+    assert all((ROOT / file).is_file() for file in mounted)
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert mounted["./deploy/grafana/doppelkopf.json"] == f"{home}:ro"
+    provider = yaml.safe_load((ROOT / "deploy/grafana/provider.yml").read_text(encoding="utf-8"))
+    (dashboards,) = provider["providers"]
+    assert dashboards["options"]["path"] == str(Path(home).parent)
+    assert dashboards["allowUiUpdates"] is False
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert grafana["ports"] == ["127.0.0.1:3000:3000"]
+    assert grafana["read_only"] is True
+    assert "healthcheck" in grafana
+
+
+def test_grafana_finds_prometheus_by_its_service_and_port(services):
+    file = ROOT / "deploy/grafana/datasource.yml"
+    (source,) = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
+    port = services["prometheus"]["ports"][0].rsplit(":", 1)[1]
+    assert source["url"] == f"http://prometheus:{port}"

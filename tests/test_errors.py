@@ -67,9 +67,9 @@ def test_a_data_error_names_file_row_and_column(place, sentence):
     assert str(DataError.at("ads.csv", "it is empty", **place)) == sentence
 
 
-def test_overloaded_carries_its_seconds():
-    error = OverloadedError("busy", 7)
-    assert (str(error), error.retry_after) == ("busy", 7)
+def test_overloaded_carries_its_seconds_and_its_reason():
+    error = OverloadedError("busy", 7, "queue_full")
+    assert (str(error), error.retry_after, error.reason) == ("busy", 7, "queue_full")
 
 
 def test_a_lost_device_is_caught_as_an_engine_error_too():

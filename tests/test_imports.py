@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 ORDER = (
     "errors",
     "records",
+    "trace",
     "settings",
     "heads",
     "labels",

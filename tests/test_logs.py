@@ -1,24 +1,71 @@
 import json
 import logging
 import sys
+from contextvars import copy_context
 
-from app.logs import JsonFormatter
+import pytest
+
+from app.logs import JsonFormatter, TextFormatter
+from app.trace import Trace, follow
 
 
-def record(**extra):
-    return logging.LogRecord("app.x", logging.INFO, "x.py", 1, "%d Ämter", (3,), **extra)
+def record(exc_info=None, **fields):
+    made = logging.LogRecord("app.x", logging.INFO, "x.py", 1, "%d Ämter", (3,), exc_info)
+    if fields:
+        made.fields = fields
+    return made
+
+
+def written(formatter, made, request_id=None):
+    """Write a record, inside of a request where one is named."""
+
+    def write():
+        if request_id:
+            follow(Trace(request_id))
+        return formatter.format(made)
+
+    return copy_context().run(write)
+
+
+def broken():
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        return sys.exc_info()
 
 
 def test_a_json_line_holds_time_level_logger_and_message():
-    line = json.loads(JsonFormatter().format(record(exc_info=None)))
+    line = json.loads(written(JsonFormatter(), record()))
     assert line.pop("time").endswith("Z")
     assert line == {"level": "info", "logger": "app.x", "message": "3 Ämter"}
 
 
-def test_a_traceback_stays_on_its_line():
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        written = JsonFormatter().format(record(exc_info=sys.exc_info()))
-    assert "\n" not in written
-    assert "ValueError: broken" in json.loads(written)["traceback"]
+def test_a_json_line_holds_each_field_and_the_id_of_its_request():
+    line = json.loads(written(JsonFormatter(), record(status=200, route="/x"), "a1"))
+    assert (line["status"], line["route"], line["request_id"]) == (200, "/x", "a1")
+
+
+def test_a_text_line_ends_with_its_fields_and_the_id_of_its_request():
+    line = written(TextFormatter(), record(status=200, route="/x"), "a1")
+    assert line.endswith("INFO     3 Ämter status=200 route=/x request_id=a1")
+    assert written(TextFormatter(), record()).endswith("INFO     3 Ämter")
+
+
+def test_a_json_traceback_stays_on_its_line():
+    line = written(JsonFormatter(), record(broken()), "a1")
+    assert "\n" not in line
+    assert "ValueError: broken" in json.loads(line)["traceback"]
+    assert json.loads(line)["request_id"] == "a1"
+
+
+def test_a_text_traceback_follows_the_line_that_has_the_id():
+    first, *rest = written(TextFormatter(), record(broken()), "a1").splitlines()
+    assert first.endswith("3 Ämter request_id=a1")
+    assert rest[-1] == "ValueError: broken"
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_nothing_of_a_request_stays_on_the_next_line(formatter):
+    made = record()
+    assert "a1" in written(formatter, made, "a1")
+    assert "a1" not in written(formatter, made)

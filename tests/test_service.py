@@ -9,6 +9,7 @@ from app.lanes import Lane
 from app.metrics import Metrics
 from app.records import Ad
 from app.service import Service
+from app.trace import Trace, follow
 from tests.serving import served_model
 
 
@@ -54,6 +55,19 @@ def test_every_answered_ad_is_recorded_once(checkpoint):
         assert value("doppelkopf_tokenize_seconds_count") == 1
         assert value("doppelkopf_confidence_count", {"head": "job_category"}) == 2
         assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test)
+
+
+def test_the_trace_of_a_request_knows_its_ads_tokens_and_stages_when_they_have_ended(checkpoint):
+    async def test(service, value):
+        trace = Trace()
+        follow(trace)
+        answers = await service.classify([Ad("Koch")] * 3, lane=Lane.BULK, top_k=1)
+        stages = trace.stages()
+        assert (trace.ads, trace.tokens) == (3, sum(answer.tokens for answer in answers))
+        assert list(stages) == ["tokenize", "queue", "batch"]
+        assert stages == trace.stages()
 
     in_service(checkpoint, test)
 

@@ -1,0 +1,90 @@
+"""One request's way: its id, and how long it stayed in each stage.
+
+A context variable: whatever runs for a request finds its trace with `current`, in tasks that it
+starts too.
+"""
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+
+TOKENIZE, QUEUE, BATCH = "tokenize", "queue", "batch"
+
+
+class Trace:
+    """Filled in on a request's way; read for its answer's header and its line in the log."""
+
+    __slots__ = (
+        "_begun",
+        "_clock",
+        "_entered",
+        "_stage",
+        "_stages",
+        "ads",
+        "reason",
+        "request_id",
+        "tokens",
+    )
+
+    def __init__(
+        self, request_id: str = "", clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Begin now.
+
+        Args:
+            request_id: goes into every line that is logged for the request.
+            clock: seconds, monotonic.
+        """
+        self.request_id = request_id
+        self.ads = 0
+        self.tokens = 0
+        self.reason = ""
+        """Why the request failed, in one word; empty while it has not."""
+        self._clock = clock
+        self._begun = clock()
+        self._stages: dict[str, float] = {}
+        self._stage, self._entered = "", 0.0
+
+    def enter(self, stage: str) -> None:
+        """Leave the stage before and begin this one."""
+        self.leave()
+        self._stage, self._entered = stage, self._clock()
+
+    def leave(self) -> None:
+        """End the stage that the request is in, if any."""
+        if self._stage:
+            self._stages = self.stages()
+            self._stage = ""
+
+    def stages(self) -> dict[str, float]:
+        """Return the seconds in each stage, in order; in the one it is in, up to now.
+
+        They do not overlap, so their sum is never above `seconds`.
+        """
+        if not self._stage:
+            return self._stages
+        before = self._stages.get(self._stage, 0.0)
+        return {**self._stages, self._stage: before + self._clock() - self._entered}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request began."""
+        return self._clock() - self._begun
+
+    def server_timing(self) -> str:
+        """Write the stages and the total so far, in milliseconds, as W3C's Server Timing has it."""
+        times = {**self.stages(), "total": self.seconds}
+        return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in times.items())
+
+
+_current: ContextVar[Trace] = ContextVar("trace")
+
+
+def follow(trace: Trace) -> None:
+    """Let `current` return this trace from here on, in this task and those it starts."""
+    _current.set(trace)
+
+
+def current() -> Trace:
+    """Return the trace of the request that this code runs for; outside of any, an unread one."""
+    return _current.get(None) or Trace()
