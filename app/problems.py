@@ -9,17 +9,18 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.errors import (
-    BodyTooLargeError,
     InvalidRequestError,
-    MalformedBodyError,
+    MediaTypeError,
     OverloadedError,
     ServiceError,
     UnauthorizedError,
 )
-from app.middleware import request_id
+from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
+MAX_DETAIL = 500
+"""Characters: a detail may name a field, and a field's name may be as long as the body."""
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -50,6 +51,8 @@ def add_problems(app: FastAPI) -> None:
 def _problem(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
+    if len(detail) > MAX_DETAIL:
+        detail = detail[:MAX_DETAIL] + "..."
     document = Problem.of(status, title, detail, request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
@@ -60,31 +63,29 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MediaTypeError):
+        headers["Accept-Encoding"] = "identity"
     return _problem(request, error.status, error.title, str(error), headers)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return await _service_error(
-            request, MalformedBodyError(f"The body is not JSON: {first['ctx']['error']}.")
-        )
     place = ".".join(str(part) for part in first["loc"])
     return await _service_error(request, InvalidRequestError(f"{place}: {first['msg']}."))
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    if error.status_code == MalformedBodyError.status:
-        return await _service_error(request, MalformedBodyError("The body is not JSON in UTF-8."))
     title = HTTPStatus(error.status_code).phrase
-    if error.status_code == BodyTooLargeError.status:
-        title = BodyTooLargeError.title
-    headers = dict(error.headers or {})
-    return _problem(request, error.status_code, title, str(error.detail), headers)
+    return _problem(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
     # The server logs the traceback; the client learns nothing from it.
     return _problem(
-        request, ServiceError.status, ServiceError.title, "Something unexpected failed."
+        request,
+        ServiceError.status,
+        ServiceError.title,
+        "Something unexpected failed.",
+        # This answer is made outside of `Telemetry`, which gives all others their id.
+        {REQUEST_ID: request_id(request.scope)},
     )
