@@ -8,6 +8,8 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from fastapi.routing import APIRoute
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
 from app.bodies import JsonRequest
@@ -38,11 +40,9 @@ Load = Callable[[], Awaitable[Service]]
 Answer = TypeVar("Answer")
 
 TimeoutHeader = Annotated[
-    int | None,
+    Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)] | SkipJsonSchema[None],
     Header(
         alias="X-Request-Timeout-Ms",
-        ge=1,
-        le=MAX_TIMEOUT_MS,
         description="give up with 504 after this many milliseconds and drop the work",
     ),
 ]
@@ -221,19 +221,19 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
         return answers[0]
 
+    class BatchRequest(schemas.BatchRequest):
+        ads: list[schemas.AdIn] = Field(
+            min_length=1, max_length=settings.max_batch_ads, description="the ads"
+        )
+
     @router.post("/classify/batch", tags=["classify"], responses=errors, dependencies=WithoutQuery)
     async def classify_batch(
         request: Request,
-        body: schemas.BatchRequest,
+        body: BatchRequest,
         service: Ready,
         timeout_ms: TimeoutHeader = None,
     ) -> schemas.BatchResponse:
         """Classify several ads; the answers come in their order, all or none."""
-        if len(body.ads) > settings.max_batch_ads:
-            raise InvalidRequestError(
-                f"body.ads: {len(body.ads)} ads are too many, send at most "
-                f"{settings.max_batch_ads} at once."
-            )
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
 

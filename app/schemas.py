@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
 
 from app.heads import HEADS, Head
 from app.records import Ad, Prediction
@@ -54,8 +61,16 @@ class AdIn(Wire):
         return Ad(text=self.text, title=self.title)
 
 
+def _whole(value: Any) -> Any:
+    """Take 3.0 for 3, as JSON Schema does; some languages write all numbers so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 TopK = Annotated[
-    int, Field(ge=1, le=1000, description="labels to return a head, the most probable first")
+    int,
+    Field(ge=1, le=1000, description="labels to return a head, the most probable first"),
+    # Behind the limits, else they would be missing in the schema.
+    BeforeValidator(_whole),
 ]
 
 
