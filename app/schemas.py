@@ -53,7 +53,8 @@ class AdIn(Wire):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_AD]})
 
     text: Text = Field(description="the ad's text, in full")
-    title: str | None = Field(None, description="the ad's title, where there is one")
+    # Without any limit, half of a surrogate pair would pass unseen.
+    title: str | None = Field(None, min_length=0, description="the ad's title, where there is one")
     id: str | None = Field(None, max_length=200, description="returned with the answer")
 
     def ad(self) -> Ad:
