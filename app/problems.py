@@ -86,6 +86,6 @@ async def _unexpected(request: Request, _: Exception) -> JSONResponse:
         ServiceError.status,
         ServiceError.title,
         "Something unexpected failed.",
-        # This answer is made outside of `Telemetry`, which gives all others their id.
-        {REQUEST_ID: request_id(request.scope)},
+        # This answer is made outside of `Telemetry`, which gives these to all others.
+        {REQUEST_ID: request_id(request.scope), "X-Content-Type-Options": "nosniff"},
     )
