@@ -21,8 +21,8 @@ SMALLEST_WINDOW = 8
 """Fewer positions than this leave no room for text beside the special tokens."""
 
 # German prose has 4.6 characters a token, and no real ad has more than 5.8; a list of long words
-# that are all known may have more. What goes beyond is cut, so that a hostile megabyte costs no more
-# than a long ad.
+# that are all known may have more. What goes beyond is cut, so that a hostile megabyte costs no
+# more than a long ad.
 CHARACTERS_A_TOKEN = 8
 
 SLICE = 1024
