@@ -15,7 +15,9 @@ from app.heads import HEADS, Head
 from app.records import Ad, Prediction
 from app.served import ServedModel
 
-Text = Annotated[str, StringConstraints(pattern=r"\S")]
+# At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
+# differ in the two that are named.
+Text = Annotated[str, StringConstraints(pattern=r"[^\s\x85\uFEFF]")]
 EXAMPLE_AD: dict[str, JsonValue] = {
     "id": "a1",
     "title": "Pflegefachkraft (m/w/d)",

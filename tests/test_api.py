@@ -100,6 +100,7 @@ def test_what_is_not_json_gets_400_that_says_why(client, content, word):
     [
         ({}, "body.text"),
         ({"text": " \n"}, "body.text"),
+        ({"text": "\x85\ufeff\u2003"}, "body.text"),
         ({"text": 3}, "body.text"),
         ({"text": "a", "topk": 3}, "body.topk"),
         ({"text": "a", "top_k": "3"}, "body.top_k"),
