@@ -1,19 +1,18 @@
 """The HTTP service: routes, and how errors become problem documents."""
 
 import asyncio
-import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.responses import FileResponse
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from fastapi.staticfiles import StaticFiles
-from fastapi_offline import FastAPIOffline
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
+from app.bodies import JsonRequest
 from app.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -21,29 +20,29 @@ from app.errors import (
     EngineError,
     InvalidRequestError,
     MalformedBodyError,
+    MediaTypeError,
     NotReadyError,
     OverloadedError,
     UnauthorizedError,
 )
+from app.keys import BEARER, Keys
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.middleware import TIMED, BodyLimit, Telemetry
+from app.middleware import TIMED, Telemetry
+from app.pages import documentation, try_it_page
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
 
-PAGE = Path(__file__).with_name("page")
 MAX_TIMEOUT_MS = 600_000
 
 Load = Callable[[], Awaitable[Service]]
 Answer = TypeVar("Answer")
 
 TimeoutHeader = Annotated[
-    int | None,
+    Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)] | SkipJsonSchema[None],
     Header(
         alias="X-Request-Timeout-Ms",
-        ge=1,
-        le=MAX_TIMEOUT_MS,
         description="give up with 504 after this many milliseconds and drop the work",
     ),
 ]
@@ -78,24 +77,55 @@ def create_app(
         if app.state.service:
             await app.state.service.drain(settings.grace_seconds)
 
-    # Its documentation page brings its scripts along: a browser behind a firewall shows it too.
-    app = FastAPIOffline(
+    app = FastAPI(
         title="Doppelkopf",
         summary="Job category and minimum education of a job ad, from one encoder pass",
         version="1",
         lifespan=lifespan,
-        redoc_url=None,
+        # Served below, where the settings let it be seen.
+        openapi_url=None,
+        redirect_slashes=False,
+        # It would report to whatever collector the environment names.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = None
     app.state.settings = settings
+    app.state.keys = Keys(settings.api_keys)
     add_problems(app)
-    _add_classify(app, settings)
-    _add_operations(app, metrics)
-    _add_page(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
+    _add_classify(guarded, settings)
+    _add_health(app)
+    if settings.metrics_access != "off":
+        _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
+    if settings.docs_access != "off":
+        router = guarded if settings.docs_access == "key" else app
+        router.add_api_route("/openapi.json", _document, include_in_schema=False)
+    if settings.docs_access == "open":
+        app.include_router(documentation())
+    app.include_router(guarded)
+    app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(Telemetry, metrics=metrics)
     metrics.expect_routes(_documented(app))
     return app
+
+
+class GuardedRoute(APIRoute):
+    """Asks for a key, then reads a JSON body, both before the framework does anything."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Put the guard before the handler."""
+        handle = super().get_route_handler()
+        has_body = self.body_field is not None
+
+        async def guarded(request: Request) -> Response:
+            state = request.app.state
+            await state.keys.require(request)
+            if has_body:
+                request = JsonRequest(request.scope, request.receive)
+                await request.load(state.settings.max_body_bytes, state.settings.max_batch_ads)
+            return await handle(request)
+
+        return guarded
 
 
 def get_service(request: Request) -> Service:
@@ -110,32 +140,18 @@ def get_service(request: Request) -> Service:
     return service
 
 
-def require_key(
-    request: Request,
-    given: Annotated[
-        HTTPAuthorizationCredentials | None,
-        Depends(HTTPBearer(auto_error=False, description="an API key, where the server has any")),
-    ],
-) -> None:
-    """Let a request pass that has one of the keys, or all where there is none.
+def without_query(request: Request) -> None:
+    """Refuse options in the address, which nothing would heed.
 
     Raises:
-        UnauthorizedError: the key is missing or wrong.
+        InvalidRequestError: names the first.
     """
-    settings: Settings = request.app.state.settings
-    if not settings.api_keys:
-        return
-    sent = (given.credentials if given else "").encode()
-    # Every key is compared, in constant time, so that the time tells nothing about them.
-    matches = [
-        hmac.compare_digest(sent, key.get_secret_value().encode()) for key in settings.api_keys
-    ]
-    if not any(matches):
-        raise UnauthorizedError("Send an API key as 'Authorization: Bearer <key>'.")
+    for name in request.query_params:
+        raise InvalidRequestError(f"query.{name}: send it in the body, or leave it out.")
 
 
 Ready = Annotated[Service, Depends(get_service)]
-Keyed = [Depends(require_key)]
+WithoutQuery = [Depends(without_query)]
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
@@ -160,11 +176,12 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
         watch.cancel()
 
 
-def _add_classify(app: FastAPI, settings: Settings) -> None:
+def _add_classify(router: APIRouter, settings: Settings) -> None:
     described = {200: TIMED} | responses(
         MalformedBodyError,
         UnauthorizedError,
         BodyTooLargeError,
+        MediaTypeError,
         InvalidRequestError,
         OverloadedError,
         EngineError,
@@ -193,7 +210,7 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
             for ad, one in zip(ads, answers, strict=True)
         ]
 
-    @app.post("/classify", tags=["classify"], responses=described, dependencies=Keyed)
+    @router.post("/classify", tags=["classify"], responses=described, dependencies=WithoutQuery)
     async def classify(
         request: Request,
         body: schemas.ClassifyRequest,
@@ -204,27 +221,29 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
         answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
         return answers[0]
 
-    @app.post("/classify/batch", tags=["classify"], responses=described, dependencies=Keyed)
+    class BatchRequest(schemas.BatchRequest):
+        ads: list[schemas.AdIn] = Field(
+            min_length=1, max_length=settings.max_batch_ads, description="the ads"
+        )
+
+    @router.post(
+        "/classify/batch", tags=["classify"], responses=described, dependencies=WithoutQuery
+    )
     async def classify_batch(
         request: Request,
-        body: schemas.BatchRequest,
+        body: BatchRequest,
         service: Ready,
         timeout_ms: TimeoutHeader = None,
     ) -> schemas.BatchResponse:
         """Classify several ads; the answers come in their order, all or none."""
-        if len(body.ads) > settings.max_batch_ads:
-            raise InvalidRequestError(
-                f"body.ads: {len(body.ads)} ads are too many, send at most "
-                f"{settings.max_batch_ads} at once."
-            )
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
 
-    @app.get(
+    @router.get(
         "/model",
         tags=["model"],
-        responses=responses(UnauthorizedError, NotReadyError),
-        dependencies=Keyed,
+        responses=responses(UnauthorizedError, InvalidRequestError, NotReadyError),
+        dependencies=WithoutQuery,
     )
     async def model(service: Ready) -> schemas.ModelResponse:
         """Tell what is served: labels, limits, device and revision."""
@@ -235,7 +254,7 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
         )
 
 
-def _add_operations(app: FastAPI, metrics: Metrics) -> None:
+def _add_health(app: FastAPI) -> None:
     @app.get("/health/live", tags=["health"])
     async def live() -> schemas.Health:
         """Answer as long as the process runs."""
@@ -248,25 +267,33 @@ def _add_operations(app: FastAPI, metrics: Metrics) -> None:
         service.require_ready()
         return schemas.Health(status="ready")
 
-    @app.get("/metrics", tags=["operations"])
+
+def _add_metrics(router: APIRouter | FastAPI, metrics: Metrics) -> None:
+    errors = (UnauthorizedError,) if isinstance(router, APIRouter) else ()
+
+    @router.get(
+        "/metrics",
+        tags=["operations"],
+        response_class=PlainTextResponse,
+        responses=responses(*errors),
+    )
     async def prometheus() -> Response:
         """Give all metrics in Prometheus' text format."""
         return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _add_page(app: FastAPI) -> None:
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(
-            PAGE / "index.html",
-            headers={
-                "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
-                "X-Content-Type-Options": "nosniff",
-                "Referrer-Policy": "no-referrer",
-            },
-        )
+async def _document(request: Request) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
 
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+
+def _closed_links(settings: Settings) -> list[str]:
+    """List what a browser may not open: it sends no key with an address."""
+    open_to_all = {
+        "docs": settings.docs_access == "open",
+        "metrics": settings.metrics_access == "open",
+        "model": not settings.api_keys,
+    }
+    return [address for address, is_open in open_to_all.items() if not is_open]
 
 
 def _documented(app: FastAPI) -> list[tuple[str, list[int]]]:

@@ -6,11 +6,14 @@ DoppelkopfError
 │   ├── CheckpointError        a checkpoint folder is damaged or does not fit
 │   └── DataError              a data file cannot be used; names file, row and column
 └── ServiceError               one request fails: a status and a problem document
+    ├── MalformedRequestError  400, not HTTP at all
     ├── MalformedBodyError     400
     ├── UnauthorizedError      401
     ├── BodyTooLargeError      413
+    ├── MediaTypeError         415
     ├── InvalidRequestError    422
     ├── OverloadedError        429, with Retry-After
+    ├── HeadTooLargeError      431
     ├── ClientLeftError        499, recorded and never sent
     ├── EngineError            500, this batch only
     │   └── FatalEngineError   500, the device is lost and the process has to end
@@ -62,6 +65,13 @@ class ServiceError(DoppelkopfError):
     title: ClassVar[str] = "Internal error"
 
 
+class MalformedRequestError(ServiceError):
+    """What came over the connection is not HTTP."""
+
+    status = 400
+    title = "Malformed request"
+
+
 class MalformedBodyError(ServiceError):
     """The body is not JSON."""
 
@@ -83,6 +93,13 @@ class BodyTooLargeError(ServiceError):
     title = "Body too large"
 
 
+class MediaTypeError(ServiceError):
+    """The body is said to be something else than JSON, or it is compressed."""
+
+    status = 415
+    title = "Unsupported media type"
+
+
 class InvalidRequestError(ServiceError):
     """The body is JSON of another shape, or a header cannot be read."""
 
@@ -99,6 +116,13 @@ class OverloadedError(ServiceError):
     def __init__(self, message: str, retry_after: int, reason: str) -> None:
         super().__init__(message)
         self.retry_after, self.reason = retry_after, reason
+
+
+class HeadTooLargeError(ServiceError):
+    """A request's address and headers are larger than the server takes."""
+
+    status = 431
+    title = "Request header fields too large"
 
 
 class ClientLeftError(ServiceError):

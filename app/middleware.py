@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a count, a time, a line, and a limit on its body."""
+"""What happens to every request: an id, a count, a time and a line."""
 
 import logging
 import re
@@ -6,10 +6,9 @@ import uuid
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import BodyTooLargeError, ClientLeftError, ServiceError
+from app.errors import ClientLeftError, ServiceError
 from app.metrics import Metrics
 from app.trace import Trace, follow
 
@@ -73,6 +72,7 @@ class Telemetry:
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = identity
                 headers[SERVER_TIMING] = trace.server_timing()
+                headers["X-Content-Type-Options"] = "nosniff"
             await send(message)
             size += len(message.get("body", b""))
 
@@ -80,7 +80,7 @@ class Telemetry:
             await self._app(scope, receive, send_with_id)
         except Exception:
             # Answered further out, by the handler of unexpected errors.
-            status = status or ServiceError.status
+            status = ServiceError.status
             trace.reason = "unexpected"
             raise
         finally:
@@ -105,37 +105,3 @@ def _way(trace: Trace, seconds: float) -> dict[str, Any]:
     if trace.reason:
         way["reason"] = trace.reason
     return way
-
-
-class BodyLimit:
-    """Refuses bodies above a size, by what they announce or by what arrives."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        announced = Headers(scope=scope).get("content-length", "0")
-        arrived = 0
-
-        async def receive_limited() -> Message:
-            nonlocal arrived
-            if announced.isdigit() and int(announced) > self._max_bytes:
-                raise self._too_large()
-            message = await receive()
-            arrived += len(message.get("body", b""))
-            if arrived > self._max_bytes:
-                raise self._too_large()
-            return message
-
-        await self._app(scope, receive_limited, send)
-
-    def _too_large(self) -> HTTPException:
-        # The framework passes its own exception through while it reads a body, and no other.
-        return HTTPException(
-            BodyTooLargeError.status,
-            f"The body is larger than {self._max_bytes} bytes; send fewer ads at once.",
-        )

@@ -9,9 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.errors import (
-    BodyTooLargeError,
     InvalidRequestError,
-    MalformedBodyError,
+    MediaTypeError,
     OverloadedError,
     ServiceError,
     UnauthorizedError,
@@ -21,6 +20,8 @@ from app.schemas import Problem
 from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"
+MAX_DETAIL = 500
+"""Characters: a detail may name a field, and a field's name may be as long as the body."""
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -52,6 +53,8 @@ def _problem(
     request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
     current().reason = current().reason or title.lower().replace(" ", "_")
+    if len(detail) > MAX_DETAIL:
+        detail = detail[:MAX_DETAIL] + "..."
     document = Problem.of(status, title, detail, request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
 
@@ -63,27 +66,20 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
         current().reason = error.reason
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, MediaTypeError):
+        headers["Accept-Encoding"] = "identity"
     return _problem(request, error.status, error.title, str(error), headers)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return await _service_error(
-            request, MalformedBodyError(f"The body is not JSON: {first['ctx']['error']}.")
-        )
     place = ".".join(str(part) for part in first["loc"])
     return await _service_error(request, InvalidRequestError(f"{place}: {first['msg']}."))
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
-    if error.status_code == MalformedBodyError.status:
-        return await _service_error(request, MalformedBodyError("The body is not JSON in UTF-8."))
     title = HTTPStatus(error.status_code).phrase
-    if error.status_code == BodyTooLargeError.status:
-        title = BodyTooLargeError.title
-    headers = dict(error.headers or {})
-    return _problem(request, error.status_code, title, str(error.detail), headers)
+    return _problem(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:
@@ -93,6 +89,6 @@ async def _unexpected(request: Request, _: Exception) -> JSONResponse:
         ServiceError.status,
         ServiceError.title,
         "Something unexpected failed.",
-        # This answer is made outside of `Telemetry`, which gives all others their id.
-        {REQUEST_ID: request_id(request.scope)},
+        # This answer is made outside of `Telemetry`, which gives these to all others.
+        {REQUEST_ID: request_id(request.scope), "X-Content-Type-Options": "nosniff"},
     )

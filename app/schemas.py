@@ -2,13 +2,22 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+)
 
 from app.heads import HEADS, Head
 from app.records import Ad, Prediction
 from app.served import ServedModel
 
-Text = Annotated[str, StringConstraints(pattern=r"\S")]
+# At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
+# differ in the two that are named.
+Text = Annotated[str, StringConstraints(pattern=r"[^\s\x85\uFEFF]")]
 EXAMPLE_AD: dict[str, JsonValue] = {
     "id": "a1",
     "title": "Pflegefachkraft (m/w/d)",
@@ -46,7 +55,8 @@ class AdIn(Wire):
     model_config = ConfigDict(strict=True, json_schema_extra={"examples": [EXAMPLE_AD]})
 
     text: Text = Field(description="the ad's text, in full")
-    title: str | None = Field(None, description="the ad's title, where there is one")
+    # Without any limit, half of a surrogate pair would pass unseen.
+    title: str | None = Field(None, min_length=0, description="the ad's title, where there is one")
     id: str | None = Field(None, max_length=200, description="returned with the answer")
 
     def ad(self) -> Ad:
@@ -54,8 +64,16 @@ class AdIn(Wire):
         return Ad(text=self.text, title=self.title)
 
 
+def _whole(value: Any) -> Any:
+    """Take 3.0 for 3, as JSON Schema does; some languages write all numbers so."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 TopK = Annotated[
-    int, Field(ge=1, le=1000, description="labels to return a head, the most probable first")
+    int,
+    Field(ge=1, le=1000, description="labels to return a head, the most probable first"),
+    # Behind the limits, else they would be missing in the schema.
+    BeforeValidator(_whole),
 ]
 
 

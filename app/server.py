@@ -17,6 +17,7 @@ from app.batching import MicroBatcher
 from app.errors import SettingsError, StartupError
 from app.logs import configure_logs
 from app.metrics import Metrics
+from app.protocol import Protocol
 from app.records import Ad, Encoded
 from app.served import ServedModel
 from app.service import Service
@@ -67,6 +68,9 @@ def serve(settings: Settings) -> int:
             log_config=None,
             access_log=False,  # ours knows the stages, and never the raw path
             server_header=False,
+            http=Protocol,
+            # Nothing here speaks WebSocket; a request to upgrade is answered as if it did not ask.
+            ws="none",
             timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
         )
     )

@@ -4,6 +4,7 @@ Each is the environment variable `DOPPELKOPF_<NAME>` and an option of `doppelkop
 """
 
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import SettingsError
 
 PREFIX = "DOPPELKOPF_"
+KEY = re.compile(r"[\x21-\x7e]{16,}")
+Access = Literal["open", "key", "off"]
 
 
 class Settings(BaseSettings):
@@ -52,6 +55,12 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted API keys, separated by commas; none leaves the service open"
     )
+    metrics_access: Access = Field(
+        "open", description="/metrics: open to all, with a key only, or off"
+    )
+    docs_access: Access = Field(
+        "open", description="/docs and /openapi.json: open to all, with a key only, or off"
+    )
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
 
     @field_validator("api_keys", mode="before")
@@ -63,9 +72,12 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys")
     @classmethod
-    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        if any(len(key.get_secret_value()) < 16 for key in keys):
-            raise ValueError("a key needs at least 16 characters")
+    def _well_formed(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # Others could not be sent in a header, or not by every client.
+        if not all(KEY.fullmatch(key.get_secret_value()) for key in keys):
+            raise ValueError(
+                "a key needs at least 16 characters, letters, digits and signs of ASCII only"
+            )
         return keys
 
     @model_validator(mode="after")
@@ -75,6 +87,13 @@ class Settings(BaseSettings):
                 f"MAX_BATCH_ADS ({self.max_batch_ads}) is above MAX_QUEUED_ADS "
                 f"({self.max_queued_ads}), so a full batch could never be taken"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _key_exists(self) -> "Settings":
+        for name in ("metrics_access", "docs_access"):
+            if getattr(self, name) == "key" and not self.api_keys:
+                raise ValueError(f"{name.upper()} is 'key', but there are no API_KEYS")
         return self
 
 

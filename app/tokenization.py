@@ -20,9 +20,19 @@ TITLE_TOKENS = 64
 SMALLEST_WINDOW = 8
 """Fewer positions than this leave no room for text beside the special tokens."""
 
-# German prose has about 4.6 characters a token. A text is cut at this many characters a token
-# before it is tokenized, so that a hostile megabyte costs no more than a long ad.
-CHARACTERS_A_TOKEN = 10
+# German prose has 4.6 characters a token, and no real ad has more than 5.8; a list of long words
+# that are all known may have more. What goes beyond is cut, so that a hostile megabyte costs no
+# more than a long ad.
+CHARACTERS_A_TOKEN = 8
+
+SLICE = 1024
+"""Characters of a text that are tokenized at once. Reading ends with the slice that fills the
+windows: a text of rare letters does so soon, and some letters are 18 after normalization."""
+
+# Where so many characters gave a token at most, they are letters that the vocabulary lacks: all of
+# a word in another script is one unknown token. Reading on would not tell more.
+BARREN = 50
+BARREN_CHARACTERS = 4 * SLICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +77,40 @@ class AdTokenizer:
 
     def encode(self, ads: Sequence[Ad]) -> list[Encoded]:
         """Encode ads in order; each costs at most `max_windows` windows whatever its length."""
-        titles = [_cut((ad.title or "").strip(), self._title_characters) for ad in ads]
-        texts = [_cut(ad.text.strip(), self._max_characters) for ad in ads]
-        encodings = self._tokenizer.encode_batch_fast(
-            [part for part, _ in (*titles, *texts)], add_special_tokens=False
+        titles = self._read(
+            [(ad.title or "").strip() for ad in ads], self._title_tokens, self._title_characters
         )
+        texts = self._read([ad.text.strip() for ad in ads], self.longest, self._max_characters)
         return [
-            self._assemble(title.ids, text.ids, cut=title_cut or text_cut)
-            for title, text, (_, title_cut), (_, text_cut) in zip(
-                encodings[: len(ads)], encodings[len(ads) :], titles, texts, strict=True
-            )
+            self._assemble(title, text, cut=title_cut or text_cut)
+            for (title, title_cut), (text, text_cut) in zip(titles, texts, strict=True)
         ]
+
+    def _read(self, parts: Sequence[str], enough: int, limit: int) -> list[tuple[list[int], bool]]:
+        """Tokenize each part until it has more than `enough` tokens or `limit` characters are read.
+
+        Returns:
+            Ids and whether something was left unread, for each part in order.
+        """
+        ids: list[list[int]] = [[] for _ in parts]
+        ends = [0] * len(parts)
+        going = [index for index, part in enumerate(parts) if part]
+        while going:
+            slices = []
+            for index in going:
+                start, ends[index] = ends[index], _end(parts[index], ends[index], limit)
+                slices.append(_encodable(parts[index][start : ends[index]]))
+            encodings = self._tokenizer.encode_batch_fast(slices, add_special_tokens=False)
+            for index, encoding in zip(going, encodings, strict=True):
+                ids[index] += encoding.ids
+            going = [
+                index
+                for index in going
+                if ends[index] < min(len(parts[index]), limit)
+                and len(ids[index]) <= enough
+                and ends[index] < BARREN_CHARACTERS + BARREN * len(ids[index])
+            ]
+        return [(found, end < len(part)) for found, end, part in zip(ids, ends, parts, strict=True)]
 
     def _assemble(self, title: list[int], text: list[int], *, cut: bool) -> Encoded:
         head = [self._special.cls]
@@ -103,10 +136,23 @@ class AdTokenizer:
         return self.max_length * self.max_windows
 
 
-def _cut(part: str, limit: int) -> tuple[str, bool]:
-    """Return at most `limit` characters that UTF-8 can hold, and whether any were cut off."""
+def _end(part: str, start: int, limit: int) -> int:
+    """Return where a slice that begins at `start` ends: behind a word, if there is one."""
+    latest = min(start + SLICE, limit)
+    if latest >= len(part):
+        return len(part)
+    # White space begins the next slice, all of it: some tokenizers make it a part of the word
+    # behind it, and none finds anything else where it is left out here and stands there.
+    for end in range(latest, start + SLICE // 2, -1):
+        if part[end].isspace() and not part[end - 1].isspace():
+            return end
+    return latest
+
+
+def _encodable(part: str) -> str:
+    """Replace what UTF-8 cannot hold."""
     # Half a surrogate pair, as broken scrapers leave it, would fail the tokenizer's whole batch.
-    return part[:limit].encode("utf-8", "replace").decode("utf-8"), len(part) > limit
+    return part.encode("utf-8", "replace").decode("utf-8")
 
 
 def spans(length: int, room: int, overlap: int, limit: int) -> list[tuple[int, int]]:

@@ -110,17 +110,33 @@ def start_server(model: Path, log: Path, port: int, **settings: str) -> subproce
 
 
 @contextmanager
-def running_server(model: Path, log: Path, **settings: str) -> Iterator[str]:
-    """Give the address of a real server that is ready; end it with SIGTERM."""
+def running_process(
+    model: Path, log: Path, **settings: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Give the address and the process of a real server that is ready; end it with SIGTERM."""
     port = free_port()
     process = start_server(model, log, port, **settings)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: _ready(address, process, log), seconds=60)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextmanager
+def running_server(model: Path, log: Path, **settings: str) -> Iterator[str]:
+    """Give the address of a real server that is ready; end it with SIGTERM."""
+    with running_process(model, log, **settings) as (address, _):
+        yield address
+
+
+def peak_megabytes(process: subprocess.Popen[bytes]) -> float:
+    """Return the most memory a process ever had resident."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
 
 
 def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:

@@ -153,6 +153,25 @@ def test_the_page_asks_its_own_server_only(chromium, server):
     assert [url for url in requested if not url.startswith(f"{server}/")] == []
 
 
+def test_the_documentation_shows_every_route_under_its_policy(chromium, server):
+    page = Page(chromium, f"{server}/docs")
+    WebDriverWait(chromium, 30).until(lambda _: len(page.all(".opblock-summary-path")) >= 7)
+    assert page.console() == []
+    assert [url for url in page.requested() if not url.startswith((f"{server}/", "data:"))] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_a_script_that_was_put_in_does_not_run(chromium, server, path):
+    page = Page(chromium, f"{server}{path}")
+    chromium.execute_script(
+        "const script = document.createElement('script');"
+        "script.textContent = 'window.foreign = 1';"
+        "document.body.append(script);"
+    )
+    WebDriverWait(chromium, 20).until(lambda _: "Content Security Policy" in str(page.console()))
+    assert page.script("window.foreign") is None
+
+
 def test_the_keyboard_is_enough(chromium, server):
     page = Page(chromium, server)
     page["text"].send_keys(AD, Keys.CONTROL, Keys.ENTER)

@@ -45,6 +45,10 @@ def test_an_unknown_name_is_refused_with_the_nearest_known():
         ("MAX_WINDOWS", "0"),
         ("LOG_FORMAT", "xml"),
         ("API_KEYS", "short"),
+        ("API_KEYS", "long enough, but with blanks"),
+        ("API_KEYS", "schlüssel-von-guter-länge"),
+        ("METRICS_ACCESS", "closed"),
+        ("DOCS_ACCESS", "true"),
     ],
 )
 def test_a_bad_value_is_refused_with_the_name_of_its_setting(name, value):
@@ -54,6 +58,14 @@ def test_a_bad_value_is_refused_with_the_name_of_its_setting(name, value):
 def test_settings_that_contradict_each_other_are_refused():
     assert "MAX_BATCH_ADS (10) is above MAX_QUEUED_ADS (5)" in refused(
         MAX_BATCH_ADS="10", MAX_QUEUED_ADS="5"
+    )
+
+
+@pytest.mark.parametrize("name", ["METRICS_ACCESS", "DOCS_ACCESS"])
+def test_what_needs_a_key_needs_keys_to_be_there(name):
+    assert f"{name} is 'key', but there are no API_KEYS" in refused(**{name: "key"})
+    load_settings(
+        environment={f"DOPPELKOPF_{name}": "key", "DOPPELKOPF_API_KEYS": "a-key-of-good-length"}
     )
 
 

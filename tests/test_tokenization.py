@@ -1,12 +1,23 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
 from app.records import Ad
-from app.tokenization import SMALLEST_WINDOW, TITLE_TOKENS, AdTokenizer, SpecialTokens, spans
+from app.tokenization import (
+    BARREN_CHARACTERS,
+    CHARACTERS_A_TOKEN,
+    SLICE,
+    SMALLEST_WINDOW,
+    TITLE_TOKENS,
+    AdTokenizer,
+    SpecialTokens,
+    spans,
+)
+from tests.serving import shared_ads
 
 CLS, SEP = 2, 3
 LENGTH = 32
@@ -165,7 +176,7 @@ def test_an_absurdly_long_text_is_cut_before_it_is_tokenized(make):
     encoded = one(tokenizer, "ü" * 1_000_000)
     assert encoded.tokens == 3
     assert encoded.truncated
-    assert not one(tokenizer, "ü" * (tokenizer.longest * 10)).truncated
+    assert not one(tokenizer, "ü" * (tokenizer.longest * CHARACTERS_A_TOKEN)).truncated
 
 
 def test_white_space_around_a_text_costs_nothing(make):
@@ -265,3 +276,129 @@ def test_the_estimate_is_positive_grows_and_never_exceeds_the_longest_ad(make):
 def test_windows_that_cannot_be_are_refused(make, max_length, max_windows, problem):
     with pytest.raises(ValueError, match=problem):
         make(max_length, max_windows)
+
+
+class Counting:
+    """A tokenizer that counts the characters it is handed and the pieces it makes."""
+
+    def __init__(self, tokenizer):
+        self._tokenizer, self.characters, self.pieces = tokenizer, 0, 0
+
+    def encode_batch_fast(self, parts, add_special_tokens):
+        encodings = self._tokenizer.encode_batch_fast(parts, add_special_tokens=add_special_tokens)
+        self.characters += sum(map(len, parts))
+        self.pieces += sum(len(encoding.ids) for encoding in encodings)
+        return encodings
+
+    def __getattr__(self, name):
+        return getattr(self._tokenizer, name)
+
+
+DEMO = Path(__file__).parents[1] / "model_store" / "demo" / "tokenizer.json"
+MEGABYTE = 1_000_000
+ORDINARY_CHARACTERS, ORDINARY_TOKENS = 1650, 360
+"""Of the mean of 2,059 real ads."""
+HOSTILE = {
+    "one word": "a" * MEGABYTE,
+    "one word of umlauts": "ü" * MEGABYTE,
+    "one word of another script": "あ" * MEGABYTE,
+    "combining marks": "a" + "\u0301" * MEGABYTE,
+    "blanks": "a" + " " * MEGABYTE + "a",
+    "lines": "a" + "\n" * MEGABYTE + "a",
+    "emoji": "😀" * MEGABYTE,
+    "joined emoji": "👩\u200d🍳" * (MEGABYTE // 3),
+    "18 letters each once normalized": "\ufdfa" * MEGABYTE,
+    "18 letters each once normalized, apart": "\ufdfa " * (MEGABYTE // 2),
+    "zero width": "\u200b" * MEGABYTE,
+    "NUL": "\0" * MEGABYTE,
+    "right to left": "\u202eabc" * (MEGABYTE // 4),
+    "markup": "<div>" * (MEGABYTE // 5),
+    "half surrogates": "\ud800" * MEGABYTE,
+    "full width": "Ａ" * MEGABYTE,
+    "ligatures": "ﬃ" * MEGABYTE,
+    "signs": "!" * MEGABYTE,
+}
+# These read like an ad, so they are read like one: as far as four windows go.
+LIKE_AN_AD = {
+    "words": "Koch " * (MEGABYTE // 5),
+    "digits": "1" * MEGABYTE,
+    "special tokens": "</s>" * (MEGABYTE // 4),
+}
+
+
+@pytest.fixture(scope="module")
+def demo_tokenizer():
+    if not DEMO.is_file():
+        pytest.skip("there is no demo checkpoint")
+    return Tokenizer.from_file(str(DEMO))
+
+
+def cost(tokenizer, text, title=None):
+    """Return the characters and the pieces that an ad costs, read in four windows of 512."""
+    counting = Counting(tokenizer)
+    AdTokenizer(counting, SpecialTokens(0, 2), 512, 4).encode([Ad(text, title)])
+    return counting.characters, counting.pieces
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_megabyte_costs_less_than_five_ordinary_ads(demo_tokenizer, name):
+    characters, pieces = cost(demo_tokenizer, HOSTILE[name])
+    assert characters < 5 * ORDINARY_CHARACTERS
+    # The last slice may be of letters that are many once normalized.
+    assert pieces < 5 * ORDINARY_TOKENS + 18 * SLICE
+
+
+@pytest.mark.parametrize("name", LIKE_AN_AD)
+def test_a_megabyte_of_words_costs_no_more_than_the_longest_ad_that_is_read(demo_tokenizer, name):
+    characters, pieces = cost(demo_tokenizer, LIKE_AN_AD[name])
+    assert characters <= 2048 * CHARACTERS_A_TOKEN
+    assert pieces < 2048 + SLICE
+
+
+@pytest.mark.parametrize("name", HOSTILE | LIKE_AN_AD)
+def test_a_hostile_title_costs_less_than_an_ordinary_ad(demo_tokenizer, name):
+    characters, _ = cost(demo_tokenizer, "Koch", (HOSTILE | LIKE_AN_AD)[name])
+    assert characters < ORDINARY_CHARACTERS
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_left_of_a_hostile_megabyte_is_told(demo_tokenizer, name):
+    tokenizer = AdTokenizer(demo_tokenizer, SpecialTokens(0, 2), 512, 4)
+    assert tokenizer.encode([Ad(HOSTILE[name])])[0].truncated
+
+
+def whole(tokenizer, text):
+    """Tokenize a text in one go, up to what may be read."""
+    return tokenizer.encode(text.strip(), add_special_tokens=False).ids
+
+
+@pytest.mark.parametrize("gap", [" ", "\n", "  \n ", "\t", "\u00a0", " " * 100, " - ", ".\n\n"])
+@pytest.mark.parametrize("kind", ["tests", "demo"])
+def test_reading_in_slices_gives_the_tokens_of_the_whole(kind, gap, tokenizer_files, request):
+    if kind == "demo":
+        tokenizer = request.getfixturevalue("demo_tokenizer")
+    else:
+        tokenizer = Tokenizer.from_buffer(tokenizer_files["tokenizer.json"])
+    reader = AdTokenizer(tokenizer, SpecialTokens(0, 2), 4096, 1)
+    for offset in range(0, 60, 7):
+        text = gap.join(["x" * offset, *WORDS * (6 if len(gap) > 9 else 60)])
+        (window,) = windows_of(reader.encode([Ad(text)])[0])
+        assert window[1:-1] == whole(tokenizer, text)
+
+
+def test_real_ads_are_read_in_slices_as_in_one(demo_tokenizer):
+    ads = shared_ads(3000)
+    if ads is None:
+        pytest.skip("the project's ads are not at hand")
+    reader = AdTokenizer(demo_tokenizer, SpecialTokens(0, 2), 8192, 1)
+    texts = [ad["text"] for ad in ads]
+    for text, encoded in zip(texts, reader.encode([Ad(text) for text in texts]), strict=True):
+        assert windows_of(encoded)[0][1:-1] == whole(demo_tokenizer, text)
+        assert not encoded.truncated
+
+
+def test_letters_that_the_vocabulary_lacks_end_the_reading_and_layout_does_not(make):
+    tokenizer = make(max_length=1024)
+    assert one(tokenizer, "ü" * (BARREN_CHARACTERS + 2 * SLICE)).truncated
+    table = ("Koch" + " " * 120 + "Küche\n") * (2 * BARREN_CHARACTERS // 130)
+    assert not one(tokenizer, table).truncated

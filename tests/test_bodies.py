@@ -1,0 +1,102 @@
+import json
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.bodies import parse
+from app.errors import InvalidRequestError, MalformedBodyError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(VALUES, st.booleans())
+def test_json_is_parsed_as_everywhere(value, escaped):
+    body = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return
+    assert parse(body, 1000) == value
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.binary() | st.text(alphabet='{}[]",:\\ue1. ').map(str.encode))
+def test_whatever_is_no_json_is_refused_as_such(body):
+    with suppress(MalformedBodyError, InvalidRequestError):
+        assert parse(body, 1000) == json.loads(body.decode("utf-8-sig"))
+
+
+def test_a_byte_order_mark_is_no_harm():
+    assert parse(b'\xef\xbb\xbf{"a": 1}', 10) == {"a": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_any_other_encoding_is_refused(encoding):
+    with pytest.raises(MalformedBodyError, match="UTF-8"):
+        parse('{"text": "Köchin"}'.encode(encoding), 10)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": 1, "a": 1}', b'[{"b": {"a": 1, "b": 2, "a": 3}}]', b'{"a":1,"\\u0061":2}']
+)
+def test_a_field_that_is_there_twice_is_named(body):
+    with pytest.raises(InvalidRequestError, match="'a' is there twice"):
+        parse(body, 100)
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1" * 5000])
+def test_what_is_no_number_is_refused(number):
+    with pytest.raises(MalformedBodyError, match="number"):
+        parse(b'{"a": %s}' % number, 100)
+
+
+def test_too_deep_is_refused():
+    with pytest.raises(MalformedBodyError, match="too deep"):
+        parse(b"[" * 10_000, 20_000)
+
+
+def test_values_are_counted_and_what_strings_hold_is_not():
+    fits = {"text": '{"a": [1, 2, 3], "\\": "' * 100, "b": [1, 2, 3]}
+    assert parse(json.dumps(fits).encode(), 6) == fits
+    with pytest.raises(InvalidRequestError, match="more fields and values"):
+        parse(json.dumps(fits | {"c": 1}).encode(), 5)
+
+
+SIZE = 4 * 2**20
+BOMBS = {
+    "empty objects": b'{"ads":[' + b",".join([b"{}"] * (SIZE // 3)) + b"]}",
+    "empty arrays": b"[" + b",".join([b"[]"] * (SIZE // 3)) + b"]",
+    "empty strings": b"[" + b",".join([b'""'] * (SIZE // 3)) + b"]",
+    "numbers": b"[" + b",".join([b"1"] * (SIZE // 2)) + b"]",
+    "unknown fields": b"{" + b",".join(b'"%x":1' % n for n in range(SIZE // 10)) + b"}",
+    "depth": b"[" * SIZE,
+    "quotes": b'"' * SIZE,
+    "escaped quotes without end": b'"' + b'\\"' * (SIZE // 2),
+    "quotes behind backslashes": b'\\"' * (SIZE // 2),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_costs_no_more_than_honest_text_of_its_size(name):
+    honest = json.dumps({"text": "Köchin\n" * (SIZE // 14)}).encode()
+    assert _seconds(BOMBS[name]) < 5 * _seconds(honest)
+
+
+def _seconds(body):
+    """Take the best of three: the machine may be busy."""
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        with suppress(MalformedBodyError, InvalidRequestError):
+            parse(body, 3000)
+        times.append(time.perf_counter() - begin)
+    return min(times)
