@@ -23,11 +23,13 @@ from app.errors import (
     MalformedBodyError,
     NotReadyError,
     OverloadedError,
+    SlowBodyError,
     UnauthorizedError,
 )
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.middleware import BodyLimit, Telemetry
+from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
@@ -92,6 +94,7 @@ def create_app(
     _add_classify(app, settings)
     _add_operations(app, metrics)
     _add_page(app)
+    app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(Telemetry, metrics=metrics)
     metrics.expect_routes(_documented(app))
@@ -164,6 +167,7 @@ def _add_classify(app: FastAPI, settings: Settings) -> None:
     errors = responses(
         MalformedBodyError,
         UnauthorizedError,
+        SlowBodyError,
         BodyTooLargeError,
         InvalidRequestError,
         OverloadedError,

@@ -8,6 +8,7 @@ DoppelkopfError
 └── ServiceError               one request fails: a status and a problem document
     ├── MalformedBodyError     400
     ├── UnauthorizedError      401
+    ├── SlowBodyError          408
     ├── BodyTooLargeError      413
     ├── InvalidRequestError    422
     ├── OverloadedError        429, with Retry-After
@@ -74,6 +75,13 @@ class UnauthorizedError(ServiceError):
 
     status = 401
     title = "Unauthorized"
+
+
+class SlowBodyError(ServiceError):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "Request Timeout"
 
 
 class BodyTooLargeError(ServiceError):
