@@ -2,11 +2,16 @@
 
 import asyncio
 import math
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
 from app.metrics import Metrics
+
+MAX_RETRY_SECONDS = 60.0
+"""No one is sent away for longer: those who were refused before may never come back."""
 
 
 class Admission:
@@ -53,12 +58,14 @@ class House:
         max_queue_seconds: float,
         tokens_per_second: float,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
         self.rate = tokens_per_second
-        self._metrics = metrics
+        self._metrics, self._clock = metrics, clock
         self.ads = 0
         self._tokens = dict.fromkeys(Lane, 0)
+        self._room_at = -math.inf
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -81,13 +88,43 @@ class House:
             OverloadedError: too much is ahead of it; says when to try again.
             NotReadyError: the service is draining or has lost its device.
         """
+        self.require_room(ads, tokens, lane)
+        return Admission(self, lane, ads, tokens)
+
+    def require_room(self, ads: int, tokens: int, lane: Lane) -> None:
+        """Return if `admit` would take such a request now; raise and count as it does if not."""
         self.require_ready()
         wait = self._ahead(lane) / self.rate
         if wait > self._max_queue_seconds:
-            self._refuse("queue_slow", wait - self._max_queue_seconds)
-        if self.ads + ads > self._max_queued_ads:
-            self._refuse("queue_full", sum(self._tokens.values()) / self.rate * ads / self.ads)
-        return Admission(self, lane, ads, tokens)
+            raise self.refuse("queue_slow", tokens, wait - self._max_queue_seconds)
+        if (excess := self.ads + ads - self._max_queued_ads) > 0:
+            share = excess / self.ads
+            raise self.refuse("queue_full", tokens, sum(self._tokens.values()) / self.rate * share)
+
+    def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
+        """Count a refusal and return the error that says when there will be room.
+
+        Everyone refused is told a time behind those refused before: told the same second, all would
+        come back at once and find the house full again.
+
+        Args:
+            reason: one of the reasons of `doppelkopf_rejected_total`.
+            tokens: what the request would bring, estimated.
+            seconds: until there is room, were nobody else told to come back.
+        """
+        self._metrics.rejected.labels(reason).inc()
+        now = self._clock()
+        self._room_at = max(self._room_at, now + seconds)
+        retry_after = max(1, math.ceil(self._room_at - now))
+        self._room_at = min(self._room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        return OverloadedError(
+            f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
+        )
+
+    def longest_wait(self, lane: Lane) -> float:
+        """Return the seconds an admitted request of this lane may wait for its first batch."""
+        # Bulk ads that interactive ones overtake are sure of their share only.
+        return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
 
     def count(self, lane: Lane, ads: int, tokens: int) -> None:
         """Count in what an admission brings, or out what it gives back."""
@@ -111,7 +148,7 @@ class House:
 
     def close(self, reason: str) -> NotReadyError:
         """Admit nothing from now on; return the error that says why."""
-        self._refusal = NotReadyError(reason)
+        self._refusal = self._refusal or NotReadyError(reason)
         self._metrics.ready.set(0)
         return self._refusal
 
@@ -126,11 +163,4 @@ class House:
         # Bulk ads take no more than their share from interactive ones.
         return min(
             round(self._tokens[Lane.INTERACTIVE] / (1 - BULK_SHARE)), sum(self._tokens.values())
-        )
-
-    def _refuse(self, reason: str, seconds: float) -> None:
-        self._metrics.rejected.labels(reason).inc()
-        retry_after = max(1, math.ceil(seconds))
-        raise OverloadedError(
-            f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )

@@ -23,6 +23,7 @@ from app.errors import (
     MediaTypeError,
     NotReadyError,
     OverloadedError,
+    SlowBodyError,
     UnauthorizedError,
 )
 from app.keys import BEARER, Keys
@@ -30,6 +31,7 @@ from app.lanes import Lane
 from app.metrics import Metrics
 from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
+from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
@@ -104,6 +106,7 @@ def create_app(
         app.include_router(documentation())
     app.include_router(guarded)
     app.include_router(try_it_page(_closed_links(settings)))
+    app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)
     metrics.expect_routes(_documented(app))
     return app
@@ -180,6 +183,7 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
     described = {200: TIMED} | responses(
         MalformedBodyError,
         UnauthorizedError,
+        SlowBodyError,
         BodyTooLargeError,
         MediaTypeError,
         InvalidRequestError,

@@ -17,6 +17,7 @@ from app.lanes import Entry, Lanes
 from app.metrics import Metrics
 from app.records import Encoded, Scores
 from app.trace import BATCH
+from app.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,9 @@ class MicroBatcher:
         tokens_per_second: float,
         metrics: Metrics,
         depth: int = 1,
+        hang_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
-        on_fatal: Callable[[], None] = lambda: None,
+        on_fatal: Callable[[FatalEngineError], None] = lambda _: None,
     ) -> None:
         """Take the settings; `start` begins the loop.
 
@@ -57,10 +59,12 @@ class MicroBatcher:
             tokens_per_second: the engine's rate, as first measured.
             metrics: where batches, waits and refusals are recorded.
             depth: batches handed to `run` at once; 2 lets one be packed while one computes.
+            hang_seconds: see `Watchdog`.
             clock: seconds, monotonic.
-            on_fatal: called when the device is lost.
+            on_fatal: called once the device is lost or does not come back.
         """
-        self.house = House(max_queued_ads, max_queue_seconds, tokens_per_second, metrics)
+        self.house = House(max_queued_ads, max_queue_seconds, tokens_per_second, metrics, clock)
+        self.watchdog = Watchdog(hang_seconds, self._bark)
         self._run, self._metrics, self._clock, self._on_fatal = run, metrics, clock, on_fatal
         self._max_batch_tokens = max_batch_tokens
         metrics.max_batch_tokens.set(max_batch_tokens)
@@ -68,13 +72,19 @@ class MicroBatcher:
         self._lanes = Lanes()
         self._work = asyncio.Event()
         self._last_end = -math.inf
-        self._steps: set[asyncio.Task[None]] = set()
-        self._loop_task: asyncio.Task[None] | None = None
-        self._executor = ThreadPoolExecutor(depth, thread_name_prefix="engine")
+        self._steps: dict[asyncio.Task[None], list[Entry]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lost: FatalEngineError | None = None
+        self._executor = ThreadPoolExecutor(
+            depth, thread_name_prefix="engine", initializer=self.watchdog.enlist
+        )
 
     def start(self) -> None:
         """Begin to take batches; call it once, inside the event loop."""
-        self._loop_task = asyncio.create_task(self._loop(), name="batcher")
+        self._tasks = [
+            asyncio.create_task(self._loop(), name="batcher"),
+            asyncio.create_task(self.watchdog.run(), name="watchdog"),
+        ]
 
     async def classify(self, encoded: Sequence[Encoded], admission: Admission) -> list[Scores]:
         """Queue the ads of an admitted request and return their scores in order.
@@ -83,11 +93,17 @@ class MicroBatcher:
 
         Raises:
             EngineError: one of the ads failed.
+            OverloadedError: the engine became so slow that they waited too long after all.
             NotReadyError: the service was shut down before they were answered.
         """
+        if self._lost:
+            raise FatalEngineError(str(self._lost))
         loop = asyncio.get_running_loop()
         now = self._clock()
         entries = [Entry(item, loop.create_future(), now) for item in encoded]
+        # A request that has begun is finished: its first ad alone can be late.
+        entries[0].expires_at = now + self.house.longest_wait(admission.lane)
+        entries[0].request = entries
         admission.correct(sum(entry.tokens for entry in entries))
         for entry in entries:
             tokens = entry.tokens
@@ -113,41 +129,47 @@ class MicroBatcher:
                 await self.house.emptied()
         except TimeoutError:
             log.warning("%d ads were not finished in time", self.house.ads)
-        if self._loop_task:
-            self._loop_task.cancel()
         self._fail(self._lanes.clear(), refusal)
         if self._steps:
             await asyncio.wait(self._steps)
+        for task in self._tasks:
+            task.cancel()
         self._executor.shutdown(wait=False)
 
     async def _loop(self) -> None:
         slots = asyncio.Semaphore(self._depth)
         while True:
             await slots.acquire()
-            step = asyncio.create_task(self._step(await self._take()))
-            self._steps.add(step)
-            step.add_done_callback(self._steps.discard)
+            batch = await self._take()
+            step = asyncio.create_task(self._step(batch))
+            self._steps[step] = batch
+            step.add_done_callback(self._steps.pop)
             step.add_done_callback(lambda _: slots.release())
 
     async def _take(self) -> list[Entry]:
-        while not (batch := self._lanes.take(self._max_batch_tokens)):
+        while True:
+            for late in self._lanes.expire(self._clock()):
+                tokens = sum(entry.tokens for entry in late.request)
+                self._fail(late.request, self.house.refuse("queue_late", tokens))
+            if batch := self._lanes.take(self._max_batch_tokens):
+                return batch
             self._work.clear()
             await self._work.wait()
-        return batch
 
     async def _step(self, batch: list[Entry]) -> None:
         begin = self._clock()
         for entry in batch:
             self._metrics.queue_seconds.observe(begin - entry.queued_at)
             entry.trace.enter(BATCH)
+        self.watchdog.begin(key := object(), sum(entry.tokens for entry in batch) / self.house.rate)
         try:
             results = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._run, [entry.encoded for entry in batch]
+                self._executor, self._run_safely, [entry.encoded for entry in batch]
             )
             if len(results) != len(batch):
                 raise EngineError(f"{len(results)} results came for {len(batch)} ads.")
         except FatalEngineError as error:
-            self._die(batch, error)
+            self._die(error)
         except Exception as error:
             ids = sorted({entry.trace.request_id for entry in batch})
             log.exception("a batch of %d ads failed; requests %s", len(batch), ", ".join(ids))
@@ -158,6 +180,17 @@ class MicroBatcher:
         else:
             self._measure(batch, begin)
             self._settle(batch, results)
+        finally:
+            self.watchdog.end(key)
+
+    def _run_safely(self, batch: Sequence[Encoded]) -> Sequence[Scores | EngineError]:
+        try:
+            return self._run(batch)
+        except Exception:
+            raise
+        except BaseException as error:
+            # Whatever ends a thread would end the event loop where it is awaited.
+            raise FatalEngineError("The engine has ended; the service has to restart.") from error
 
     def _measure(self, batch: list[Entry], begin: float) -> None:
         end = self._clock()
@@ -184,9 +217,22 @@ class MicroBatcher:
             if not entry.future.done():
                 entry.future.set_exception(error)
 
-    def _die(self, batch: list[Entry], error: FatalEngineError) -> None:
-        log.critical("the device is lost: %s", error.__cause__ or error)
+    def _bark(self, what: str) -> None:
+        self._die(FatalEngineError(f"The engine failed, {what}; the service has to restart."))
+
+    def _die(self, error: FatalEngineError) -> None:
+        if self._lost:
+            return
+        self._lost = error
+        log.critical("the engine is lost: %s", error.__cause__ or error)
         self._metrics.engine_failures.labels("fatal").inc()
         self.house.close("The device failed; the service is restarting.")
-        self._fail([*batch, *self._lanes.clear()], error)
-        self._on_fatal()
+        for task in self._tasks:
+            task.cancel()
+        running = [entry for batch in self._steps.values() for entry in batch]
+        self._fail([*running, *self._lanes.clear()], error)
+        # Those that hang are waited for no longer.
+        for step in self._steps:
+            if step is not asyncio.current_task():
+                step.cancel()
+        self._on_fatal(error)

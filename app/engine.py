@@ -20,9 +20,9 @@ from app.model import TwoHeadClassifier
 from app.records import Encoded, Scores
 from app.scoring import WindowLogits, scores
 
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}
+BATCH_TOKENS = {"cpu": 512, "cuda": 32768}
 """Tokens of a batch by device, where nobody says otherwise: past a few hundred a CPU gains nothing
-and neighbours wait longer."""
+and whoever comes next waits longer."""
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

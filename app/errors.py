@@ -9,6 +9,7 @@ DoppelkopfError
     ├── MalformedRequestError  400, not HTTP at all
     ├── MalformedBodyError     400
     ├── UnauthorizedError      401
+    ├── SlowBodyError          408
     ├── BodyTooLargeError      413
     ├── MediaTypeError         415
     ├── InvalidRequestError    422
@@ -84,6 +85,13 @@ class UnauthorizedError(ServiceError):
 
     status = 401
     title = "Unauthorized"
+
+
+class SlowBodyError(ServiceError):
+    """The body did not arrive in time."""
+
+    status = 408
+    title = "Request Timeout"
 
 
 class BodyTooLargeError(ServiceError):

@@ -1,6 +1,7 @@
 """The queue's two lanes and what goes into the next batch: policy only, no waiting."""
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ class Entry:
     future: asyncio.Future[Scores]
     queued_at: float
     trace: Trace = field(default_factory=current)
+    expires_at: float = math.inf
+    request: Sequence["Entry"] = field(default=(), repr=False)
+    """All ads that came with it, itself among them."""
 
     @property
     def tokens(self) -> int:
@@ -68,6 +72,14 @@ class Lanes:
                 room -= head.tokens
                 batch.append(lane.popleft())
         return batch
+
+    def expire(self, now: float) -> list[Entry]:
+        """Remove and return the ads whose time ran out before they came to the head of a lane."""
+        late: list[Entry] = []
+        for lane in self._lanes.values():
+            while (head := _head(lane)) and head.expires_at < now:
+                late.append(lane.popleft())
+        return late
 
     def clear(self) -> list[Entry]:
         """Remove and return everything."""

@@ -19,7 +19,7 @@ ADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
-REJECTIONS = ("queue_full", "queue_slow")
+REJECTIONS = ("queue_full", "queue_slow", "queue_late")
 FAILURES = ("batch", "ad", "fatal")
 
 # A second series for each counter, of no use to anyone who scrapes.

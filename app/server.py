@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import os
-import signal
+import resource
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ import uvicorn
 
 from app.api import create_app
 from app.batching import MicroBatcher
-from app.errors import SettingsError, StartupError
+from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from app.draining import DrainingServer
+from app.errors import FatalEngineError, SettingsError, StartupError
 from app.logs import configure_logs
 from app.metrics import Metrics
-from app.protocol import Protocol
 from app.records import Ad, Encoded
 from app.served import ServedModel
 from app.service import Service
@@ -29,28 +31,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BACKLOG = 65535
+"""Connections that wait to be accepted; the system lowers it to its own limit (net.core.somaxconn).
+"""
 
-def serve(settings: Settings) -> int:
+MAX_FILES = 65536
+
+
+def serve(settings: Settings, engine_type: "type[Engine] | None" = None) -> int:
     """Serve until a signal comes; return the process's exit code.
+
+    Where the engine is lost the process ends here, with 1: a thread that hangs in it would keep the
+    interpreter from ending.
+
+    Args:
+        settings: what to serve and how.
+        engine_type: the engine to compute with, in place of `Engine`.
 
     Raises:
         StartupError: with one sentence, where the service cannot begin.
     """
     begin = time.perf_counter()
     configure_logs(settings.log_format)
-    # uvicorn sends the signal that ended it to the process once more; it has done its work.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+    allow_many_connections()
     listener = listen(settings.host, settings.port)
     metrics = Metrics()
     failures: list[Exception] = []
 
-    def stop(error: Exception | None = None) -> None:
-        failures.append(error or RuntimeError("the device is lost"))
+    def stop(error: Exception) -> None:
+        failures.append(error)
         server.should_exit = True
 
     async def load() -> Service:
-        service = await build_service(settings, metrics, on_fatal=stop)
+        service = await build_service(settings, metrics, stop, engine_type)
         log.info(
             "ready after %.1f s: %s, revision %s, on %s in %s",
             time.perf_counter() - begin,
@@ -62,18 +75,22 @@ def serve(settings: Settings) -> int:
         return service
 
     app = create_app(settings, load, metrics, on_failure=stop)
-    server = uvicorn.Server(
+    server = DrainingServer(
         uvicorn.Config(
             app,
+            http=partial(Connection, client_seconds=settings.client_seconds),  # type: ignore[arg-type]  # whatever makes one
+            # Nothing here speaks WebSocket; a request to upgrade is answered as if it did not ask.
+            ws="none",
+            backlog=BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             log_config=None,
             access_log=False,  # ours knows the stages, and never the raw path
             server_header=False,
-            http=Protocol,
-            # Nothing here speaks WebSocket; a request to upgrade is answered as if it did not ask.
-            ws="none",
-            timeout_graceful_shutdown=max(1, round(settings.grace_seconds)),
+            # All work is done by then; a connection that lasts longer is cut off.
+            timeout_graceful_shutdown=2 * CLOSING_SECONDS,
         )
     )
+    server.handle_signals()
     host, port = listener.getsockname()[:2]
     log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, settings.model)
     server.run(sockets=[listener])
@@ -81,8 +98,18 @@ def serve(settings: Settings) -> int:
         if isinstance(error, StartupError):
             raise error
         log.critical("the service ended: %s", error, exc_info=error)
+        if isinstance(error, FatalEngineError):
+            os._exit(1)
     log.info("stopped")
     return 1 if failures else 0
+
+
+def allow_many_connections() -> None:
+    """Raise the process's limit of open files, one a connection, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -96,7 +123,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(
             (host, port),
             family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=2048,
+            backlog=BACKLOG,
         )
     except OSError as error:
         raise SettingsError(
@@ -106,14 +133,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def build_service(
-    settings: Settings, metrics: Metrics, on_fatal: Callable[[], None]
+    settings: Settings,
+    metrics: Metrics,
+    on_fatal: Callable[[FatalEngineError], None],
+    engine_type: "type[Engine] | None" = None,
 ) -> Service:
     """Load the checkpoint in a thread and put a batcher of this event loop before its engine.
 
     Raises:
         StartupError: the checkpoint, the device or a limit does not fit.
     """
-    engine, tokenizer, model, max_batch_tokens, rate = await asyncio.to_thread(_prepare, settings)
+    engine, tokenizer, model, max_batch_tokens, rate = await asyncio.to_thread(
+        _prepare, settings, engine_type
+    )
     batcher = MicroBatcher(
         engine.run,
         max_batch_tokens=max_batch_tokens,
@@ -123,12 +155,15 @@ async def build_service(
         metrics=metrics,
         # A device of its own computes while the CPU packs; a CPU would only compete with itself.
         depth=1 if engine.device.type == "cpu" else 2,
+        hang_seconds=settings.hang_seconds,
         on_fatal=on_fatal,
     )
     return Service(model, tokenizer, batcher, metrics)
 
 
-def _prepare(settings: Settings) -> tuple["Engine", AdTokenizer, ServedModel, int, float]:
+def _prepare(
+    settings: Settings, engine_type: "type[Engine] | None"
+) -> tuple["Engine", AdTokenizer, ServedModel, int, float]:
     # Imported here, in a thread: the process listens and answers probes meanwhile.
     import torch
     from transformers.utils.logging import disable_progress_bar
@@ -140,14 +175,8 @@ def _prepare(settings: Settings) -> tuple["Engine", AdTokenizer, ServedModel, in
     torch.set_num_threads(settings.threads or available_cores())
     checkpoint = open_checkpoint(settings.model)
     tokenizer = checkpoint.tokenizer(settings.max_windows)
-    engine = Engine(checkpoint, settings.device, settings.dtype)
-    max_batch_tokens = settings.max_batch_tokens or max(engine.batch_tokens, tokenizer.longest)
-    if max_batch_tokens < tokenizer.longest:
-        raise SettingsError(
-            f"MAX_BATCH_TOKENS is {max_batch_tokens}, but the longest ad has {tokenizer.longest} "
-            f"tokens ({settings.max_windows} windows of {tokenizer.max_length}); "
-            "raise it or lower MAX_WINDOWS."
-        )
+    engine = (engine_type or Engine)(checkpoint, settings.device, settings.dtype)
+    max_batch_tokens = settings.max_batch_tokens or engine.batch_tokens
     rate = engine.warm_up(largest_batch(tokenizer, max_batch_tokens))
     model = ServedModel(
         name=checkpoint.name,

@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
-        0, ge=0, description="tokens of one encoder pass; 0: 2048 on a CPU, 32768 on CUDA"
+        0, ge=0, description="tokens of one encoder pass; 0: 512 on a CPU, 32768 on CUDA"
     )
     max_windows: int = Field(
         4, ge=1, le=64, description="windows a long ad is read in at most; the rest is cut"
@@ -51,6 +51,16 @@ class Settings(BaseSettings):
     )
     grace_seconds: float = Field(
         30.0, ge=0, description="time to finish accepted work after SIGTERM"
+    )
+    client_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="time a client has to send a request's head, its body, to take the answer",
+    )
+    hang_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="a batch that takes so long beyond 10 times its expected time ends the process",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted API keys, separated by commas; none leaves the service open"

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app.api import create_app
@@ -21,6 +23,7 @@ from app.metrics import Metrics
 from app.served import ServedModel
 from app.service import Service
 from app.settings import Settings, load_settings
+from tests.faulty import HELD, text_of
 
 
 def served_model(checkpoint: Checkpoint) -> ServedModel:
@@ -34,6 +37,10 @@ def served_model(checkpoint: Checkpoint) -> ServedModel:
         max_length=checkpoint.config.max_length,
         max_windows=4,
     )
+
+
+HTTP = httpx.Client(verify=False, timeout=60)  # noqa: S501  plain HTTP: spare it the certificates
+"""A client for all threads; one of its own for each call would cost more than the call."""
 
 
 class App:
@@ -98,12 +105,17 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return kept | {f"DOPPELKOPF_{name.upper()}": value for name, value in settings.items()}
 
 
-def start_server(model: Path, log: Path, port: int, **settings: str) -> subprocess.Popen[bytes]:
+COMMAND = ("app.cli", "serve")
+
+
+def start_server(
+    model: Path, log: Path, port: int, command: Sequence[str] = COMMAND, **settings: str
+) -> subprocess.Popen[bytes]:
     """Start the real command as a process of its own; its output goes to `log`."""
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "serve", "--port", str(port), "--model", str(model)],
-            env=clean_environment(**settings),
+            [sys.executable, "-m", *command],
+            env=clean_environment(port=str(port), model=str(model), **settings),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -111,18 +123,30 @@ def start_server(model: Path, log: Path, port: int, **settings: str) -> subproce
 
 @contextmanager
 def running_process(
-    model: Path, log: Path, **settings: str
+    model: Path, log: Path, command: Sequence[str] = COMMAND, **settings: str
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Give the address and the process of a real server that is ready; end it with SIGTERM."""
+    """Give a real server that is ready and its process; end it, if it has not ended by itself."""
     port = free_port()
-    process = start_server(model, log, port, **settings)
+    process = start_server(model, log, port, command, **settings)
     try:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: _ready(address, process, log), seconds=60)
         yield address, process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        finally:
+            process.kill()
+
+
+def metric(address: str, name: str, **labels: str) -> float:
+    """Read one of a real server's metrics; 0 where it is not there."""
+    for family in text_string_to_metric_families(HTTP.get(f"{address}/metrics").text):
+        for sample in family.samples:
+            if sample.name == f"doppelkopf_{name}" and sample.labels == labels:
+                return sample.value
+    return 0.0
 
 
 @contextmanager
@@ -143,7 +167,7 @@ def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:
     if process.poll() is not None:
         raise AssertionError(f"the server ended:\n{log.read_text(encoding='utf-8')}")
     try:
-        return httpx.get(f"{address}/health/ready").status_code == 200
+        return HTTP.get(f"{address}/health/ready").status_code == 200
     except httpx.TransportError:
         return False
 
@@ -164,3 +188,60 @@ def shared_ads(count: int) -> Sequence[dict[str, str]] | None:
         return None
     with file.open(encoding="utf-8") as lines:
         return [json.loads(line) for _, line in zip(range(count), lines, strict=False)]
+
+
+class Faulty:
+    """A real server with the engine of `tests.faulty`, and what a test does with it."""
+
+    def __init__(self, address: str, process: subprocess.Popen[bytes], log: Path, gate: Path):
+        self.address, self.process, self.log, self.gate = address, process, log, gate
+        self.pool = ThreadPoolExecutor(16)
+
+    def send(self, tokens: int, **headers: str) -> httpx.Response:
+        """Send an ad of so many tokens."""
+        body = {"text": text_of(tokens)}
+        return HTTP.post(f"{self.address}/classify", json=body, headers=headers)
+
+    def send_behind_held(self, *tokens: int) -> list[Future[httpx.Response]]:
+        """Hold the engine with one ad, and let others wait behind it in order; see `open`."""
+        self.gate.unlink(missing_ok=True)
+        batches = self.metric("queue_seconds_count")
+        calls = [self.pool.submit(self.send, HELD)]
+        wait_until(lambda: self.metric("queue_seconds_count") > batches, seconds=20)
+        for one in tokens:
+            calls.append(self.pool.submit(self.send, one))
+            wait_until(lambda: self.metric("queued_ads") == len(calls), seconds=20)
+        return calls
+
+    def open(self) -> None:
+        """Let the engine go on."""
+        self.gate.touch()
+
+    def connection(self, receive_buffer: int | None = None) -> socket.socket:
+        """Open a bare connection."""
+        connection = socket.socket()
+        if receive_buffer:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", int(self.address.rpartition(":")[2])))
+        return connection
+
+    def status(self, path: str) -> int:
+        return HTTP.get(f"{self.address}{path}").status_code
+
+    def metric(self, name: str, **labels: str) -> float:
+        return metric(self.address, name, **labels)
+
+
+@contextmanager
+def faulty_server(
+    model: Path, folder: Path, seconds: float = 0.0, memory: int = 10**9, **settings: str
+) -> Iterator[Faulty]:
+    """Give a real server whose passes take `seconds` more and fail above `memory` tokens."""
+    log, gate = folder / "log", folder / "gate"
+    command = ("tests.faulty", str(gate), str(seconds), str(memory))
+    with running_process(model, log, command, **settings) as (address, process):
+        faulty = Faulty(address, process, log, gate)
+        yield faulty
+        faulty.open()
+        faulty.pool.shutdown(cancel_futures=True)

@@ -81,3 +81,77 @@ def test_emptied_waits_for_the_last_to_leave():
         await asyncio.wait_for(waiting, 5)
 
     asyncio.run(main())
+
+
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def timed(clock):
+    """As `house`, with a clock."""
+    return House(10, 5.0, 100.0, Metrics(), clock)
+
+
+def refusals(house: House, tokens: int, count: int) -> list[int]:
+    """Return what so many refused requests are told."""
+    told = []
+    for _ in range(count):
+        with pytest.raises(OverloadedError) as caught:
+            house.admit(1, tokens, Lane.BULK)
+        told.append(caught.value.retry_after)
+    return told
+
+
+def test_each_refused_request_is_told_a_time_behind_those_before(timed):
+    with timed.admit(1, 700, Lane.BULK):
+        assert refusals(timed, 100, 4) == [2, 3, 4, 5]
+
+
+def test_what_was_promised_passes_with_time(timed, clock):
+    with timed.admit(1, 700, Lane.BULK):
+        refusals(timed, 100, 4)
+        clock.now = 100.0
+        assert refusals(timed, 100, 1) == [2]
+
+
+def test_nobody_is_sent_away_for_longer_than_a_minute(timed):
+    with timed.admit(1, 700, Lane.BULK):
+        assert max(refusals(timed, 10_000, 20)) == 60
+
+
+def test_whoever_obeys_gets_through(timed, clock):
+    """Everyone who is refused comes back when told, while the engine works at its rate."""
+    tokens, tries = 100, dict.fromkeys(range(40), 0)
+    due: dict[int, list[int]] = {0: list(tries)}
+    running = []
+    for second in range(120):
+        clock.now = float(second)
+        if running and second:
+            running.pop(0).__exit__(None, None, None)  # one second's work
+        for client in due.pop(second, []):
+            tries[client] += 1
+            try:
+                running.append(timed.admit(1, tokens, Lane.INTERACTIVE))
+            except OverloadedError as error:
+                due.setdefault(second + error.retry_after, []).append(client)
+    assert not running
+    assert not due
+    assert max(tries.values()) <= 3
+
+
+def test_a_full_house_is_never_said_to_empty_more_than_once(timed):
+    with timed.admit(1, 100, Lane.BULK):
+        with pytest.raises(OverloadedError) as caught:
+            timed.admit(10, 1000, Lane.BULK)
+    assert caught.value.retry_after == 1

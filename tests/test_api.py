@@ -381,7 +381,7 @@ def test_the_openapi_document_is_valid_and_describes_every_error(client):
     Draft202012Validator.check_schema(document["components"]["schemas"]["Problem"])
     responses = document["paths"]["/classify"]["post"]["responses"]
     assert set(responses) == {
-        *("200", "400", "401", "413", "415", "422", "429", "500", "503", "504")
+        *("200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504")
     }
     for status, response in responses.items():
         if status != "200":

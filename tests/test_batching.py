@@ -67,7 +67,7 @@ class House:
         )
         self.batcher.start()
 
-    def _count_fatal(self) -> None:
+    def _count_fatal(self, _error: FatalEngineError) -> None:
         self.fatal += 1
 
     async def classify(self, *ads: Encoded, lane: Lane = Lane.INTERACTIVE) -> list[Scores]:
@@ -263,11 +263,12 @@ def test_a_slow_queue_refuses_single_ads_and_batches_alike():
     async def test(house: House) -> None:
         waiting = house.begin(*(ad(100) for _ in range(6)), lane=Lane.BULK)
         await house.engine.began()
-        for ads in ([ad()], [ad()] * 10):
+        for ads, retry_after in (([ad()], 1), ([ad()] * 10, 2)):
             with pytest.raises(OverloadedError) as caught:
                 await house.classify(*ads, lane=Lane.BULK)
-            # 600 tokens at 100 a second are ahead, 5 seconds of them are allowed.
-            assert caught.value.retry_after == 1
+            # 600 tokens at 100 a second are ahead, 5 seconds of them are allowed; the second one
+            # comes back behind the first.
+            assert caught.value.retry_after == retry_after
         assert house.value("rejected_total", reason="queue_slow") == 2
         house.engine.release(6)
         await waiting
@@ -380,5 +381,101 @@ def test_waits_are_measured_from_queue_to_batch():
         await asyncio.gather(first, second)
         assert house.value("queue_seconds_sum") == 3.0
         assert house.value("queue_seconds_count") == 2
+
+    in_house(test)
+
+
+def test_a_request_that_waits_too_long_after_all_is_refused_whole():
+    async def test(house: House) -> None:
+        running = house.begin(ad(1))
+        await house.engine.began()
+        late = house.begin(ad(60), ad(70))
+        await turn()
+        house.now += 5.5
+        fresh = house.begin(ad(3))
+        await turn()
+        house.engine.release(2)
+        with pytest.raises(OverloadedError):
+            await late
+        assert await running
+        assert await fresh
+        assert house.engine.batches == [[1], [3]]
+        assert house.value("rejected_total", reason="queue_late") == 1
+
+    in_house(test)
+
+
+def test_a_request_that_has_begun_is_finished_however_long_it_takes():
+    async def test(house: House) -> None:
+        request = house.begin(ad(60), ad(70), ad(80))
+        await house.engine.began()
+        house.now += 100.0
+        house.engine.release(3)
+        assert len(await request) == 3
+
+    in_house(test)
+
+
+def test_bulk_ads_may_wait_as_long_as_their_share_needs():
+    async def test(house: House) -> None:
+        running = house.begin(ad(1))
+        await house.engine.began()
+        bulk = house.begin(ad(100), lane=Lane.BULK)
+        await turn()
+        house.now += 19.5
+        house.engine.release(2)
+        assert await bulk
+        assert await running
+
+    in_house(test)
+
+
+def test_a_batch_that_does_not_come_back_settles_everyone():
+    async def test(house: House) -> None:
+        running = house.begin(ad(1))
+        await house.engine.began()
+        waiting = house.begin(ad(2))
+        await turn()
+        for _ in range(12):
+            house.batcher.watchdog.tick()
+        for call in (running, waiting):
+            with pytest.raises(FatalEngineError, match="does not come back"):
+                await call
+        assert house.fatal == 1
+        with pytest.raises(NotReadyError):
+            await house.classify(ad())
+        # Nobody waits for the batch, not even the end of the service.
+        await house.batcher.drain(10)
+        house.engine.release()
+
+    in_house(test, hang_seconds=10.0)
+
+
+def test_what_ends_the_engines_thread_does_not_end_the_loop():
+    async def test(house: House) -> None:
+        def end(batch):
+            raise SystemExit
+
+        house.engine.outcome = end
+        house.engine.release()
+        with pytest.raises(FatalEngineError):
+            await house.classify(ad())
+        assert house.fatal == 1
+
+    in_house(test)
+
+
+def test_a_request_admitted_before_the_device_was_lost_is_settled_too():
+    async def test(house: House) -> None:
+        def lose(batch):
+            raise FatalEngineError("The device failed.")
+
+        with house.batcher.house.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
+            house.engine.outcome = lose
+            house.engine.release()
+            with pytest.raises(FatalEngineError):
+                await house.classify(ad())
+            with pytest.raises(FatalEngineError):
+                await house.batcher.classify([ad()], tokenizing)
 
     in_house(test)

@@ -88,3 +88,12 @@ def test_clear_returns_everything_once(loop):
     lanes.add(interactive, Lane.INTERACTIVE)
     assert lanes.clear() == [*interactive, *bulk]
     assert lanes.clear() == []
+
+
+def test_only_ads_whose_time_ran_out_are_late(loop):
+    lanes, (first, second) = Lanes(), entries(loop, 1, 2)
+    first.expires_at, second.expires_at = 5.0, 6.0
+    lanes.add([first, second], Lane.BULK)
+    assert lanes.expire(5.0) == []
+    assert lanes.expire(5.5) == [first]
+    assert lanes.take(100) == [second]

@@ -103,7 +103,6 @@ def test_a_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_
 @pytest.mark.server
 def test_a_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path, max_windws="3")
-    assert "MAX_BATCH_TOKENS is 100" in refused(tiny_folder, tmp_path, max_batch_tokens="100")
     assert "DEVICE" in refused(tiny_folder, tmp_path, device="abacus")
 
 

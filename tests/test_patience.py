@@ -1,0 +1,63 @@
+import asyncio
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from app.patience import BodyDeadline
+
+
+def run(app, receive, seconds):
+    """Hand one request to an application behind a deadline."""
+
+    async def send(message):
+        pass
+
+    asyncio.run(BodyDeadline(app, seconds)({"type": "http"}, receive, send))
+
+
+def test_a_body_that_does_not_come_is_refused_and_the_connection_closed():
+    async def app(scope, receive, send):
+        with pytest.raises(HTTPException) as caught:
+            await receive()
+        assert caught.value.status_code == 408
+        assert caught.value.headers == {"Connection": "close"}
+
+    async def silence():
+        await asyncio.Event().wait()
+
+    run(app, silence, seconds=0)
+
+
+def test_all_parts_of_a_body_share_one_deadline():
+    async def app(scope, receive, send):
+        async def read_on():
+            while True:
+                await receive()
+
+        with pytest.raises(HTTPException):
+            await read_on()
+
+    async def drip():
+        await asyncio.sleep(0)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    run(app, drip, seconds=0.02)
+
+
+def test_behind_a_whole_body_nothing_is_timed():
+    messages = [
+        {"type": "http.request", "body": b"{}", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
+
+    async def app(scope, receive, send):
+        assert (await receive())["body"] == b"{}"
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def receive():
+        if len(messages) == 1:
+            for _ in range(10):
+                await asyncio.sleep(0)
+        return messages.pop(0)
+
+    run(app, receive, seconds=0)
