@@ -100,14 +100,16 @@ class Engine:
             return []
         try:
             rows = self._forward(pack(batch, self._position_start))
-        except torch.OutOfMemoryError as error:
+        except torch.AcceleratorError as error:
+            raise FatalEngineError("The device failed; the service has to restart.") from error
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
             if len(batch) == 1:
                 failure = EngineError("The ad does not fit into the device's memory.")
                 # Without its traceback, whose frames would keep the failed pass's tensors alive.
                 failure.__cause__ = error.with_traceback(None)
                 return [failure]
-        except torch.AcceleratorError as error:
-            raise FatalEngineError("The device failed; the service has to restart.") from error
         else:
             return _by_ad(batch, rows)
         # Outside the handler: the traceback would keep the failed pass's tensors alive.
@@ -204,6 +206,14 @@ def resolve_device(wanted: str) -> torch.device:
             f"DEVICE is '{wanted}', but {torch.cuda.device_count()} CUDA devices are there."
         )
     return device
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Tell whether an error of a pass says that memory did not suffice, on whatever device."""
+    # torch has an error of its own for this on a GPU; on a CPU only the allocator's name tells.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "DefaultCPUAllocator" in str(error)
+    )
 
 
 def resolve_dtype(wanted: str, device: torch.device) -> str:

@@ -19,6 +19,7 @@ from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.draining import DrainingServer
 from app.errors import FatalEngineError, SettingsError, StartupError
 from app.logs import configure_logs
+from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.records import Ad, Encoded
 from app.served import ServedModel
@@ -57,6 +58,7 @@ def serve(settings: Settings, engine_type: "type[Engine] | None" = None) -> int:
     listener = listen(settings.host, settings.port)
     metrics = Metrics()
     failures: list[Exception] = []
+    background: list[asyncio.Task[None]] = []  # the loop itself would forget them
 
     def stop(error: Exception) -> None:
         failures.append(error)
@@ -64,6 +66,7 @@ def serve(settings: Settings, engine_type: "type[Engine] | None" = None) -> int:
 
     async def load() -> Service:
         service = await build_service(settings, metrics, stop, engine_type)
+        background.append(asyncio.create_task(give_back_regularly()))
         log.info(
             "ready after %.1f s: %s, revision %s, on %s in %s",
             time.perf_counter() - begin,

@@ -219,6 +219,19 @@ def test_an_engine_works_on_after_it_ran_out_of_memory(checkpoint, engine):
     assert_same(small.run(of_length(40)), engine.run(of_length(40)))
 
 
+def test_a_cpu_that_runs_out_of_memory_is_recognised_too(checkpoint, engine):
+    # More than any machine can address: what the allocator really says.
+    with pytest.raises(RuntimeError) as refused:
+        torch.empty(2**55, dtype=torch.uint8)
+    for error in (refused.value, MemoryError()):
+        small = observed(checkpoint, failing(lambda tokens, e=error: e if tokens > 40 else None))
+        ads = of_length(30, 30)
+        assert_same(small.run(ads), engine.run(ads))
+    wrong = observed(checkpoint, failing(lambda _: RuntimeError("a bug")))
+    with pytest.raises(RuntimeError, match="a bug"):
+        wrong.run(of_length(30))
+
+
 def test_a_lost_device_is_fatal(checkpoint):
     broken = observed(checkpoint, failing(lambda _: torch.AcceleratorError("CUDA error 700")))
     with pytest.raises(FatalEngineError, match="has to restart") as caught:

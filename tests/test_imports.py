@@ -49,6 +49,7 @@ ORDER = (
     "bench",
     "connections",
     "draining",
+    "memory",
     "server",
     "cli",
 )

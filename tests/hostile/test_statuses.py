@@ -74,7 +74,7 @@ def world(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     log = tmp_path_factory.mktemp("failing") / "log"
-    with running_server(failing_folder, log) as failing:
+    with running_server(failing_folder, log, client_seconds="1") as failing:
         yield World(server, failing, loading)
 
 
@@ -88,6 +88,13 @@ def malformed(world: World, path: str) -> int:
 
 def keyless(world: World, path: str) -> int:
     return world.ask(post({}, path.encode(), key="") if path in SOUND else get(path, "")).status
+
+
+def slow(world: World, path: str) -> int:
+    """Announce more than is sent; this server waits for a second."""
+    whole = post(SOUND[path], path.encode())
+    announced = Sent("POST", whole.target, (*whole.headers, (b"content-length", b"99999")), b"{")
+    return world.ask(announced, world.failing).status
 
 
 def too_large(world: World, path: str) -> int:
@@ -135,6 +142,7 @@ WORK: dict[int, Reach] = {
     200: sound,
     400: malformed,
     401: keyless,
+    408: slow,
     413: too_large,
     415: of_another_type,
     422: of_another_shape,
