@@ -74,7 +74,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
 BatchTokens = Annotated[
     int | None,
-    typer.Option(min=1, help="Tokens of a pass. Default: 512 on a CPU, 32768 on CUDA."),
+    typer.Option(min=1, help="Tokens of a pass. Default: 1024 on a CPU, 32768 on CUDA."),
 ]
 MaxLength = Annotated[
     int | None,

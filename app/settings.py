@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
-        0, ge=0, description="tokens of one encoder pass; 0: 512 on a CPU, 32768 on CUDA"
+        0, ge=0, description="tokens of one encoder pass; 0: 1024 on a CPU, 32768 on CUDA"
     )
     max_windows: int = Field(
         4, ge=1, le=64, description="windows a long ad is read in at most; the rest is cut"

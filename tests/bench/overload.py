@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from app.memory import INTERVAL_SECONDS
 from tests.bench.client import Connections, Reply, classify_request
 from tests.serving import free_port, metric, shared_ads, start_server, wait_until
 
@@ -259,6 +260,8 @@ def main() -> None:
             for name in given.only:
                 await parts[name]()
                 await asyncio.sleep(5)
+            # Longer than the server waits before it gives memory back.
+            await asyncio.sleep(2 * INTERVAL_SECONDS)
             show("at rest", rss_mb=bench.rss())
 
         try:
