@@ -53,7 +53,7 @@ class MicroBatcher:
 
         Args:
             run: runs one batch, in a thread of this batcher's own.
-            max_batch_tokens: tokens of a batch; the longest ad has to fit.
+            max_batch_tokens: tokens of a batch; a longer ad goes alone.
             max_queued_ads: ads in the house at once.
             max_queue_seconds: work that may be ahead of a request that is admitted.
             tokens_per_second: the engine's rate, as first measured.
