@@ -26,7 +26,7 @@ def test_percentiles_are_of_the_sample():
 
 
 def test_the_warm_up_counts_nowhere_but_in_its_own_statuses():
-    summary = summarize(shots((0.5, 0.1, 200), (1.9, 0.05, 429), (2.5, 0.2, 200)), PLAN, 12.0)
+    summary = summarize(shots((0.5, 0.4, 200), (1.9, 0.05, 429), (2.5, 0.2, 200)), PLAN, 12.0)
     assert (summary.offered, summary.achieved) == (0.1, 0.1)
     assert summary.latency_ms["max"] == pytest.approx(200)
     assert (summary.statuses, summary.warm_up_statuses) == ({200: 1}, {200: 1, 429: 1})
