@@ -177,7 +177,7 @@ def measure(
         ads: what to read; the first of them are warmed up on.
         ways: by name, what runs the ads.
         multiply: does the matrix products and returns their FLOPs.
-        seconds: of all rounds together.
+        seconds: of all rounds together; more where the machine needs more for `LEAST_ADS` a round.
         stopped: asked before each way; ends the measurement.
         clock: gives seconds.
     """
