@@ -310,7 +310,7 @@ def bench(
         ),
     ],
     url: Annotated[
-        str | None, typer.Argument(metavar="[URL]", help="A running service.", show_default=False)
+        str | None, typer.Argument(metavar="URL", help="A running service.", show_default=False)
     ] = None,
     engine: Annotated[
         Path | None, typer.Option(help="Measure the engine alone on this checkpoint folder.")
