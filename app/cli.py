@@ -22,6 +22,7 @@ from app.settings import Settings, load_settings
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from app.engine import Engine
+    from app.records import Ad
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
 """What `pip install "doppelkopf[train]"` adds."""
@@ -297,6 +298,133 @@ def demo(
         steps.stop()
     _out.print(*show_contenders(checkpoint), sep="\n")
     _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)
+
+
+@app.command()
+def bench(
+    ads: Annotated[
+        Path,
+        typer.Option(
+            help="Ads with a text and perhaps a title: .csv, .jsonl or .parquet; 5000 are used.",
+            show_default=False,
+        ),
+    ],
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="A running service.", show_default=False)
+    ] = None,
+    engine: Annotated[
+        Path | None, typer.Option(help="Measure the engine alone on this checkpoint folder.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Requests a second that come at random.")
+    ] = None,
+    connections: Annotated[
+        int, typer.Option(min=0, max=4000, help="Clients that wait for their answers.")
+    ] = 0,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Find the knee, from --rate on (default: 5).")
+    ] = False,
+    p99: Annotated[float, typer.Option(min=0, help="The knee's bound, in milliseconds.")] = 1000,
+    duration: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds measured; of a sweep, each step's.")
+    ] = 10,
+    warm_up: Annotated[float, typer.Option(min=0, max=600, help="Seconds before that.")] = 2,
+    patience: Annotated[
+        float, typer.Option(min=0, max=600, help="Seconds to wait for answers at the end.")
+    ] = 30,
+    batch: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Ads a request, to /classify/batch.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Processes that send.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the arrivals and of the ads' order.")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG for a picture of the load.")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+) -> None:
+    """Load a running service and measure it; with --engine, the engine alone.
+
+    --rate makes an open loop, --connections a closed one, --sweep finds the highest rate that the
+    service keeps up with. Nothing but URL is contacted; its API key is taken from the variable
+    DOPPELKOPF_API_KEY. Ctrl-C prints what was measured so far.
+    """
+    if ads.suffix.lower() in (".csv", ".parquet"):
+        _require_extra(["pandas", "pyarrow"])
+    for out in (json_file, plot):
+        # Told before minutes of load, not after them.
+        if out is not None and not out.absolute().parent.is_dir():
+            raise StartupError(f"There is no folder {out.parent} to write {out.name} to.")
+    from app.bench.ads import read_ads
+
+    if engine is not None and url is None:
+        _bench_engine(engine, read_ads(ads), duration, device, dtype, json_file)
+        return
+    if url is None or engine is not None:
+        raise StartupError("Name the address of a service, or a checkpoint folder by --engine.")
+    if plot is not None:
+        _require_extra(["matplotlib"])
+    from app.bench.load import Plan
+    from app.bench.report import load_document, show_load, show_steps, write_json
+    from app.bench.runs import check, most_rate, run_once, run_sweep
+    from app.bench.target import Target
+    from app.bench.workers import Workers
+    from app.server import allow_many_connections
+
+    target = Target(url, os.environ.get("DOPPELKOPF_API_KEY"))
+    plan = Plan(
+        url, target.requests(read_ads(ads), batch, seed), rate, connections, warm_up, duration,
+        patience, seed,
+    )  # fmt: skip
+    check(plan, processes, sweeping=sweep)
+    target.try_once(plan.requests[0])
+    allow_many_connections()
+    with _err.status("Measuring"), Workers(processes) as workers:
+        if sweep:
+            steps = run_sweep(plan, workers, most_rate(plan, processes), p99)
+        else:
+            steps = [run_once(plan, workers)]
+    _out.print(*(show_steps(steps, p99) if sweep else show_load(steps[0])), sep="\n")
+    document = load_document(steps, url, p99 if sweep else None)
+    if json_file is not None:
+        write_json(document, json_file)
+    if plot is not None:
+        from app.bench.plot import plot_loads
+
+        plot_loads(steps, plot, document.get("knee"))
+    if workers.interrupt.wanted():
+        raise KeyboardInterrupt
+
+
+def _bench_engine(
+    folder: Path, ads: "Sequence[Ad]", seconds: float, device: str, dtype: str, out: Path | None
+) -> None:
+    _hush()
+    with _err.status("Loading"):
+        import torch
+
+        from app.bench.interrupt import Interrupt
+        from app.bench.passes import EngineReport, Shape, matmul, measure, ways_to_run
+        from app.bench.report import engine_document, show_engine, write_json
+        from app.checkpoint import open_checkpoint
+        from app.engine import DTYPES
+
+        checkpoint = open_checkpoint(folder)
+        engine, _ = _engine(checkpoint, device, dtype, None)
+        kind = DTYPES[engine.dtype]
+        padded = checkpoint.model(kind, "sdpa").to(engine.device)
+        encoded = checkpoint.tokenizer().encode(ads)
+        shape = Shape.of(checkpoint.config.encoder)
+    report = EngineReport(shape, str(engine.device), engine.dtype, torch.get_num_threads())
+    with _err.status("Measuring"), Interrupt() as interrupt:
+        measure(
+            report, encoded, ways_to_run(engine.run, padded), matmul(shape, engine.device, kind),
+            seconds, interrupt.wanted,
+        )  # fmt: skip
+    _out.print(*show_engine(report), sep="\n")
+    if out is not None:
+        write_json(engine_document(report), out)
+    if interrupt.wanted():
+        raise KeyboardInterrupt
 
 
 @checkpoints.command()

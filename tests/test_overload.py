@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from tests.bench.client import LOST, Connections, Reply, classify_request
+from app.bench.wire import LOST, Connections, Reply, classify_request
 from tests.faulty import text_of
 from tests.serving import HTTP, Faulty, faulty_server
 

@@ -21,6 +21,7 @@ import torch
 import transformers
 from transformers import BertConfig, BertModel
 
+from app.bench.passes import batches, run_padded
 from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.engine import DTYPES, Engine
 from app.heads import HEADS, Head
@@ -95,16 +96,6 @@ def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
     )
 
 
-def batches(ads: list[Encoded], tokens: int = BATCH_TOKENS) -> list[list[Encoded]]:
-    """Cut ads into batches of at most `tokens`."""
-    cut: list[list[Encoded]] = [[]]
-    for ad in ads:
-        if cut[-1] and sum(item.tokens for item in cut[-1]) + ad.tokens > tokens:
-            cut.append([])
-        cut[-1].append(ad)
-    return cut
-
-
 def parity(checkpoint: Checkpoint) -> dict[str, object]:
     """Compare logits and labels of every CUDA dtype with float32 on the CPU."""
     ads = mixed_ads(PARITY_ADS, checkpoint.config.encoder.vocab_size, seed=1)
@@ -124,7 +115,7 @@ def parity(checkpoint: Checkpoint) -> dict[str, object]:
 
 def all_logits(engine: Engine, ads: list[Encoded]) -> dict[str, np.ndarray]:
     """Run everything and stack the windows' logits by head."""
-    results = [result for batch in batches(ads) for result in engine.logits(batch)]
+    results = [result for batch in batches(ads, BATCH_TOKENS) for result in engine.logits(batch)]
     return {head: np.concatenate([result[head] for result in results]) for head in HEADS}
 
 
@@ -138,7 +129,7 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
     full = [ad_of(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
 
     def run_packed(ads: list[Encoded]) -> None:
-        for batch in batches(ads):
+        for batch in batches(ads, BATCH_TOKENS):
             engine.run(batch)
 
     def run_alike(ads: list[Encoded]) -> None:
@@ -176,22 +167,6 @@ def rate(ads: list[Encoded], work: Callable[[list[Encoded]], None]) -> float:
     work(ads)
     torch.cuda.synchronize()
     return len(ads) / (time.perf_counter() - begin)
-
-
-@torch.inference_mode()
-def run_padded(model: TwoHeadClassifier, ads: list[Encoded], size: int) -> None:
-    """Pad batches of `size` windows to their longest, as most servers do."""
-    windows = [window for ad in ads for window in ad.windows]
-    for start in range(0, len(windows), size):
-        part = windows[start : start + size]
-        ids = np.zeros((len(part), max(map(len, part))), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, window in enumerate(part):
-            ids[row, : len(window)] = window
-            mask[row, : len(window)] = 1
-        output = model(torch.from_numpy(ids).cuda(), attention_mask=torch.from_numpy(mask).cuda())
-        output.job_category_logits.float().softmax(-1).cpu()
-        output.min_education_logits.float().softmax(-1).cpu()
 
 
 if __name__ == "__main__":

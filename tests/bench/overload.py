@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from app.bench.wire import Connections, Reply, classify_request
 from app.memory import INTERVAL_SECONDS
-from tests.bench.client import Connections, Reply, classify_request
 from tests.serving import free_port, metric, shared_ads, start_server, wait_until
 
 CONNECTIONS = 16

@@ -23,6 +23,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from app.bench.ads import read_ads
+from app.errors import DataError
 from app.settings import load_settings
 from tests.bench.minutes import HEADER, Minute, resident, slope, value
 from tests.bench.traffic import Shot, Traffic
@@ -155,26 +157,6 @@ def serving(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait(timeout=60)
 
 
-def read_ads(file: Path) -> list[dict[str, str]]:
-    """Read JSON lines with a `text` and perhaps a `title` each.
-
-    Raises:
-        ValueError: the file is not there or a line is none of them.
-    """
-    if not file.is_file():
-        raise ValueError(f"{file} is not there; name JSON lines of ads by --ads.")
-    ads = []
-    with file.open(encoding="utf-8") as lines:
-        for number, one in enumerate(lines, 1):
-            try:
-                ad = json.loads(one)
-                ads.append({"text": ad["text"], "title": ad.get("title")})
-            except (ValueError, KeyError, TypeError) as error:
-                message = f"Line {number} of {file} is no JSON object with a text."
-                raise ValueError(message) from error
-    return ads
-
-
 async def soak(
     given: argparse.Namespace, ads: list[dict[str, str]], address: str, server: psutil.Process
 ) -> dict:
@@ -218,8 +200,8 @@ def main() -> int:
     options.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = options.parse_args()
     try:
-        ads = read_ads(given.ads)
-    except ValueError as error:
+        ads = [{"text": ad.text, "title": ad.title} for ad in read_ads(given.ads)]
+    except DataError as error:
         options.error(str(error))
     # Whichever way it is stopped, its server stops with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

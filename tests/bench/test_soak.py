@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from tests.bench.minutes import Minute, slope, value
-from tests.bench.soak import read_ads
 from tests.bench.traffic import Traffic
 from tests.serving import clean_environment
 
@@ -62,15 +61,6 @@ def test_a_minute_is_told_in_megabytes_and_milliseconds():
 
 def test_a_minute_that_saw_nothing_has_a_row_too():
     assert Minute().line(1).split() == ["1", *"------"]
-
-
-def test_a_file_that_holds_no_ads_is_refused_with_its_line(tmp_path):
-    file = tmp_path / "ads.jsonl"
-    with pytest.raises(ValueError, match="is not there; name JSON lines of ads by --ads"):
-        read_ads(file)
-    file.write_text('{"text": "Koch"}\n{"body": "Koch"}\n')
-    with pytest.raises(ValueError, match=r"Line 2 of .* is no JSON object with a text"):
-        read_ads(file)
 
 
 @pytest.mark.server

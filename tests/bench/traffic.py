@@ -1,9 +1,10 @@
 """Requests as a service meets them: real ads, batches, mistakes, clients that leave."""
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from app.bench.wire import encode
 
 JSON = {"content-type": "application/json"}
 # A busy or slow service may refuse a good request, or miss its deadline.
@@ -93,8 +94,3 @@ class Traffic:
 
     def _ad(self) -> dict[str, str]:
         return self._random.choice(self._ads)
-
-
-def encode(body: object) -> bytes:
-    """Return a body's bytes; half a surrogate pair, as scrapers leave it, is replaced."""
-    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")

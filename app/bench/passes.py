@@ -1,0 +1,215 @@
+"""The engine alone: the same ads packed and padded, beside the matrix products they are made of."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (torch's own convention)
+from transformers import PreTrainedConfig
+
+from app.model import TwoHeadClassifier
+from app.records import Encoded
+
+Pass = Callable[[Sequence[Encoded]], object]
+PACKED_TOKENS = (512, 1024, 2048)
+PADDED_WINDOWS = 8
+MATMUL_TOKENS = 1024
+ROUNDS = 5
+"""Each way runs once a round, in turn, so that a machine that slows down slows all of them."""
+
+LEAST_ADS = 8
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An encoder's layers: their number, width and the width inside their feed-forward part."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig) -> "Shape":
+        """Read an encoder's configuration."""
+        return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size)
+
+    @property
+    def matrices(self) -> list[tuple[int, int]]:
+        """A layer's weights as (inputs, outputs): query, key, value, output, up and down."""
+        square, wide = (self.hidden, self.hidden), (self.hidden, self.intermediate)
+        return [square] * 4 + [wide, wide[::-1]]
+
+    def matmul_flops(self, tokens: int) -> int:
+        """Return the FLOPs of all layers' matrix products: 2 a weight and token."""
+        weights = sum(inputs * outputs for inputs, outputs in self.matrices)
+        return 2 * self.layers * weights * tokens
+
+    def flops(self, encoded: Encoded) -> int:
+        """Return the FLOPs of one ad's forward pass through the layers.
+
+        2 a weight and token, and 4 * length * hidden a token and layer for attention, whose scores
+        and weighted sums each cost 2 * length * hidden (Hoffmann et al. 2022, "Training
+        Compute-Optimal Large Language Models", appendix F). Embeddings, norms, softmax and the
+        heads, together some per mille, are left out.
+        """
+        squares = sum(len(window) ** 2 for window in encoded.windows)
+        return self.matmul_flops(encoded.tokens) + 4 * self.layers * self.hidden * squares
+
+
+@dataclass
+class Measured:
+    """One way of running the ads: by round, ads, tokens and GFLOP a second."""
+
+    name: str
+    ads: list[float] = field(default_factory=list)
+    tokens: list[float] = field(default_factory=list)
+    gflops: list[float] = field(default_factory=list)
+
+    def medians(self) -> dict[str, float]:
+        """Return the medians over the rounds."""
+        rates = {"ads": self.ads, "tokens": self.tokens, "gflops": self.gflops}
+        return {name: statistics.median(values) for name, values in rates.items()}
+
+
+@dataclass
+class EngineReport:
+    """What the engine does alone; `matmul` is GFLOP a second by round, `ads` those of a round."""
+
+    shape: Shape
+    device: str
+    dtype: str
+    threads: int
+    ads: int = 0
+    ways: list[Measured] = field(default_factory=list)
+    matmul: list[float] = field(default_factory=list)
+
+    def rows(self) -> Iterator[dict[str, str | float]]:
+        """Yield each way's medians, with its `share` of the matmul rate, round by round."""
+        for way in self.ways:
+            shares = [own / best for own, best in zip(way.gflops, self.matmul, strict=True)]
+            yield {"name": way.name, **way.medians(), "share": statistics.median(shares)}
+
+
+def batches(ads: Sequence[Encoded], tokens: int) -> list[list[Encoded]]:
+    """Cut ads into batches of at most `tokens`; a longer ad goes alone."""
+    cut: list[list[Encoded]] = [[]]
+    for ad in ads:
+        if cut[-1] and sum(item.tokens for item in cut[-1]) + ad.tokens > tokens:
+            cut.append([])
+        cut[-1].append(ad)
+    return cut
+
+
+@torch.inference_mode()
+def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> None:
+    """Pad batches of `size` windows to their longest, as most servers do."""
+    windows = [window for ad in ads for window in ad.windows]
+    for start in range(0, len(windows), size):
+        part = windows[start : start + size]
+        ids = np.zeros((len(part), max(map(len, part))), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for row, window in enumerate(part):
+            ids[row, : len(window)] = window
+            mask[row, : len(window)] = 1
+        output = model(
+            torch.from_numpy(ids).to(model.device),
+            attention_mask=torch.from_numpy(mask).to(model.device),
+        )
+        output.job_category_logits.float().softmax(-1).cpu()
+        output.min_education_logits.float().softmax(-1).cpu()
+
+
+def ways_to_run(run: Pass, padded: TwoHeadClassifier) -> dict[str, Pass]:
+    """Return what is compared: the engine's `run` in batches of sizes, and the padded model."""
+
+    def packed(tokens: int) -> Pass:
+        return lambda ads: [run(batch) for batch in batches(ads, tokens)]
+
+    return {
+        "1 ad": lambda ads: [run([ad]) for ad in ads],
+        **{f"packed, {tokens} tokens": packed(tokens) for tokens in PACKED_TOKENS},
+        f"padded, {PADDED_WINDOWS} windows": lambda ads: run_padded(padded, ads, PADDED_WINDOWS),
+    }
+
+
+def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:
+    """Return a call that multiplies as the encoder's layers do, and returns its FLOPs.
+
+    Every layer has weights of its own: a single set would stay in the caches, and be faster than
+    any encoder can be.
+    """
+    weights = [
+        torch.randn(outputs, inputs, device=device, dtype=dtype)
+        for _ in range(shape.layers)
+        for inputs, outputs in shape.matrices
+    ]
+    states = {
+        width: torch.randn(MATMUL_TOKENS, width, device=device, dtype=dtype)
+        for width in (shape.hidden, shape.intermediate)
+    }
+
+    @torch.inference_mode()
+    def multiply() -> int:
+        for weight in weights:
+            last = F.linear(states[weight.shape[1]], weight)
+        last[0, 0].item()  # waits for the device
+        return shape.matmul_flops(MATMUL_TOKENS)
+
+    return multiply
+
+
+def measure(
+    report: EngineReport,
+    ads: Sequence[Encoded],
+    ways: Mapping[str, Pass],
+    multiply: Callable[[], int],
+    seconds: float,
+    stopped: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Run all ways and the products in turn, on as many ads as fit into about `seconds`.
+
+    Args:
+        report: gets the figures, round by round; a round that is not finished leaves none.
+        ads: what to read; the first of them are warmed up on.
+        ways: by name, what runs the ads.
+        multiply: does the matrix products and returns their FLOPs.
+        seconds: of all rounds together; more where the machine needs more for `LEAST_ADS` a round.
+        stopped: asked before each way; ends the measurement.
+        clock: gives seconds.
+    """
+    first = ads[:LEAST_ADS]
+    begin = clock()
+    for run in ways.values():
+        run(first)
+    multiply()
+    # The warm-up, which is slower than what follows, tells how many ads a round may have.
+    spent = clock() - begin
+    count = int(len(first) * seconds / (ROUNDS * spent)) if spent else len(ads)
+    part = ads[: max(len(first), count)]
+    report.ads, report.ways = len(part), [Measured(name) for name in ways]
+    tokens, flops = sum(ad.tokens for ad in part), sum(map(report.shape.flops, part))
+    for _ in range(ROUNDS):
+        taken: list[float] = []
+        products, multiplying = 0, 0.0
+        for run in ways.values():
+            if stopped():
+                return
+            begin = clock()
+            run(part)
+            middle = clock()
+            taken.append(middle - begin)
+            # Beside each way, for a tenth of its time: the machine's pace changes within a round.
+            while True:
+                products += multiply()
+                if clock() - middle >= 0.1 * taken[-1]:
+                    break
+            multiplying += clock() - middle
+        for way, spent in zip(report.ways, taken, strict=True):
+            way.ads.append(len(part) / spent)
+            way.tokens.append(tokens / spent)
+            way.gflops.append(flops / spent / 1e9)
+        report.matmul.append(products / multiplying / 1e9)

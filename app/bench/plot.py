@@ -1,0 +1,36 @@
+"""The picture of a load: rates and latencies against what was offered. Needs matplotlib."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from app.bench.summary import PERCENTILES, Summary
+
+DOTS_PER_INCH = 110
+
+
+def plot_loads(steps: Sequence[Summary], path: Path, knee: float | None = None) -> None:
+    """Draw loads by offered rate, and the knee where there is one.
+
+    Args:
+        steps: one load, or those of a sweep.
+        path: the PNG to write.
+        knee: its rate, requests a second.
+    """
+    ordered = sorted((step for step in steps if step.latency_ms), key=lambda step: step.offered)
+    offered = [step.offered for step in ordered]
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    rates, times = figure.subplots(1, 2)
+    rates.plot(offered, offered, color="0.6", linestyle=":", label="offered")
+    rates.plot(offered, [step.achieved for step in ordered], "o-", label="achieved")
+    rates.set(xlabel="offered, requests/s", ylabel="requests/s", title="Rate")
+    for name in PERCENTILES:
+        times.plot(offered, [step.latency_ms[name] for step in ordered], "o-", label=name)
+    times.set(xlabel="offered, requests/s", ylabel="ms", yscale="log", title="Latency")
+    for axes in (rates, times):
+        if knee is not None:
+            axes.axvline(knee, color="tab:red", linewidth=1, label="knee")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, format="png", dpi=DOTS_PER_INCH)

@@ -1,0 +1,146 @@
+"""What a measurement shows on the terminal and leaves as JSON."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from app.bench.knee import KEPT, knee
+from app.bench.summary import Summary
+
+if TYPE_CHECKING:
+    from app.bench.passes import EngineReport
+
+
+def show_load(summary: Summary) -> Iterator[RenderableType]:
+    """Yield one load's figures to print."""
+    table = Table("figure", "value")
+    table.columns[1].justify = "right"
+    for name, value in (
+        ("offered", f"{summary.offered:,.1f} requests/s"),
+        ("achieved", f"{summary.achieved:,.1f} requests/s"),
+        ("ads", f"{summary.ads:,.1f} ads/s"),
+        ("tokens", f"{summary.tokens:,.0f} tokens/s"),
+        *((name, f"{summary.latency_ms[name]:,.1f} ms") for name in summary.latency_ms),
+        ("rejected (429)", f"{summary.rejected:,}"),
+        ("statuses", _counts(summary.statuses)),
+        ("errors", _counts(summary.failures)),
+        ("generator late, p99", _milliseconds(summary.lateness_ms, "p99")),
+        ("generator late, max", _milliseconds(summary.lateness_ms, "max")),
+    ):
+        table.add_row(name, value)
+    how = (
+        f"open loop, {summary.rate:g} requests/s"
+        if summary.rate is not None
+        else f"closed loop, {summary.connections} connections"
+    )
+    yield f"{how}, {summary.seconds:.1f} s measured"
+    yield table
+    yield from summary.warnings()
+
+
+def show_steps(steps: Sequence[Summary], p99_ms: float) -> Iterator[RenderableType]:
+    """Yield a sweep's steps, by rate, and its knee to print."""
+    names = ("offered/s", "achieved/s", "ads/s", "tokens/s", "p50 ms", "p99 ms", "429", "errors")
+    table = Table(*names)
+    for column in table.columns:
+        column.justify = "right"
+    for step in sorted(steps, key=lambda step: step.rate or 0.0):
+        table.add_row(
+            f"{step.offered:,.1f}",
+            f"{step.achieved:,.1f}",
+            f"{step.ads:,.1f}",
+            f"{step.tokens:,.0f}",
+            *(f"{step.latency_ms[one]:,.1f}" if step.latency_ms else "-" for one in ("p50", "p99")),
+            f"{step.rejected:,}",
+            f"{sum(step.failures.values()):,}",
+        )
+    yield table
+    best = knee(list(steps), p99_ms)
+    bounds = f"at least {KEPT:.0%} answered in time, p99 at most {p99_ms:g} ms"
+    if best is None:
+        yield f"No knee: no rate held ({bounds})."
+    else:
+        yield (
+            f"The knee is at {best.rate:.4g} requests/s: {best.ads:,.1f} ads/s, "
+            f"{best.tokens:,.0f} tokens/s, p99 {best.latency_ms['p99']:,.1f} ms ({bounds})."
+        )
+    yield from dict.fromkeys(one for step in steps for one in step.warnings())
+
+
+def show_engine(report: "EngineReport") -> Iterator[RenderableType]:
+    """Yield the engine's figures to print."""
+    shape = report.shape
+    yield (
+        f"{shape.layers} layers, {shape.hidden} wide, {shape.intermediate} inside; "
+        f"{report.dtype} on {report.device}, {report.threads} threads; "
+        f"{report.ads} ads a round, {len(report.matmul)} rounds"
+    )
+    if not report.matmul:
+        yield "No round was finished."
+        return
+    table = Table("batch", "ads/s", "tokens/s", "GFLOP/s", "of matmul")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in report.rows():
+        table.add_row(
+            str(row["name"]),
+            f"{row['ads']:,.1f}",
+            f"{row['tokens']:,.0f}",
+            f"{row['gflops']:,.1f}",
+            f"{row['share']:.0%}",
+        )
+    table.add_row("matmul alone", "", "", f"{statistics.median(report.matmul):,.1f}", "100%")
+    yield table
+
+
+def load_document(steps: Sequence[Summary], url: str, p99_ms: float | None) -> dict[str, Any]:
+    """Return loads as JSON holds them; with a bound they are a sweep's."""
+    document = {**about(), "url": url, "loads": [asdict(step) for step in steps]}
+    if p99_ms is not None:
+        best = knee(list(steps), p99_ms)
+        document |= {"p99_bound_ms": p99_ms, "knee": None if best is None else best.rate}
+    return document
+
+
+def engine_document(report: "EngineReport") -> dict[str, Any]:
+    """Return the engine's figures as JSON holds them: medians, and every round."""
+    return {**about(), "engine": asdict(report), "medians": list(report.rows())}
+
+
+def about() -> dict[str, Any]:
+    """Return when and where something was measured, and with which command."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        # A key is in the environment only, so that the command can be shown.
+        "command": " ".join(["doppelkopf", *sys.argv[1:]]),
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+        },
+        "versions": {"python": platform.python_version(), "doppelkopf": version("doppelkopf")},
+    }
+
+
+def write_json(document: dict[str, Any], path: Path) -> None:
+    """Write a document, indented."""
+    path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def _counts(counts: Any) -> str:
+    return ", ".join(f"{name}: {count:,}" for name, count in counts.items()) or "none"
+
+
+def _milliseconds(values: Any, name: str) -> str:
+    return f"{values[name]:,.1f} ms" if name in values else "-"

@@ -1,0 +1,91 @@
+"""The service under load: its address, the requests for it, and a first one to try."""
+
+import asyncio
+import json
+import random
+from collections.abc import Sequence
+from urllib.parse import SplitResult, urlsplit
+
+from app.bench.load import Request
+from app.bench.wire import LOST, Connections, Reply, classify_request
+from app.errors import StartupError
+from app.records import Ad
+
+
+class Target:
+    """A service at the address that the user named."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        """Take the address before `/classify`, and the key to send.
+
+        Raises:
+            StartupError: it is no address, or the key is none.
+        """
+        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise StartupError("DOPPELKOPF_API_KEY holds something that no key has.")
+        self.url, self._key, self._parts = url, api_key, _parts(url)
+
+    def requests(self, ads: Sequence[Ad], batch: int | None, seed: int) -> list[Request]:
+        """Return ready requests: one an ad, or of `batch` ads each, drawn at random."""
+        bodies = [
+            {"text": ad.text, **({} if ad.title is None else {"title": ad.title})} for ad in ads
+        ]
+        if batch is None:
+            return [Request(self._request(body, "/classify")) for body in bodies]
+        rng = random.Random(seed)  # noqa: S311  a load, no secret
+        rng.shuffle(bodies)
+        # The last batch is filled up from the front, so that all are of one size.
+        rounds = range(0, len(bodies), batch)
+        return [
+            Request(self._request({"ads": part}, "/classify/batch"), batch)
+            for part in ([bodies[(at + i) % len(bodies)] for i in range(batch)] for at in rounds)
+        ]
+
+    def try_once(self, request: Request) -> None:
+        """Send one request, so that what cannot work is told at once.
+
+        Raises:
+            StartupError: nothing answers, or not with 200 or 429.
+        """
+
+        async def main() -> Reply:
+            links = Connections(self.url)
+            try:
+                return await links.send(request.content)
+            finally:
+                links.close()
+
+        reply = asyncio.run(main())
+        if reply.status == LOST:
+            raise StartupError(f"Nothing answers at {self.url}; is the service running?")
+        if reply.status == 401:
+            raise StartupError(
+                "The service wants an API key; give it in the variable DOPPELKOPF_API_KEY."
+            )
+        if reply.status not in (200, 429):
+            raise StartupError(
+                f"{self.url} answers the first request with {reply.status}{_detail(reply.body)}."
+            )
+
+    def _request(self, body: object, path: str) -> bytes:
+        path = self._parts.path.rstrip("/") + path
+        return classify_request(body, path, self._parts.netloc, self._key)
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or parts.username or parts.query or parts.fragment or not url.isascii():
+        raise StartupError(f"The address has to be like http://localhost:8000, not '{url}'.")
+    return parts
+
+
+def _detail(body: bytes) -> str:
+    """Return what a problem document says, without its full stop."""
+    try:
+        return ": " + str(json.loads(body)["detail"]).rstrip(".")
+    except (ValueError, KeyError, TypeError):
+        return ""

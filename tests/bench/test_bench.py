@@ -1,0 +1,160 @@
+"""`doppelkopf bench` against the real server and the real engine, with the tiny checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.serving import HTTP, clean_environment, metric, running_process, wait_until
+
+pytestmark = pytest.mark.server
+
+KEY = "a-key-of-the-tests-alone"
+TEXTS = [f"Koch für die Küche mit Speisen {'und Menüs ' * number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def address(tiny_folder, tmp_path_factory):
+    log = tmp_path_factory.mktemp("served") / "log"
+    with running_process(tiny_folder, log, api_keys=KEY) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def ads(tmp_path: Path) -> Path:
+    file = tmp_path / "ads.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    return file
+
+
+def bench(*words: object, key: str = KEY) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "app.cli", "bench", *map(str, words)],
+        env=clean_environment(api_key=key) | {"COLUMNS": "120"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def measured(*words: object, out: Path) -> tuple[dict, str]:
+    process = bench(*words, "--json", out)
+    shown, err = process.communicate(timeout=90)
+    assert process.returncode == 0, err
+    return json.loads(out.read_text()), shown
+
+
+def counted(address: str, route: str) -> Counter[int]:
+    return Counter(
+        {
+            status: int(metric(address, "requests_total", route=route, status=str(status)))
+            for status in (200, 401, 429)
+        }
+    )
+
+
+def sent(figures: dict) -> Counter[int]:
+    """Return all answers of a run by status, those of the warm-up and the first try too."""
+    total = Counter({200: 1})
+    for load in figures["loads"]:
+        for statuses in (load["statuses"], load["warm_up_statuses"]):
+            total.update({int(status): count for status, count in statuses.items()})
+        assert not load["failures"]
+    return total
+
+
+@pytest.mark.parametrize(
+    ("words", "route"),
+    [
+        (["--rate", 60, "--plot", "{folder}/load.png"], "/classify"),
+        (["--rate", 60, "--processes", 2], "/classify"),
+        (["--connections", 4], "/classify"),
+        (["--connections", 2, "--batch", 5], "/classify/batch"),
+        (["--sweep", "--rate", 20, "--p99", 0.01], "/classify"),
+    ],
+)
+def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, words, route):
+    words = [str(word).format(folder=tmp_path) for word in words]
+    before = counted(address, route)
+    times = ["--duration", 0.2 if "--sweep" in words else 1, "--warm-up", 0.3]
+    figures, shown = measured(address, "--ads", ads, *words, *times, out=tmp_path / "out.json")
+    assert sent(figures) == counted(address, route) - before
+    load = figures["loads"][0]
+    assert load["statuses"]["200"] > 0
+    ads_a_request = 5 if "--batch" in words else 1
+    assert load["ads"] == pytest.approx(load["achieved"] * ads_a_request)
+    assert load["tokens"] > 5 * load["ads"] > 0
+    if "--sweep" in words:
+        # No answer comes within a hundredth of a millisecond: it looks for a lower rate to the end.
+        assert figures["knee"] is None
+        assert len(figures["loads"]) == 20
+        assert "No knee" in shown
+    else:
+        assert "p99.9" in shown
+    assert (tmp_path / "load.png").exists() == ("--plot" in words)
+    assert KEY not in shown + json.dumps(figures)
+
+
+def test_a_sweep_finds_a_knee(address, ads, tmp_path):
+    words = ["--sweep", "--rate", 20, "--duration", 0.5, "--warm-up", 0.2, "--p99", 60]
+    figures, shown = measured(address, "--ads", ads, *words, out=tmp_path / "out.json")
+    assert figures["knee"] >= 20
+    assert "The knee is at" in shown
+
+
+def test_ctrl_c_prints_what_was_measured_so_far(address, ads, tmp_path):
+    for processes in (1, 2):
+        before = counted(address, "/classify")[200]
+        process = bench(address, "--ads", ads, "--rate", 40, "--warm-up", 0, "--duration", 600,
+                        "--processes", processes, "--json", tmp_path / "out.json")  # fmt: skip
+        wait_until(lambda so_far=before: counted(address, "/classify")[200] > so_far + 20, 60)
+        os.kill(process.pid, signal.SIGINT)
+        shown, err = process.communicate(timeout=30)
+        assert process.returncode == 130, err
+        assert err == "Interrupted.\n"
+        assert "achieved" in shown
+        [load] = json.loads((tmp_path / "out.json").read_text())["loads"]
+        assert 0 < load["seconds"] < 60
+        assert load["statuses"]["200"] >= 20
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "sentence"),
+    [
+        (["{address}", "--rate", 1], "wrong", "The service wants an API key; give it in the var"),
+        (["http://127.0.0.1:1", "--rate", 1], KEY, "Nothing answers at http://127.0.0.1:1"),
+        (["{address}/no", "--rate", 1], KEY, "{address}/no answers the first request with 404"),
+        (["127.0.0.1:8000", "--rate", 1], KEY, "The address has to be like http://localhost"),
+        (["{address}"], KEY, "Say how to load it: --rate, --connections or --sweep"),
+        (["{address}", "--rate", 1, "--connections", 1], KEY, "Say how to load it"),
+        (["{address}", "--sweep", "--connections", 1], KEY, "--sweep is an open loop"),
+        (["{address}", "--rate", 1e6], KEY, "1e+06 requests/s for 12 s are more than"),
+        (["{address}", "--connections", 1, "--processes", 2], KEY, "--processes may not be more"),
+        (["{address}", "--rate", 1, "--json", "no/f.json"], KEY, "There is no folder no to write"),
+        (["{address}", "--engine", "x"], KEY, "Name the address of a service, or a checkpoint"),
+        ([], KEY, "Name the address of a service, or a checkpoint"),
+    ],
+)
+def test_what_cannot_begin_ends_with_one_sentence(address, ads, words, key, sentence):
+    process = bench(*(str(word).format(address=address) for word in words), "--ads", ads, key=key)
+    shown, err = process.communicate(timeout=60)
+    assert (process.returncode, shown) == (1, "")
+    assert err.startswith(sentence.format(address=address))
+    assert err.count("\n") == 1
+    assert HTTP.get(f"{address}/health/ready").status_code == 200
+
+
+def test_the_engine_alone_is_measured_beside_the_matmul(ads, tiny_folder, tmp_path):
+    words = ["--engine", tiny_folder, "--ads", ads, "--duration", 1, "--device", "cpu"]
+    figures, shown = measured(*words, out=tmp_path / "out.json")
+    names = [row["name"] for row in figures["medians"]]
+    assert names == ["1 ad", "packed, 512 tokens", "packed, 1024 tokens", "packed, 2048 tokens",
+                     "padded, 8 windows"]  # fmt: skip
+    assert all(row["ads"] > 0 and row["share"] > 0 for row in figures["medians"])
+    assert len(figures["engine"]["matmul"]) == 5
+    assert "of matmul" in shown
