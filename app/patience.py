@@ -37,7 +37,7 @@ class BodyDeadline:
         await self._app(scope, receive_in_time, send)
 
     def _too_slow(self) -> HTTPException:
-        # The framework passes its own exception through while it reads a body, and no other.
+        # The framework's own exception, since it carries the header that ends the connection.
         return HTTPException(
             SlowBodyError.status,
             f"The body was not there within {self._seconds:g} s; send it faster or in parts.",
