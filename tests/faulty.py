@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from app.engine import Engine, Packed
+from app.engine import Engine
+from app.packing import Packed
 from app.records import Encoded, Scores
 from app.server import serve
 from app.settings import load_settings

@@ -25,6 +25,8 @@ ORDER = (
     "verification",
     "checkpoint",
     "base",
+    "packing",
+    "graphs",
     "engine",
     "lanes",
     "admission",

@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -128,19 +129,23 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
     random = np.random.default_rng(3)
     full = [ad_of(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
 
-    def run_packed(ads: list[Encoded]) -> None:
-        for batch in batches(ads, BATCH_TOKENS):
-            engine.run(batch)
+    engine.warm_up(full[: BATCH_TOKENS // 512])
+    # As the micro-batcher does: one thread's batch is packed while another's computes.
+    threads = ThreadPoolExecutor(2)
 
-    def run_alike(ads: list[Encoded]) -> None:
-        run_padded(padded, ads, 64)
+    def run_packed(cut: list[list[Encoded]]) -> None:
+        list(threads.map(engine.run, cut))
+
+    def run_alike(cut: list[list[Encoded]]) -> None:
+        run_padded(padded, [ad for batch in cut for ad in batch], 64)
 
     measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
     for name, ads in (("mix", mix), ("512_tokens", full)):
+        cut = batches(ads, BATCH_TOKENS)
         rates: dict[str, list[float]] = {"packed": [], "padded_64": []}
         for repeat in range(6):
-            packed = rate(ads, run_packed)
-            alike = rate(ads, run_alike)
+            packed = rate(cut, run_packed)
+            alike = rate(cut, run_alike)
             if repeat:  # the first warms up
                 rates["packed"].append(packed)
                 rates["padded_64"].append(alike)
@@ -150,23 +155,43 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
             "ratio": round(medians["packed"] / medians["padded_64"], 2),
             "tokens_per_second": round(medians["packed"] * sum(ad.tokens for ad in ads) / len(ads)),
         }
-    lone = ad_of(285, vocabulary, random)
+    measured["one_ad_ms"] = one_ad_ms(engine, vocabulary)
+    measured["one_ad_ms_without_graphs"] = one_ad_ms(Engine(checkpoint, "cuda"), vocabulary)
+    measured["tokens_per_second_by_batch"] = by_batch(engine, mix)
+    return measured
+
+
+def one_ad_ms(engine: Engine, vocabulary: int) -> float:
+    """Return the median milliseconds of one ad of the median length at idle."""
+    lone = ad_of(285, vocabulary, np.random.default_rng(4))
     times = []
     for _ in range(200):
         begin = time.perf_counter()
         engine.run([lone])
         times.append((time.perf_counter() - begin) * 1000)
-    measured["one_ad_ms"] = round(statistics.median(times[20:]), 2)
+    return round(statistics.median(times[20:]), 2)
+
+
+def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
+    """Return the tokens a second of batches of ever more tokens, one after the other."""
+    measured = {}
+    for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
+        part = batches(ads, size)[:40]
+        begin = time.perf_counter()
+        for batch in part:
+            engine.run(batch)
+        tokens = sum(ad.tokens for batch in part for ad in batch)
+        measured[size] = round(tokens / (time.perf_counter() - begin))
     return measured
 
 
-def rate(ads: list[Encoded], work: Callable[[list[Encoded]], None]) -> float:
-    """Return ads a second."""
+def rate(cut: list[list[Encoded]], work: Callable[[list[list[Encoded]]], None]) -> float:
+    """Return ads a second of batches."""
     torch.cuda.synchronize()
     begin = time.perf_counter()
-    work(ads)
+    work(cut)
     torch.cuda.synchronize()
-    return len(ads) / (time.perf_counter() - begin)
+    return sum(map(len, cut)) / (time.perf_counter() - begin)
 
 
 if __name__ == "__main__":
