@@ -80,15 +80,18 @@ class Asking:
         return max(replies, key=lambda reply: (reply.status != 200, reply.ended))
 
     async def labels(self, number: int) -> dict[str, str] | None:
-        """Return both heads' best labels for an ad; None where it is not answered with 200."""
+        """Return both heads' best labels for an ad; None where it has no answer."""
         replies = await self._replies(number, time.perf_counter())
         if any(reply.status != 200 for reply in replies):
             return None
-        return {
-            head: label
-            for call, reply in zip(self._asked.contender.calls, replies, strict=True)
-            for head, label in call.labels(json.loads(reply.body)).items()
-        }
+        try:
+            return {
+                head: label
+                for call, reply in zip(self._asked.contender.calls, replies, strict=True)
+                for head, label in call.labels(json.loads(reply.body)).items()
+            }
+        except (ValueError, LookupError, TypeError):  # an answer of another form
+            return None
 
     async def _replies(self, number: int, intended: float) -> list[Reply]:
         calls = self._asked.calls[number]

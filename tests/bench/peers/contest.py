@@ -48,8 +48,8 @@ def turns(standings: Sequence[Standing], rounds: int) -> Iterator[tuple[int, Sta
                 yield number, standing
 
 
-def run(given: argparse.Namespace, scratch: Path, console: Console) -> list[Standing]:
-    """Measure all that was asked for, as long as nobody interrupts; return what there is."""
+def run(given: argparse.Namespace, scratch: Path, console: Console) -> tuple[list[Standing], bool]:
+    """Measure all that was asked for; return what there is, and whether nobody ended it before."""
     checkpoint = open_checkpoint(given.model)
     ads = read_ads(given.ads)
     clear = clear_ads(checkpoint, ads, CHECKED_ADS)
@@ -61,22 +61,26 @@ def run(given: argparse.Namespace, scratch: Path, console: Console) -> list[Stan
     )
     facts = facts_of(given, setting)
     standings = [Standing(contender) for contender in given.contenders]
+
+    def tell(begin: str, standing: Standing) -> None:
+        console.print(f"{begin}, {line(standing)}", soft_wrap=True)
+        if given.out:
+            write_json(document(facts, standings), given.out)
+
     try:
         for standing in standings:
             install(standing, given.environments.resolve())
+            tell("installed", standing)
         for number, standing in turns(standings, given.rounds):
             try:
-                turn = take_turn(standing, setting, seed=number + 1)
+                standing.turns.append(take_turn(standing, setting, seed=number + 1))
             except ServerError as error:
                 standing.failure = str(error)
-            else:
-                standing.turns.append(turn)
-            console.print(line(number, standing))
-            if given.out:
-                write_json(document(facts, standings), given.out)
+            tell(f"round {number + 1}", standing)
     except KeyboardInterrupt:
         console.print("Interrupted.")
-    return standings
+        return standings, False
+    return standings, True
 
 
 def facts_of(given: argparse.Namespace, setting: Setting) -> dict[str, Any]:
@@ -97,31 +101,31 @@ def facts_of(given: argparse.Namespace, setting: Setting) -> dict[str, Any]:
     }
 
 
-def line(number: int, standing: Standing) -> str:
-    """Return what a turn found, in a line."""
-    begin = f"round {number + 1}, {standing.contender.name}: "
+def line(standing: Standing) -> str:
+    """Return what is known of a contender since its latest step."""
     if standing.failure:
-        return f"{begin}failed: {standing.failure}"
-    found = figures(standing.turns[-1])
-    return begin + ", ".join(
-        f"{heading} {found[name]:,.1f}" for name, heading in HEADINGS.items() if name in found
-    )
+        return f"{standing.contender.name} failed: {standing.failure}"
+    found = figures(standing.turns[-1]) if standing.turns else {}
+    known = [f"{heading} {found[name]:,.1f}" for name, heading in HEADINGS.items() if name in found]
+    return f"{standing.contender.name}: {', '.join(known) or standing.contender.remark}"
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a contest; 1 where a contender failed."""
+    """Run a contest; 1 where a contender failed, 130 where the user ended it."""
     given = parse(words)
     # Whichever way it is stopped, its server stops with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
         try:
-            standings = run(given, Path(scratch), console)
+            standings, ended = run(given, Path(scratch), console)
         except (CheckpointError, DataError) as error:
             console.print(str(error))
             return 1
     for one in show(standings):
         console.print(one)
+    if not ended:
+        return 130
     return 1 if any(one.failure for one in standings) else 0
 
 

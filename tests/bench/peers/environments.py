@@ -11,22 +11,21 @@ from tests.bench.peers.standing import Standing
 STAMP = ".requirements"
 """In an environment that was finished: what was asked for."""
 
+Run = Callable[[Sequence[str | Path]], str]
+"""Runs a command and returns what it printed."""
+
 
 class InstallError(Exception):
     """An environment could not be made; says why."""
 
 
-def interpreter(
-    folder: Path,
-    requirements: Sequence[str],
-    run: Callable[[Sequence[str | Path]], str] | None = None,
-) -> Path:
+def interpreter(folder: Path, requirements: Sequence[str], run: Run | None = None) -> Path:
     """Return the interpreter of an environment that has these requirements.
 
     Args:
         folder: where it is, or will be.
         requirements: exact ones; another list makes the environment anew.
-        run: runs a command and returns what it printed.
+        run: how commands are run; see `output`.
 
     Raises:
         InstallError: it cannot be made.
@@ -40,14 +39,14 @@ def interpreter(
     return python
 
 
-def install(standing: Standing, folder: Path) -> None:
-    """Give a contender the interpreter of its own environment below a folder."""
+def install(standing: Standing, folder: Path, run: Run | None = None) -> None:
+    """Give a contender the interpreter of its own environment below a folder, or a failure."""
     contender = standing.contender
     if contender.environment is None:
         return
     try:
         standing.python = interpreter(
-            folder / f"peer-{contender.environment}", contender.requirements
+            folder / f"peer-{contender.environment}", contender.requirements, run
         )
         standing.versions = versions(standing.python, contender.requirements)
     except InstallError as error:

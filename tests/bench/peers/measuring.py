@@ -18,7 +18,9 @@ OVERLOAD = 3.0
 USEFUL_SECONDS = 5.0
 """For so long after its ad was meant to be sent is an answer of use; then the client leaves."""
 
-WARM_UP_SECONDS = 1.5
+WARM_UP = 0.25
+"""Of a closed loop's seconds, before them."""
+
 RETRY_SECONDS = 0.1
 NEXT_AD_SECONDS = 60.0
 
@@ -86,7 +88,7 @@ def closed_loop(
         ServerError: not one ad is answered.
     """
     plan = Plan(
-        address, asked.requests, connections=connections, warm_up=WARM_UP_SECONDS,
+        address, asked.requests, connections=connections, warm_up=WARM_UP * seconds,
         duration=seconds, seed=seed,
     )  # fmt: skip
     shots, sent = load(plan, asked)

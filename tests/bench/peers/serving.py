@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +41,7 @@ class Family:
     """A process and all its descendants, those too that were seen once and left its tree."""
 
     def __init__(self, pid: int) -> None:
+        self.pid = pid
         self._first = psutil.Process(pid)
         self._seen: set[psutil.Process] = {self._first}
         self.peak_mb = 0.0
@@ -71,9 +72,16 @@ class Family:
 class Server:
     """A running server in a process group of its own; a context manager."""
 
-    def __init__(self, command: Sequence[str], variables: dict[str, str], log: Path) -> None:
-        """Take what to run and where its output goes."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        variables: Mapping[str, str],
+        log: Path,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        """Take what to run, where its output goes, and the time it has to stop by itself."""
         self._command, self._variables, self._log = command, variables, log
+        self._stop_seconds = stop_seconds
         self._ended = threading.Event()
 
     def __enter__(self) -> "Server":
@@ -105,7 +113,7 @@ class Server:
         self.family.resident_mb()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(self._stop_seconds)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.family.kill()

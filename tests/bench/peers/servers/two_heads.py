@@ -18,9 +18,9 @@ PORT = int(os.environ.get("PEER_PORT", "0"))
 class TwoHeads:
     """An exported checkpoint in float32; reads the first 512 tokens of an ad and no more."""
 
-    def __init__(self) -> None:
-        folder = Path(os.environ["PEER_MODEL"])
-        torch.set_num_threads(int(os.environ["PEER_THREADS"]))
+    def __init__(self, folder: Path | None = None, threads: int | None = None) -> None:
+        folder = folder or Path(os.environ["PEER_MODEL"])
+        torch.set_num_threads(threads or int(os.environ["PEER_THREADS"]))
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._encoder = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
         self._heads = load_file(folder / "heads.safetensors")
