@@ -240,6 +240,7 @@ def test_checked_ads_fit_a_window_and_have_clear_answers(checkpoint):
             assert first - second >= CLEAR
             best = scores.probabilities[head].argmax()
             assert labels[head] == checkpoint.heads[head].labels[best]
+    assert clear_ads(checkpoint, ADS, 3, lead=0.9999) == []
 
 
 def test_each_contender_is_asked_in_its_own_words():
@@ -251,8 +252,10 @@ def test_each_contender_is_asked_in_its_own_words():
     assert bodies["doppelkopf"] == [{"text": "Suppen kochen", "title": "Koch"}]
     assert bodies["fastapi"] == bodies["ray"] == [{"text": "Koch</s>Suppen kochen"}]
     assert bodies["bentoml"] == [{"texts": ["Koch</s>Suppen kochen"]}]
-    models = [body["model"] for body in bodies["infinity"]]
-    assert models == list(HEADS)
+    assert bodies["infinity"] == [
+        {"model": head, "input": ["Koch</s>Suppen kochen"]} for head in HEADS
+    ]
+    assert joined(Ad(" a\n", " b "), "|") == "b|a"
 
 
 def test_each_contenders_answer_is_understood():
@@ -279,7 +282,8 @@ def asking(*calls: bytes, patience: float | None = None, **replies: object) -> A
             await asyncio.Event().wait()
         now = time.perf_counter()
         status = answer if isinstance(answer, int) else 200
-        return Reply(status, {}, now - intended, now, json.dumps(answer).encode())
+        body = ["z", "9"] if status != 200 else answer
+        return Reply(status, {}, now - intended, now, json.dumps(body).encode())
 
     labels = [Call("", lambda *_: None, lambda answer: {answer[0]: answer[1]}) for _ in calls]
     contender = Contender("", "", (), tuple(labels))

@@ -15,13 +15,15 @@ CLEAR = 0.1
 
 
 def clear_ads(
-    checkpoint: Checkpoint, ads: Sequence[Ad], count: int
+    checkpoint: Checkpoint, ads: Sequence[Ad], count: int, lead: float = CLEAR
 ) -> list[tuple[Ad, dict[str, str]]]:
     """Return the first ads that fit a window and have a clear label of each head, with both."""
-    return list(islice(_clear(checkpoint, ads), count))
+    return list(islice(_clear(checkpoint, ads, lead), count))
 
 
-def _clear(checkpoint: Checkpoint, ads: Sequence[Ad]) -> Iterator[tuple[Ad, dict[str, str]]]:
+def _clear(
+    checkpoint: Checkpoint, ads: Sequence[Ad], lead: float
+) -> Iterator[tuple[Ad, dict[str, str]]]:
     tokenizer, engine = checkpoint.tokenizer(), Engine(checkpoint, "cpu")
     for ad in ads:
         [encoded] = tokenizer.encode([ad])
@@ -32,7 +34,7 @@ def _clear(checkpoint: Checkpoint, ads: Sequence[Ad]) -> Iterator[tuple[Ad, dict
         for head in HEADS:
             values = scores.probabilities[head]
             second, first = np.argsort(values)[-2:]
-            if values[first] - values[second] >= CLEAR:
+            if values[first] - values[second] >= lead:
                 found[head] = checkpoint.heads[head].labels[first]
         if len(found) == len(HEADS):
             yield ad, found
