@@ -32,7 +32,7 @@ from tests.bench.peers.contenders import PEERS, TORCH, own
 from tests.bench.peers.contest import run, turns
 from tests.bench.peers.environments import InstallError, install, interpreter
 from tests.bench.peers.export import TWO_HEADS, export
-from tests.bench.peers.measuring import first_answer, outcomes
+from tests.bench.peers.measuring import closed, first_answer, outcomes
 from tests.bench.peers.options import described, parse
 from tests.bench.peers.reporting import document, ratios, show
 from tests.bench.peers.servers.two_heads import TwoHeads
@@ -336,6 +336,16 @@ def test_ads_are_counted_by_what_became_of_them():
     assert outcomes(shots, frozenset({429, 503})) == {
         "useful": 2, "late": 1, "refused": 2, "500": 1, "lost": 1, "left": 1, "held back": 1,
     }  # fmt: skip
+
+
+def test_a_closed_loop_counts_all_answers_until_the_last():
+    # Eight at once, and eight more at the end: four a second, wherever a window would end.
+    rows = [(0, 2, 200)] * 8 + [(2, 2, 200)] * 8 + [(0, 9, 503)]
+    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    found = closed(shots, frozenset({503}))
+    assert found == Closed(4.0, 2000.0, {"useful": 16, "refused": 1})
+    with pytest.raises(ServerError, match="No ad is answered in a closed loop: {'refused': 1}"):
+        closed(shots[-1:], frozenset({503}))
 
 
 def test_medians_are_over_the_rounds_that_have_the_figure():

@@ -188,7 +188,11 @@ def _infinity() -> Contender:
         calls=tuple(call(head) for head in HEADS),
         variables={"OMP_NUM_THREADS": "{threads}"},
         environment="infinity",
-        requirements=(*TORCH, "infinity-emb[server,torch]==0.0.78"),
+        # It takes no newer ones of these.
+        requirements=(
+            *pinned("torch"), "transformers==4.57.6", "numpy==1.26.4",
+            "infinity-emb[server,torch]==0.0.78",
+        ),
         batch=BATCH,
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import transformers
 from rich.console import Console
+from transformers.utils.logging import disable_progress_bar
 
 from app.bench.ads import read_ads
 from app.bench.report import about, write_json
@@ -115,7 +116,9 @@ def main(words: Sequence[str]) -> int:
     given = parse(words)
     # Whichever way it is stopped, its server stops with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console()
+    # A table is kept whole where it is written to a file.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
         try:
             standings, ended = run(given, Path(scratch), console)
