@@ -28,7 +28,7 @@ from app.records import Ad
 from tests.bench.peers.asking import Asking, Questions, joined, questions, separator
 from tests.bench.peers.checking import CLEAR, clear_ads
 from tests.bench.peers.contender import Call, Contender
-from tests.bench.peers.contenders import PEERS, TORCH, own
+from tests.bench.peers.contenders import PEERS, own, pinned
 from tests.bench.peers.contest import run, turns
 from tests.bench.peers.environments import InstallError, install, interpreter
 from tests.bench.peers.export import TWO_HEADS, export
@@ -125,7 +125,7 @@ def test_the_command_is_told_without_folders():
 
 def test_every_requirement_is_exact_and_torch_is_ours():
     for one in PEERS:
-        assert one.requirements[: len(TORCH)] == TORCH
+        assert set(one.requirements) >= set(pinned("torch"))
         assert all(re.fullmatch(r"[\w.-]+(\[[\w,]+\])?==[\w.]+", name) for name in one.requirements)
     same = {one.environment: one.requirements for one in PEERS}
     assert all(same[one.environment] == one.requirements for one in PEERS)
@@ -344,7 +344,7 @@ def test_a_closed_loop_counts_all_answers_until_the_last():
     shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
     found = closed(shots, frozenset({503}))
     assert found == Closed(4.0, 2000.0, {"useful": 16, "refused": 1})
-    with pytest.raises(ServerError, match="No ad is answered in a closed loop: {'refused': 1}"):
+    with pytest.raises(ServerError, match="No ad is answered in a closed loop"):
         closed(shots[-1:], frozenset({503}))
 
 
