@@ -138,7 +138,8 @@ def _ray() -> Contender:
         remark=f"Ray Serve, @serve.batch of {BATCH}",
         command=_module("on_ray"),
         calls=_one("/"),
-        variables=_batching(BATCH),
+        # Else its processes listen on all interfaces, whatever address the proxy has.
+        variables=_batching(BATCH) | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
         environment="ray",
         requirements=(*TORCH, "ray[serve]==2.60.0"),
         batch=BATCH,

@@ -32,7 +32,6 @@ if __name__ == "__main__":
         num_cpus=2,
         include_dashboard=False,
         object_store_memory=100 * 2**20,
-        _node_ip_address="127.0.0.1",
         _temp_dir=os.environ["PEER_SCRATCH"],
     )
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
