@@ -41,7 +41,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     options.add_argument("--rounds", type=int, default=2)
     options.add_argument("--seconds", type=float, default=6.0, help="of each closed loop")
-    options.add_argument("--storm", type=float, default=15.0, help="seconds of overload")
+    options.add_argument("--storm", type=float, default=12.0, help="seconds of overload")
     given = options.parse_args(words)
     try:
         given.contenders = chosen(given.only, given.own)
