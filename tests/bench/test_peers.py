@@ -32,7 +32,7 @@ from tests.bench.peers.contenders import PEERS, own, pinned
 from tests.bench.peers.contest import run, turns
 from tests.bench.peers.environments import InstallError, install, interpreter
 from tests.bench.peers.export import TWO_HEADS, export
-from tests.bench.peers.measuring import closed, first_answer, outcomes
+from tests.bench.peers.measuring import closed, first_answer, outcomes, useful
 from tests.bench.peers.options import described, parse
 from tests.bench.peers.reporting import document, ratios, show
 from tests.bench.peers.servers.two_heads import TwoHeads
@@ -336,6 +336,12 @@ def test_ads_are_counted_by_what_became_of_them():
     assert outcomes(shots, frozenset({429, 503})) == {
         "useful": 2, "late": 1, "refused": 2, "500": 1, "lost": 1, "left": 1, "held back": 1,
     }  # fmt: skip
+
+
+def test_an_answer_is_of_use_within_its_time_and_before_the_storms_end():
+    rows = [(0, 1, 200), (1, 5.5, 200), (1, 5, 200), (9, 1.5, 200), (2, 1, 429), (9, 1, 200)]
+    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    assert useful(shots, 10) == 0.3
 
 
 def test_a_closed_loop_counts_all_answers_until_the_last():

@@ -126,10 +126,20 @@ def storm(
     found = outcomes(shots, asked.contender.refusals)
     return Storm(
         offered=len(shots) / seconds,
-        useful=found.get("useful", 0) / seconds,
+        useful=useful(shots, seconds),
         outcomes=found,
         next_ad_seconds=None if answered is None else answered - begin,
     )
+
+
+def useful(shots: Shots, seconds: float) -> float:
+    """Return the answers of use, a second, that came before the storm's end.
+
+    What comes after it is what was queued: a short storm would show more than a server can do.
+    """
+    in_time = shots["seconds"] <= USEFUL_SECONDS
+    before_the_end = shots["intended"] + shots["seconds"] <= seconds
+    return float(((shots["status"] == 200) & in_time & before_the_end).sum()) / seconds
 
 
 def outcomes(shots: Shots, refusals: frozenset[int]) -> dict[str, int]:
