@@ -25,6 +25,7 @@ ORDER = (
     "verification",
     "checkpoint",
     "base",
+    "quantization",
     "engine",
     "lanes",
     "admission",
