@@ -15,9 +15,6 @@ ACTIVATION_LIMIT = 127
 ZERO_POINT = 128
 """What 0 becomes among the unsigned bytes of the activations."""
 
-SMALLEST_SCALE = 1e-30
-"""Of a token that is all zeros; it keeps the division finite."""
-
 
 class QuantizedLinear(nn.Module):
     """`nn.Linear` for inference, in 8 bit: symmetric, a scale for each output and each token."""
@@ -26,7 +23,8 @@ class QuantizedLinear(nn.Module):
         """Round the weights of a linear layer, which may be dropped afterwards."""
         super().__init__()
         weight = linear.weight.detach().float()
-        scales = weight.abs().amax(1).div_(WEIGHT_LIMIT).clamp_(min=SMALLEST_SCALE)
+        scales = weight.abs().amax(1).div_(WEIGHT_LIMIT)
+        # Where all are zeros so is the scale, which makes 0 again of whatever 0 / 0 is rounded to.
         rounded = (weight / scales.unsqueeze(1)).round_().to(torch.int8)
         self._outputs = linear.out_features
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
@@ -40,7 +38,7 @@ class QuantizedLinear(nn.Module):
         """Map float32 of shape (..., inputs) to (..., outputs)."""
         rows = states.flatten(0, -2)
         scales = torch.linalg.vector_norm(rows, float("inf"), dim=-1, keepdim=True)
-        scales = scales.div_(ACTIVATION_LIMIT).clamp_(min=SMALLEST_SCALE)
+        scales.div_(ACTIVATION_LIMIT)
         # Adding a half before the cut is rounding, as no value is negative here.
         rounded = (rows / scales).add_(ZERO_POINT + 0.5).to(torch.uint8)
         product = torch.ops.onednn.qlinear_pointwise(

@@ -73,6 +73,17 @@ def test_a_layer_answers_as_float32_within_the_rounding(given):
 
 
 @torch.inference_mode()
+def test_activations_are_rounded_to_the_nearest_step_of_their_token():
+    layer = nn.Linear(5, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    quantized = QuantizedLinear(layer)
+    assert quantized(torch.tensor([[127, 3.4, 3.6, -3.4, -3.7]])).item() == pytest.approx(127)
+    assert quantized(torch.tensor([[-127, 0.6, 0.6, 0.6, -0.4]])).item() == pytest.approx(-124)
+    # In steps of a half.
+    assert quantized(torch.tensor([[63.5, 0.3, 0.3, 0.2, 0]])).item() == pytest.approx(64.5)
+
+
+@torch.inference_mode()
 def test_a_layer_maps_zeros_to_its_bias():
     layer = linear()
     assert torch.equal(QuantizedLinear(layer)(torch.zeros(1, 3, 48)), layer.bias.expand(1, 3, 40))
