@@ -15,6 +15,12 @@ ACTIVATION_LIMIT = 127
 ZERO_POINT = 128
 """What 0 becomes among the unsigned bytes of the activations."""
 
+BLOCK_ROWS = 256
+ROWS_STEP = 32
+"""The library compiles code for every number of rows it meets, and keeps 0.4 MB a layer's shape and
+number: they are met in blocks, the last of them filled up, so that there are few.
+"""
+
 
 class QuantizedLinear(nn.Module):
     """`nn.Linear` for inference, in 8 bit: symmetric, a scale for each output and each token."""
@@ -37,16 +43,25 @@ class QuantizedLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Map float32 of shape (..., inputs) to (..., outputs)."""
         rows = states.flatten(0, -2)
-        scales = torch.linalg.vector_norm(rows, float("inf"), dim=-1, keepdim=True)
+        mapped = rows.new_empty(len(rows), self._outputs)
+        for block, into in zip(rows.split(BLOCK_ROWS), mapped.split(BLOCK_ROWS), strict=True):
+            self._map(block, into)
+        return mapped.view(*states.shape[:-1], self._outputs)
+
+    def _map(self, rows: Tensor, into: Tensor) -> None:
+        # By far the fastest way to the largest magnitude: a norm takes 20 times as long.
+        scales = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
         scales.div_(ACTIVATION_LIMIT)
+        # What fills the last rows is multiplied too, and then left out.
+        filled = -(-len(rows) // ROWS_STEP) * ROWS_STEP
+        rounded = torch.empty(filled, rows.shape[1], dtype=torch.uint8)
         # Adding a half before the cut is rounding, as no value is negative here.
-        rounded = (rows / scales).add_(ZERO_POINT + 0.5).to(torch.uint8)
+        rounded[: len(rows)] = (rows / scales).add_(ZERO_POINT + 0.5)
         product = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 0, self._weight, self._scales, self._no_offsets, self._surplus,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        scaled = torch.addcmul(self._bias, product, scales)
-        return scaled.view(*states.shape[:-1], self._outputs)
+        torch.addcmul(self._bias, product[: len(rows)], scales, out=into)
 
 
 def quantize(module: nn.Module) -> None:
