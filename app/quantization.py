@@ -44,8 +44,9 @@ class QuantizedLinear(nn.Module):
         """Map float32 of shape (..., inputs) to (..., outputs)."""
         rows = states.flatten(0, -2)
         mapped = rows.new_empty(len(rows), self._outputs)
-        for block, into in zip(rows.split(BLOCK_ROWS), mapped.split(BLOCK_ROWS), strict=True):
-            self._map(block, into)
+        for start in range(0, len(rows), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            self._map(rows[block], mapped[block])
         return mapped.view(*states.shape[:-1], self._outputs)
 
     def _map(self, rows: Tensor, into: Tensor) -> None:

@@ -113,12 +113,18 @@ def test_what_is_no_number_stays_none_and_in_its_token(poison):
 
 @torch.inference_mode()
 def test_a_tokens_answer_does_not_depend_on_its_neighbours():
-    layer, given = QuantizedLinear(linear()), states(1, 70, 48)
-    alone = torch.cat([layer(given[:, token : token + 1]) for token in range(70)], dim=1)
-    assert torch.equal(layer(given), alone)
+    layer, given = QuantizedLinear(linear()), states(1, 600, 48)
+    alone = torch.cat([layer(given[:, token : token + 1]) for token in range(600)], dim=1)
+    for tokens in (600, 512, 257, 33, 2):
+        assert torch.equal(layer(given[:, :tokens]), alone[:, :tokens])
     loud = given.clone()
     loud[:, 35:] *= 1e6
     assert torch.equal(layer(loud)[:, :35], alone[:, :35])
+
+
+@torch.inference_mode()
+def test_a_layer_takes_no_tokens_too():
+    assert QuantizedLinear(linear())(states(1, 0, 48)).shape == (1, 0, 40)
 
 
 @torch.inference_mode()
