@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ def main() -> None:
             results = measure(pipes, encoded)
     document = {
         **about(),
+        "command": " ".join(["python -m tests.bench.int8", *sys.argv[1:]]),
         "torch": version("torch"),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "checkpoint": checkpoint.name,
