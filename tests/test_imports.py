@@ -27,6 +27,7 @@ ORDER = (
     "base",
     "packing",
     "graphs",
+    "quantization",
     "engine",
     "lanes",
     "admission",
