@@ -1,7 +1,7 @@
 """The HTTP service: routes, and how errors become problem documents."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -12,7 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
-from app.bodies import JsonRequest
+from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest
 from app.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -26,6 +26,7 @@ from app.errors import (
     SlowBodyError,
     UnauthorizedError,
 )
+from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
 from app.lanes import Lane
 from app.metrics import Metrics
@@ -33,6 +34,8 @@ from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
+from app.records import Ad, Prediction
+from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Service
 from app.settings import Settings
 
@@ -95,7 +98,8 @@ def create_app(
     app.state.keys = Keys(settings.api_keys)
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
-    _add_classify(guarded, settings)
+    postings = APIRouter(route_class=PostingRoute, dependencies=[Depends(BEARER)])
+    _add_classify(guarded, postings, settings)
     _add_health(app)
     if settings.metrics_access != "off":
         _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
@@ -105,6 +109,7 @@ def create_app(
     if settings.docs_access == "open":
         app.include_router(documentation())
     app.include_router(guarded)
+    app.include_router(postings)
     app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)
@@ -114,6 +119,8 @@ def create_app(
 
 class GuardedRoute(APIRoute):
     """Asks for a key, then reads a JSON body, both before the framework does anything."""
+
+    values_an_ad = VALUES_AN_AD
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Put the guard before the handler."""
@@ -125,10 +132,18 @@ class GuardedRoute(APIRoute):
             await state.keys.require(request)
             if has_body:
                 request = JsonRequest(request.scope, request.receive)
-                await request.load(state.settings.max_body_bytes, state.settings.max_batch_ads)
+                await request.load(
+                    state.settings.max_body_bytes, state.settings.max_batch_ads, self.values_an_ad
+                )
             return await handle(request)
 
         return guarded
+
+
+class PostingRoute(GuardedRoute):
+    """Takes as many values as a JobPosting has."""
+
+    values_an_ad = VALUES_A_POSTING
 
 
 def get_service(request: Request) -> Service:
@@ -179,7 +194,7 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
         watch.cancel()
 
 
-def _add_classify(router: APIRouter, settings: Settings) -> None:
+def _add_classify(router: APIRouter, posting_router: APIRouter, settings: Settings) -> None:
     described = {200: TIMED} | responses(
         MalformedBodyError,
         UnauthorizedError,
@@ -193,6 +208,18 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         DeadlineExceededError,
     )
 
+    async def predict(
+        request: Request,
+        service: Service,
+        ads: Sequence[Ad],
+        lane: Lane,
+        top_k: int,
+        timeout_ms: int | None,
+    ) -> list[Prediction]:
+        seconds = None if timeout_ms is None else timeout_ms / 1000
+        work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=seconds)
+        return await unless_gone(request, work)
+
     async def answer(
         request: Request,
         service: Service,
@@ -201,14 +228,9 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         top_k: int,
         timeout_ms: int | None,
     ) -> list[schemas.ClassifyResponse]:
-        work = service.classify(
-            [ad.ad() for ad in ads],
-            lane=lane,
-            top_k=top_k,
-            timeout_seconds=None if timeout_ms is None else timeout_ms / 1000,
-        )
-        answers = await unless_gone(request, work)
-        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        sent = [ad.ad() for ad in ads]
+        answers = await predict(request, service, sent, lane, top_k, timeout_ms)
+        model = _reference(service)
         return [
             schemas.ClassifyResponse.of(ad, one, model)
             for ad, one in zip(ads, answers, strict=True)
@@ -243,6 +265,29 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
 
+    @posting_router.post(
+        "/classify/jobposting", tags=["classify"], responses=described, dependencies=WithoutQuery
+    )
+    async def classify_jobposting(
+        request: Request,
+        body: JobPostingDocument,
+        service: Ready,
+        timeout_ms: TimeoutHeader = None,
+    ) -> JobPostingResponse:
+        """Classify the postings of a JSON-LD document, and tell what to add to each."""
+        sent = body.postings()
+        if len(sent) > settings.max_batch_ads:
+            raise InvalidRequestError(
+                f"body: {len(sent)} postings are more than {settings.max_batch_ads}; "
+                "send fewer at once."
+            )
+        lane = Lane.INTERACTIVE if len(sent) == 1 else Lane.BULK
+        top_k = max(one.top_k for one in sent)
+        ads = [ad_of(one) for one in sent]
+        answers = await predict(request, service, ads, lane, top_k, timeout_ms)
+        postings = JobPostings(service.model.heads, _reference(service))
+        return JobPostingResponse(results=list(map(postings.answer, sent, answers)))
+
     @router.get(
         "/model",
         tags=["model"],
@@ -256,6 +301,10 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
             max_batch_ads=settings.max_batch_ads,
             max_body_bytes=settings.max_body_bytes,
         )
+
+
+def _reference(service: Service) -> schemas.ModelRef:
+    return schemas.ModelRef(name=service.model.name, revision=service.model.revision)
 
 
 def _add_health(app: FastAPI) -> None:

@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Labels = tuple[str, ...]
+Format = Literal["text", "html", "auto"]
+"""How an ad's texts are written; "auto" looks at each."""
+
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -16,6 +20,9 @@ class Ad:
 
     text: str
     title: str | None = None
+    format: Format = "text"
+    more: tuple[str, ...] = ()
+    """Further texts of the ad, each in the same format; read behind `text` if they add to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ def test_model_tells_labels_names_and_limits(client, checkpoint):
     assert body["heads"]["job_category"]["labels"][0] == {
         "label": "nursing",
         "names": {"de": "Pflege"},
+        "codes": {"kldb": ["813", "821"]},
     }
     assert body["heads"]["min_education"]["ordered"] is True
     assert body["limits"] == {
