@@ -68,6 +68,14 @@ def test_any_text_is_classified(ask: Ask, name: str, escaped: bool) -> None:
     assert answer.json()["truncated"] is True
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_text_is_read_as_html_or_refused(ask: Ask, name: str) -> None:
+    for form in ("html", "auto"):
+        answer = ask(post({"text": TEXTS[name], "format": form}))
+        assert answer.status in (200, 422)
+        assert answer.status == 200 or "shows no text" in detail(answer)
+
+
 @pytest.mark.parametrize("place", ["text", "title", "id", "unknown"])
 @pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"\udc00\ud800"])
 def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
@@ -99,7 +107,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-@pytest.mark.parametrize("path", [b"/classify", b"/classify/batch"])
+@pytest.mark.parametrize("path", [b"/classify", b"/classify/batch", b"/classify/jobposting"])
 def test_what_is_not_json_gets_400(ask: Ask, name: str, path: bytes) -> None:
     answer = ask(post(MALFORMED[name], path))
     assert answer.status == 400

@@ -16,7 +16,7 @@ CASES = 450
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-@pytest.mark.parametrize("path", ["/classify", "/classify/batch"])
+@pytest.mark.parametrize("path", ["/classify", "/classify/batch", "/classify/jobposting"])
 def test_what_takes_a_body_keeps_to_its_description(
     server: str, contract: Contract, path: str, mode: GenerationMode
 ) -> None:

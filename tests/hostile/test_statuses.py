@@ -18,9 +18,15 @@ pytestmark = pytest.mark.server
 
 LONG = {"text": "Koch für die Küche mit Speisen " * 200}
 BATCH = {"ads": [LONG] * MAX_BATCH_ADS}
-SOUND = {"/classify": LONG, "/classify/batch": BATCH}
+POSTING = {"@type": "JobPosting", "description": f"<p>{LONG['text']}</p>"}
+POSTINGS = {"@graph": [POSTING] * MAX_BATCH_ADS}
+SOUND = {"/classify": LONG, "/classify/batch": BATCH, "/classify/jobposting": POSTINGS}
 # Its tokenizer has no piece for this letter, and none for the unknown.
-FATAL = {"/classify": {"text": "あ"}, "/classify/batch": {"ads": [{"text": "あ"}]}}
+FATAL = {
+    "/classify": {"text": "あ"},
+    "/classify/batch": {"ads": [{"text": "あ"}]},
+    "/classify/jobposting": {"@type": "JobPosting", "title": "あ"},
+}
 
 
 def get(path: str, key: str = KEY) -> Sent:
@@ -47,7 +53,7 @@ def loading(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     seen: dict[str, set[int]] = {}
 
     def ready() -> bool:
-        for path in ("/classify", "/classify/batch", "/model", "/health", "/health/ready"):
+        for path in (*SOUND, "/model", "/health", "/health/ready"):
             sent = post({"text": "Koch"}, path.encode()) if "classify" in path else get(path)
             try:
                 with Connection(address) as connection:
@@ -154,6 +160,7 @@ WORK: dict[int, Reach] = {
 REACHED: dict[tuple[str, str], dict[int, Reach]] = {
     ("POST", "/classify"): WORK,
     ("POST", "/classify/batch"): WORK,
+    ("POST", "/classify/jobposting"): WORK,
     ("GET", "/model"): {200: sound, 401: keyless, 422: of_another_shape, 503: too_early},
     ("GET", "/health/live"): {200: sound},
     ("GET", "/health/ready"): {200: sound, 503: too_early},
