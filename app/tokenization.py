@@ -100,17 +100,18 @@ class AdTokenizer:
         title, cut = readable((ad.title or "").strip(), ad.format, self._title_characters)
         parts: list[str] = []
         room = self._max_characters
-        for given in (ad.text, *ad.more):
+        sent = [text.strip() for text in (ad.text, *ad.more)]
+        for given in sent:
             if room <= 0:
                 cut = True
                 break
-            part, part_cut = readable(given.strip(), ad.format, room)
+            part, part_cut = readable(given, ad.format, room)
             cut = cut or part_cut
             # Many authors say again in a field of its own what stands in the text already.
             if part and not any(part in earlier for earlier in parts):
                 parts.append(part)
                 room -= len(part)
-        if ad.text and not parts and ad.format != "text":
+        if any(sent) and not parts:
             raise InvalidRequestError(
                 f"The HTML of ad {number} of the request shows no text; "
                 "send what a reader of the ad would see."

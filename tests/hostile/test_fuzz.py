@@ -93,11 +93,11 @@ NODES = st.recursive(
 )  # fmt: skip
 POSTINGS = st.fixed_dictionaries(
     {"@type": st.sampled_from(["JobPosting", ["schema:JobPosting"], "Thing"])},
-    optional={
-        name: NODES
-        for name in ("title", "description", "skills", "qualifications", "occupationalCategory",
-                     "educationRequirements", "identifier", "@id", "hiringOrganization")
-    }
+    optional=dict.fromkeys(
+        ("title", "description", "skills", "qualifications", "occupationalCategory",
+         "educationRequirements", "identifier", "@id", "hiringOrganization"),
+        NODES,
+    )
     | {"top_k": TOP_K},
 )  # fmt: skip
 SOUND_POSTINGS = st.tuples(POSTINGS, SOUND_TEXTS).map(
