@@ -44,8 +44,8 @@ SCHEMES = {
         "https://ilostat.ilo.org/methods/concepts-and-definitions/classification-occupation/",
         ("isco",),
     ),
-    "dqr": Scheme("DQR", "https://www.dqr.de/", ("dqr", "deutscher qualifikationsrahmen")),
-    "eqf": Scheme("EQF", "https://europass.europa.eu/", ("eqf", "eqr", "qualifications framework")),
+    "dqr": Scheme("DQR", None, ("dqr", "deutscher qualifikationsrahmen")),
+    "eqf": Scheme("EQF", None, ("eqf", "eqr", "qualifications framework")),
 }
 
 

@@ -4,6 +4,7 @@ Only two things are replaced: the port, since 8000 may be taken, and the name of
 the model hub, since tests have no network.
 """
 
+import json
 import os
 import re
 import signal
@@ -16,11 +17,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.labels import read_labels
+from app.schemas import ClassifyResponse
+from app.schemas_jobposting import JobPostingResponse
 from tests.serving import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+SHOWN = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -88,7 +93,7 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
             "bert-base-german-cased", str(tiny_base)
         )
 
-    start, classify, test, batch, train, use, serve_own = BLOCKS
+    start, classify, test, batch, posting, train, use, serve_own = BLOCKS
     # Not run: it would run this test. It has to exist and to run pytest.
     assert "python -m pytest\n" in run(f"make --dry-run {test.split()[1]}")
     with serving(start, folder, port, tmp_path / "demo.log"):
@@ -99,6 +104,10 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
         assert [
             (one["job_category"]["label"], one["min_education"]["label"]) for one in results
         ] == [("doctors", "master"), ("retail_sales", "vocational")]
+        (answer,) = httpx.Response(200, text=run(here(posting))).json()["results"]
+        (shown,) = json.loads(SHOWN[1])["results"]
+        for part in ("id", "tokens", "model", "patch", "stated"):
+            assert answer[part] == shown[part]
     run(here(train))
     shown = run(here(use))
     assert "kitchen" in shown
@@ -114,9 +123,16 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
 
 
 def test_the_answer_shown_is_of_the_shape_that_is_sent():
-    from app.schemas import ClassifyResponse
-
-    (shown,) = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    answer = ClassifyResponse.model_validate_json(shown)
+    answer = ClassifyResponse.model_validate_json(SHOWN[0])
     assert answer.job_category.label == "nursing_emergency"
     assert len(answer.job_category.top) == 3
+    (posting,) = JobPostingResponse.model_validate_json(SHOWN[1]).results
+    assert posting.stated.min_education.agrees is False
+
+
+def test_the_label_file_shown_is_one(tmp_path):
+    file = tmp_path / "labels.json"
+    file.write_text(SHOWN[2], encoding="utf-8")
+    assert read_labels(file)["min_education"].codes_of(1) == {
+        "credential": ("professional certificate",)
+    }
