@@ -24,19 +24,20 @@ MAX_DEPTH = 500
 ESCAPED_TWICE = 2
 """How often a text that has to be recognised is read as HTML: feeds escape what was escaped."""
 
-INLINE = re.compile(
-    r"a|abbr|acronym|b|bdi|bdo|big|cite|code|data|del|dfn|em|font|i|img|ins|kbd|label|mark|nobr|o:p"
-    r"|output|q|ruby|s|samp|small|span|strike|strong|su[bp]|time|tt|u|var|wbr"
-)
+INLINE = frozenset({
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em",
+    "font", "i", "img", "ins", "kbd", "label", "mark", "nobr", "o:p", "output", "q", "ruby", "s",
+    "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr",
+})  # fmt: skip
 """Elements inside of a line. All others, unknown ones too, begin and end one."""
 
-UNSEEN = re.compile(
-    r"script|style|template|noscript|iframe|object|svg|math|canvas|audio|video|select|textarea"
-    r"|button|nav|datalist"
-)
+UNSEEN = frozenset({
+    "audio", "button", "canvas", "datalist", "iframe", "math", "nav", "noscript", "object",
+    "script", "select", "style", "svg", "template", "textarea", "video",
+})  # fmt: skip
 """Elements that show no text of the ad."""
 
-INVISIBLE = dict.fromkeys(map(ord, "\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{WORD JOINER}"))
+INVISIBLE = re.compile("[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{WORD JOINER}]")
 """Characters that only say where a line may be broken: they would split words for the model."""
 
 UNDISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
@@ -44,8 +45,8 @@ UNDISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNOR
 # Names that are HTML and nothing else: `title` or `section` stand in any XML. Attributes need a
 # value, so that "a <b und c> d" is text. Nothing is tried twice and no tag spans a "<": linear.
 TAG = re.compile(
-    r"<(?:p|br|hr|div|span|ul|ol|li|h[1-6]|table|tbody|tr|td|th|strong|em|font|html|body|img|script|style"
-    r"|blockquote|(?:a|b|i|u)(?=\s[^<>=]*+=))(?:\s[^<>=]*+=[^<>]*+(?:>|\Z)|\s*+/?+>)"
+    r"<(?:p|br|hr|div|span|ul|ol|li|h[1-6]|table|tbody|tr|td|th|strong|em|font|html|body|img|script"
+    r"|style|blockquote|(?:a|b|i|u)(?=\s[^<>=]*+=))(?:\s[^<>=]*+=[^<>]*+(?:>|\Z)|\s*+/?+>)"
     r"|</(?:p|div|span|ul|ol|li|h[1-6]|table|tr|td|th|strong|em|font|a|b|i|u|html|body)\s*+>"
     r"|&(?:nbsp|amp|lt|gt|quot|apos|[aouAOU]uml|szlig|eacute|egrave|[nm]dash|bull|middot|euro"
     r"|rsquo|lsquo|[bl]dquo|rdquo|laquo|raquo|hellip|sect|\#\d{1,7}|\#[xX][0-9a-fA-F]{1,6});",
@@ -101,7 +102,7 @@ def visible_text(markup: str, limit: int) -> tuple[str, bool]:
     cut = place < len(markup)
     if markup and not cut:
         parser.close()
-    text = "".join(seen.parts).translate(INVISIBLE)
+    text = INVISIBLE.sub("", "".join(seen.parts))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line), cut
 
@@ -137,14 +138,15 @@ class _Seen:
         """Nothing is left to do at the end."""
 
     def _break_line(self, tag: str) -> None:
-        if not INLINE.fullmatch(tag):
+        if tag not in INLINE:
             self.parts.append("\n")
 
 
 def _is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
-    return (
-        UNSEEN.fullmatch(tag) is not None
-        or "hidden" in attributes
+    if tag in UNSEEN:
+        return True
+    return bool(attributes) and (
+        "hidden" in attributes
         or attributes.get("aria-hidden", "").lower() == "true"
         or UNDISPLAYED.search(attributes.get("style", "")) is not None
     )

@@ -75,13 +75,13 @@ def claims(value: Any, depth: int = DEPTH) -> Iterator[Claim]:
         for key in CODE_KEYS:
             if isinstance(value.get(key), str | int) and str(value[key]).strip():
                 yield Claim(str(value[key]).strip(), scheme, is_code=True)
-        for key in TEXT_KEYS:
-            for claim in claims(value.get(key), depth - 1):
+        for key in filter(value.__contains__, TEXT_KEYS):
+            for claim in claims(value[key], depth - 1):
                 yield Claim(claim.text, f"{scheme} {claim.scheme}", claim.is_code)
 
 
 def _sets(value: Mapping[str, Any]) -> Iterator[str]:
-    for given in map(value.get, SET_KEYS):
+    for given in filter(None, map(value.get, SET_KEYS)):
         for one in given if isinstance(given, list) else [given]:
             for part in map(one.get, SET_NAMES) if isinstance(one, dict) else [one]:
                 if isinstance(part, str):
@@ -111,20 +111,25 @@ class Meanings:
             for credential in own:
                 self._by_name[credential].add(index)
         self._codes = [
-            (key, re.compile("|".join(rf"(?<![a-z]){re.escape(m)}(?![a-z])" for m in marks)), codes)
+            (key, _naming(key), [(one, index) for index, own in enumerate(codes) for one in own])
             for key, codes in head.codes.items()
             if key != CREDENTIAL
-            for marks in [scheme_of(key).marks]
         ]
 
     def of(self, claim: Claim) -> set[int]:
         """Return the indices of the labels that a claim means; none where that is not known."""
         found = set(self._by_name.get(_plain(claim.text[:MATCHED]), ()))
         named = claim.scheme.casefold()
-        for key, marks, codes in self._codes:
-            if marks.search(named) and (code := _number(claim.text, scheme_of(key))):
+        for key, naming, codes in self._codes:
+            if naming.search(named) and (code := _number(claim.text, scheme_of(key))):
                 found |= _of_code(code, codes, nested=key in HIERARCHICAL)
         return found
+
+
+def _naming(key: str) -> re.Pattern[str]:
+    """Return what finds a scheme named: "soc" is no part of "social"."""
+    marks = "|".join(map(re.escape, scheme_of(key).marks))
+    return re.compile(rf"(?<![a-z])(?:{marks})(?![a-z])")
 
 
 def _number(text: str, scheme: Scheme) -> str | None:
@@ -134,15 +139,14 @@ def _number(text: str, scheme: Scheme) -> str | None:
     return next((number for number in numbers if number not in own), None)
 
 
-def _of_code(code: str, codes: Sequence[Sequence[str]], *, nested: bool) -> set[int]:
+def _of_code(code: str, codes: Sequence[tuple[str, int]], *, nested: bool) -> set[int]:
     """Return the labels with a code; in a hierarchy with what it is a part of, or has as parts."""
-    if not nested:
-        return {index for index, own in enumerate(codes) if code in own}
-    pairs = [(one, index) for index, own in enumerate(codes) for one in own]
-    longest = max((len(one) for one, _ in pairs if code.startswith(one)), default=0)
-    if longest:
-        return {index for one, index in pairs if one == code[:longest]}
-    return {index for one, index in pairs if one.startswith(code)}
+    if nested:
+        longest = max((len(one) for one, _ in codes if code.startswith(one)), default=0)
+        if not longest:
+            return {index for one, index in codes if one.startswith(code)}
+        code = code[:longest]
+    return {index for one, index in codes if one == code}
 
 
 def _plain(text: str) -> str:

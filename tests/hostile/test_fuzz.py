@@ -23,7 +23,7 @@ pytestmark = pytest.mark.server
 
 AT_ONCE = 4
 REQUESTS_AN_EXAMPLE = 40
-EXAMPLES = 460
+EXAMPLES = 520
 
 AUTHORIZED = (b"authorization", b"Bearer " + KEY.encode())
 JSON = (b"content-type", b"application/json")
@@ -33,7 +33,7 @@ METHODS = st.sampled_from(
     + ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "CONNECT", "BREW"]
 )  # fmt: skip
 PATHS = st.sampled_from(
-    [b"/classify"] * 6 + [b"/classify/batch"] * 6 + [b"/classify/jobposting"] * 6
+    [b"/classify"] * 6 + [b"/classify/batch"] * 6 + [b"/classify/jobposting"] * 7
     + [b"/model", b"/health", b"/health/live", b"/health/ready", b"/metrics"]
     + [name.encode() for name in PAGES]
 )  # fmt: skip
