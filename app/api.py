@@ -98,8 +98,7 @@ def create_app(
     app.state.keys = Keys(settings.api_keys)
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
-    postings = APIRouter(route_class=PostingRoute, dependencies=[Depends(BEARER)])
-    _add_classify(guarded, postings, settings)
+    _add_classify(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
         _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
@@ -109,7 +108,7 @@ def create_app(
     if settings.docs_access == "open":
         app.include_router(documentation())
     app.include_router(guarded)
-    app.include_router(postings)
+    app.include_router(_jobpostings(settings))
     app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)
@@ -194,79 +193,38 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
         watch.cancel()
 
 
-def _add_classify(router: APIRouter, posting_router: APIRouter, settings: Settings) -> None:
-    described = {200: TIMED} | responses(
-        MalformedBodyError,
-        UnauthorizedError,
-        SlowBodyError,
-        BodyTooLargeError,
-        MediaTypeError,
-        InvalidRequestError,
-        OverloadedError,
-        EngineError,
-        NotReadyError,
-        DeadlineExceededError,
-    )
+DESCRIBED = {200: TIMED} | responses(
+    MalformedBodyError,
+    UnauthorizedError,
+    SlowBodyError,
+    BodyTooLargeError,
+    MediaTypeError,
+    InvalidRequestError,
+    OverloadedError,
+    EngineError,
+    NotReadyError,
+    DeadlineExceededError,
+)
 
-    async def predict(
-        request: Request,
-        service: Service,
-        ads: Sequence[Ad],
-        lane: Lane,
-        top_k: int,
-        timeout_ms: int | None,
-    ) -> list[Prediction]:
-        seconds = None if timeout_ms is None else timeout_ms / 1000
-        work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=seconds)
-        return await unless_gone(request, work)
 
-    async def answer(
-        request: Request,
-        service: Service,
-        ads: list[schemas.AdIn],
-        lane: Lane,
-        top_k: int,
-        timeout_ms: int | None,
-    ) -> list[schemas.ClassifyResponse]:
-        sent = [ad.ad() for ad in ads]
-        answers = await predict(request, service, sent, lane, top_k, timeout_ms)
-        model = _reference(service)
-        return [
-            schemas.ClassifyResponse.of(ad, one, model)
-            for ad, one in zip(ads, answers, strict=True)
-        ]
+async def _predict(
+    request: Request,
+    service: Service,
+    ads: Sequence[Ad],
+    lane: Lane,
+    top_k: int,
+    timeout_ms: int | None,
+) -> list[Prediction]:
+    seconds = None if timeout_ms is None else timeout_ms / 1000
+    work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=seconds)
+    return await unless_gone(request, work)
 
-    @router.post("/classify", tags=["classify"], responses=described, dependencies=WithoutQuery)
-    async def classify(
-        request: Request,
-        body: schemas.ClassifyRequest,
-        service: Ready,
-        timeout_ms: TimeoutHeader = None,
-    ) -> schemas.ClassifyResponse:
-        """Classify one ad; goes before the ads of batches."""
-        answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
-        return answers[0]
 
-    class BatchRequest(schemas.BatchRequest):
-        ads: list[schemas.AdIn] = Field(
-            min_length=1, max_length=settings.max_batch_ads, description="the ads"
-        )
+def _jobpostings(settings: Settings) -> APIRouter:
+    router = APIRouter(route_class=PostingRoute, dependencies=[Depends(BEARER)])
 
     @router.post(
-        "/classify/batch", tags=["classify"], responses=described, dependencies=WithoutQuery
-    )
-    async def classify_batch(
-        request: Request,
-        body: BatchRequest,
-        service: Ready,
-        timeout_ms: TimeoutHeader = None,
-    ) -> schemas.BatchResponse:
-        """Classify several ads; the answers come in their order, all or none."""
-        answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
-        return schemas.BatchResponse(results=answers)
-
-    @posting_router.post(
-        "/classify/jobposting", tags=["classify"], responses=described, dependencies=WithoutQuery
+        "/classify/jobposting", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery
     )
     async def classify_jobposting(
         request: Request,
@@ -284,9 +242,59 @@ def _add_classify(router: APIRouter, posting_router: APIRouter, settings: Settin
         lane = Lane.INTERACTIVE if len(sent) == 1 else Lane.BULK
         top_k = max(one.top_k for one in sent)
         ads = [ad_of(one) for one in sent]
-        answers = await predict(request, service, ads, lane, top_k, timeout_ms)
-        postings = JobPostings(service.model.heads, _reference(service))
+        answers = await _predict(request, service, ads, lane, top_k, timeout_ms)
+        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        postings = JobPostings(service.model.heads, model)
         return JobPostingResponse(results=list(map(postings.answer, sent, answers)))
+
+    return router
+
+
+def _add_classify(router: APIRouter, settings: Settings) -> None:
+    async def answer(
+        request: Request,
+        service: Service,
+        ads: list[schemas.AdIn],
+        lane: Lane,
+        top_k: int,
+        timeout_ms: int | None,
+    ) -> list[schemas.ClassifyResponse]:
+        sent = [ad.ad() for ad in ads]
+        answers = await _predict(request, service, sent, lane, top_k, timeout_ms)
+        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        return [
+            schemas.ClassifyResponse.of(ad, one, model)
+            for ad, one in zip(ads, answers, strict=True)
+        ]
+
+    @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)
+    async def classify(
+        request: Request,
+        body: schemas.ClassifyRequest,
+        service: Ready,
+        timeout_ms: TimeoutHeader = None,
+    ) -> schemas.ClassifyResponse:
+        """Classify one ad; goes before the ads of batches."""
+        answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
+        return answers[0]
+
+    class BatchRequest(schemas.BatchRequest):
+        ads: list[schemas.AdIn] = Field(
+            min_length=1, max_length=settings.max_batch_ads, description="the ads"
+        )
+
+    @router.post(
+        "/classify/batch", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery
+    )
+    async def classify_batch(
+        request: Request,
+        body: BatchRequest,
+        service: Ready,
+        timeout_ms: TimeoutHeader = None,
+    ) -> schemas.BatchResponse:
+        """Classify several ads; the answers come in their order, all or none."""
+        answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
+        return schemas.BatchResponse(results=answers)
 
     @router.get(
         "/model",
@@ -301,10 +309,6 @@ def _add_classify(router: APIRouter, posting_router: APIRouter, settings: Settin
             max_batch_ads=settings.max_batch_ads,
             max_body_bytes=settings.max_body_bytes,
         )
-
-
-def _reference(service: Service) -> schemas.ModelRef:
-    return schemas.ModelRef(name=service.model.name, revision=service.model.revision)
 
 
 def _add_health(app: FastAPI) -> None:
