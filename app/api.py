@@ -139,12 +139,6 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-class PostingRoute(GuardedRoute):
-    """Takes as many values as a JobPosting has."""
-
-    values_an_ad = VALUES_A_POSTING
-
-
 def get_service(request: Request) -> Service:
     """Return the service of a ready application.
 
@@ -218,6 +212,12 @@ async def _predict(
     seconds = None if timeout_ms is None else timeout_ms / 1000
     work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=seconds)
     return await unless_gone(request, work)
+
+
+class PostingRoute(GuardedRoute):
+    """Takes as many values as a JobPosting has."""
+
+    values_an_ad = VALUES_A_POSTING
 
 
 def _jobpostings(settings: Settings) -> APIRouter:
