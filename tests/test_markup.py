@@ -145,6 +145,12 @@ def test_what_was_escaped_once_more_is_recognised_and_no_more_than_that():
     assert readable(twice, "html", LIMIT)[0] == "<p>Koch"
 
 
+def test_what_was_cut_in_its_first_reading_stays_cut_in_the_second():
+    text, cut = readable("&lt;p&gt;Koch&lt;/p&gt;" * 1000, "auto", LIMIT)
+    assert set(text.splitlines()[:-1]) == {"Koch"}
+    assert cut
+
+
 class Counted(str):
     """Counts the characters that are taken from it."""
 

@@ -447,3 +447,19 @@ def test_html_that_is_read_in_part_is_truncated(make):
     assert not whole.truncated
     (none_left,) = tokenizer.encode([Ad(words(3000), None, "auto", ("Software",))])
     assert none_left.truncated
+
+
+def test_a_further_text_without_room_is_a_cut(make):
+    tokenizer = make()
+    # Long unknown words: all that may be read are few tokens.
+    filled = ("Ж" * 127 + " ") * (tokenizer.longest * CHARACTERS_A_TOKEN // 128 - 1) + "Ж" * 128
+    whole, cut = tokenizer.encode([Ad(filled), Ad(filled, None, "auto", ("Küche",))])
+    assert (whole.truncated, cut.truncated) == (False, True)
+    assert windows_of(whole) == windows_of(cut)
+
+
+def test_further_texts_count_in_the_estimate(make):
+    tokenizer = make()
+    assert tokenizer.estimate(Ad("x" * 40, more=("y" * 40, "z" * 40))) == tokenizer.estimate(
+        Ad("x" * 120)
+    )
