@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from app.trace import current
 
+_process = ""
+"""Which of the processes that serve together this one is; empty where it serves alone."""
+
 encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -18,7 +21,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """Return what a line holds beside its message: its `extra` fields and the request's id."""
     fields: dict[str, Any] = getattr(record, "fields", {})
     if identity := current().request_id:
-        return {**fields, "request_id": identity}
+        fields = {**fields, "request_id": identity}
+    if _process:
+        fields = {**fields, "process": _process}
     return fields
 
 
@@ -54,8 +59,15 @@ class JsonFormatter(logging.Formatter):
         return encode(line)
 
 
-def configure_logs(log_format: Literal["text", "json"]) -> None:
-    """Send everything from INFO on to stderr in one format."""
+def configure_logs(log_format: Literal["text", "json"], process: str = "") -> None:
+    """Send everything from INFO on to stderr in one format.
+
+    Args:
+        log_format: for people or for collectors.
+        process: goes into every line, where several processes write them.
+    """
+    global _process
+    _process = process
     formatter = JsonFormatter if log_format == "json" else TextFormatter
     logging.config.dictConfig(
         {

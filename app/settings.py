@@ -32,6 +32,12 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="computation type; auto is float32 on a CPU and float16 on CUDA"
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that take requests; from 2 on the engine has one of its own",
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
         0, ge=0, description="tokens of one encoder pass; 0: 1024 on a CPU, 32768 on CUDA"

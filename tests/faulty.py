@@ -8,18 +8,21 @@ pass until the file GATE exists: `text_of` makes an ad that is read in one windo
 """
 
 import ctypes
+import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from app.engine import Engine, Packed
 from app.records import Encoded, Scores
-from app.server import serve
-from app.settings import load_settings
+from tests.serve import serve_with
+
+OPTIONS = "FAULTY_ENGINE"
 
 BROKEN, NEVER_FITS, LOST, HANGS, ENDS, KILLED, HELD = range(11, 18)
 
@@ -32,7 +35,10 @@ def text_of(tokens: int) -> str:
 class FaultyEngine(Engine):
     """Fails where a batch holds a window of a length that stands for a fault."""
 
-    gate, seconds, memory = Path(), 0.0, 10**9
+    def __init__(self, *args: Any) -> None:
+        gate, seconds, memory = os.environ[OPTIONS].split()
+        self.gate, self.seconds, self.memory = Path(gate), float(seconds), int(memory)
+        super().__init__(*args)
 
     def run(self, batch: Sequence[Encoded]) -> list[Scores]:
         results = super().run(batch)
@@ -66,6 +72,6 @@ def kill(thread: int) -> None:
 
 
 if __name__ == "__main__":
-    FaultyEngine.gate = Path(sys.argv[1])
-    FaultyEngine.seconds, FaultyEngine.memory = float(sys.argv[2]), int(sys.argv[3])
-    sys.exit(serve(load_settings(), FaultyEngine))
+    # For the process that computes, which may be another one.
+    os.environ[OPTIONS] = " ".join(sys.argv[1:])
+    sys.exit(serve_with("tests.faulty:FaultyEngine"))

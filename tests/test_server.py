@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from app.errors import SettingsError
-from app.server import available_cores, largest_batch, listen
+from app.loading import available_cores, largest_batch
+from app.sockets import listen
 from tests.serving import free_port, running_server, shared_ads, start_server, wait_until
 
 

@@ -1,0 +1,18 @@
+"""The real server's processes with another engine, as `doppelkopf serve` starts them.
+
+Settings come from the environment, as for the real command.
+"""
+
+from app.settings import load_settings
+
+
+def serve_with(engine: str) -> int:
+    """Serve with the engine of this name; return the exit code."""
+    settings = load_settings()
+    if settings.workers == 1:
+        from app.server import serve
+
+        return serve(settings, engine)
+    from app.supervisor import supervise
+
+    return supervise(settings, engine)
