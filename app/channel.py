@@ -25,7 +25,9 @@ class Channel:
         self._look()
 
     def close(self) -> None:
-        """Take and give nothing more."""
+        """Take and give nothing more; again and again does no harm."""
+        if self._socket.closed:
+            return
         self._loop.remove_reader(self._socket.FD)
         self._socket.close(linger=0)
 

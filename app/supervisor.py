@@ -26,7 +26,7 @@ from app.ledger import Ledger
 from app.link import Devices, Drain, Failed, Gone, Lost, Message, Ready, Serve, Start, command
 from app.logs import configure_logs
 from app.settings import Settings
-from app.sockets import allow_many_connections, listen
+from app.sockets import allow_many_connections, listen_together
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,13 @@ def supervise(settings: Settings, engine: str = "") -> int:
     """
     configure_logs(settings.log_format)
     allow_many_connections()
-    listener = listen(settings.host, settings.port)
-    host, port = listener.getsockname()[:2]
+    listeners = listen_together(settings.host, settings.port, settings.workers)
+    host, port = listeners[0].getsockname()[:2]
     log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, settings.model)
     with tempfile.TemporaryDirectory(prefix="doppelkopf-") as path:
         folder = Folder(Path(path))
         folder.metrics.mkdir()
-        return asyncio.run(Supervisor(settings, engine, listener, folder).run())
+        return asyncio.run(Supervisor(settings, engine, listeners, folder).run())
 
 
 @dataclass(eq=False)
@@ -85,10 +85,11 @@ class Supervisor:
     """Knows all processes, and when the service is ready, ending and over."""
 
     def __init__(
-        self, settings: Settings, engine: str, listener: socket.socket, folder: Folder
+        self, settings: Settings, engine: str, listeners: list[socket.socket], folder: Folder
     ) -> None:
         self._settings, self._engine = settings, engine
-        self._listener, self._folder = listener, folder
+        # Open here as well: what nobody has accepted yet waits for a dead front end's successor.
+        self._listeners, self._folder = listeners, folder
         self._ledger = Ledger.create(folder.ledger, settings.workers, MAX_ENGINES)
         self._begin = time.perf_counter()
         self._workers: list[Child] = []
@@ -131,7 +132,7 @@ class Supervisor:
         name = f"worker-{number}"
         start = Start(
             name, number, self._settings, self._folder, f"{name}.{self._started}",
-            self._listener.fileno(),
+            self._listeners[number].fileno(),
         )  # fmt: skip
         self._workers.append(self._start("app.frontend", start, FRONT_END))
         self._note()
@@ -270,8 +271,9 @@ class Supervisor:
 
     def _end(self, code: int, message: Message) -> None:
         self._code = code
-        # Newcomers are refused by the front ends, as long as there is one.
-        self._listener.close()
+        # Newcomers are refused by the front ends that still are there, and by nobody else.
+        for listener in self._listeners:
+            listener.close()
         for worker in self._workers:
             worker.tell(message)
         self._go_on_ending()

@@ -1,7 +1,11 @@
 """The real server's processes with another engine, as `doppelkopf serve` starts them.
 
+    python -m tests.serve MODULE:ENGINE
+
 Settings come from the environment, as for the real command.
 """
+
+import sys
 
 from app.settings import load_settings
 
@@ -16,3 +20,7 @@ def serve_with(engine: str) -> int:
     from app.supervisor import supervise
 
     return supervise(settings, engine)
+
+
+if __name__ == "__main__":
+    sys.exit(serve_with(sys.argv[1]))
