@@ -87,7 +87,8 @@ class FrontEnd:
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Serve):
-            self._serving.set_result(message.engines)
+            if not self._serving.done():
+                self._serving.set_result(message.engines)
             return
         if isinstance(message, Lost) and self._remote:
             self._remote.lose(FatalEngineError(message.sentence))

@@ -1,19 +1,17 @@
 """The link between the supervisor and each of its processes: what they tell each other.
 
-A child has nothing else to obey: a signal that reaches it is a whole group's, and the supervisor's
-alone to judge. When the supervisor is gone, so is its end of the link, and the child ends.
+A child obeys nothing else. When the supervisor is gone, so is its end of the link, and the child
+ends.
 """
 
 import asyncio
 import os
 import shutil
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from app.folder import Folder
@@ -101,9 +99,7 @@ class Link:
 
     @classmethod
     def from_command_line(cls) -> "Link":
-        """Take the descriptor that `command` wrote."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        """Take the descriptor that is the last word."""
         return cls(Connection(int(sys.argv[-1])))
 
     def tell(self, message: Message) -> None:
@@ -130,16 +126,3 @@ class Link:
             # Killed, it could not clear up.
             shutil.rmtree(self.start.folder.path, ignore_errors=True)
             os._exit(1)
-
-
-def command(module: str, name: str, descriptor: int) -> tuple[list[str], dict[str, str]]:
-    """Return how to start a child: the command, and what is added to its environment.
-
-    Args:
-        module: calls `Link.from_command_line` when it is run.
-        name: for the list of processes.
-        descriptor: of the child's end of the link.
-    """
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    # -P and the path: the child imports what this process does, not what lies in its folder.
-    return [sys.executable, "-P", "-m", module, name, str(descriptor)], {"PYTHONPATH": path}

@@ -9,21 +9,18 @@ import json
 import logging
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from app.child import SIGNALS, Child
 from app.errors import StartupError
 from app.folder import MAX_ENGINES, Folder
 from app.ledger import Ledger
-from app.link import Devices, Drain, Failed, Gone, Lost, Message, Ready, Serve, Start, command
+from app.link import Devices, Drain, Failed, Gone, Lost, Message, Ready, Serve, Start
 from app.logs import configure_logs
 from app.settings import Settings
 from app.sockets import allow_many_connections, listen_together
@@ -35,12 +32,6 @@ MAX_FAILURES, FAILURE_SECONDS = 5, 30.0
 
 LOST_SECONDS = 10.0
 """What front ends have to tell everyone that the engine is lost."""
-
-FRONT_END = {
-    # Each is a core's worth of work by itself; threads of their own would only be in their way.
-    "TOKENIZERS_PARALLELISM": "false",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 def supervise(settings: Settings, engine: str = "") -> int:
@@ -56,29 +47,10 @@ def supervise(settings: Settings, engine: str = "") -> int:
     configure_logs(settings.log_format)
     allow_many_connections()
     listeners = listen_together(settings.host, settings.port, settings.workers)
-    host, port = listeners[0].getsockname()[:2]
-    log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, settings.model)
     with tempfile.TemporaryDirectory(prefix="doppelkopf-") as path:
         folder = Folder(Path(path))
         folder.metrics.mkdir()
         return asyncio.run(Supervisor(settings, engine, listeners, folder).run())
-
-
-@dataclass(eq=False)
-class Child:
-    """A process and this end of its link."""
-
-    start: Start
-    process: subprocess.Popen[bytes]
-    link: "Connection[Any, Any]"
-    ready: bool = False
-
-    def tell(self, message: Start | Message) -> None:
-        """Send a message; whoever has ended is heard of elsewhere."""
-        try:
-            self.link.send(message)
-        except OSError:
-            log.debug("%s hears nothing any more", self.start.name)
 
 
 class Supervisor:
@@ -105,8 +77,11 @@ class Supervisor:
         """Start everything; return when everything has ended."""
         loop = asyncio.get_running_loop()
         self._over = loop.create_future()
-        for one in (signal.SIGTERM, signal.SIGINT):
+        for one in SIGNALS:
             loop.add_signal_handler(one, self._take_signal, one)
+        host, port = self._listeners[0].getsockname()[:2]
+        model = self._settings.model
+        log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, model)
         self._start_engine(0, self._settings.device)
         for number in range(self._settings.workers):
             self._start_worker(number)
@@ -124,39 +99,21 @@ class Supervisor:
     def _start_engine(self, number: int, device: str) -> None:
         settings = self._settings.model_copy(update={"device": device})
         start = Start(f"engine-{number}", number, settings, self._folder, engine=self._engine)
-        self._engines.append(self._start("app.engine_process", start, {}))
+        self._engines.append(self._start("app.engine_process", start))
         self._note()
 
     def _start_worker(self, number: int) -> None:
         self._started += 1
         name = f"worker-{number}"
+        listener = self._listeners[number].fileno()
         start = Start(
-            name, number, self._settings, self._folder, f"{name}.{self._started}",
-            self._listeners[number].fileno(),
-        )  # fmt: skip
-        self._workers.append(self._start("app.frontend", start, FRONT_END))
+            name, number, self._settings, self._folder, f"{name}.{self._started}", listener
+        )
+        self._workers.append(self._start("app.frontend", start, [listener]))
         self._note()
 
-    def _start(self, module: str, start: Start, environment: dict[str, str]) -> Child:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            inherited = [theirs.fileno(), *([start.listener] if start.listener >= 0 else [])]
-            words, path = command(module, start.name, theirs.fileno())
-            process = subprocess.Popen(  # noqa: S603  ourselves
-                words,
-                env={
-                    **environment,
-                    **os.environ,
-                    **path,
-                    "PROMETHEUS_MULTIPROC_DIR": str(self._folder.metrics),
-                },
-                pass_fds=inherited,
-                stdin=subprocess.DEVNULL,
-                # Ctrl-C in a terminal is for the supervisor alone.
-                start_new_session=True,
-            )
-        child = Child(start, process, Connection(ours.detach()))
-        child.tell(start)
+    def _start(self, module: str, start: Start, inherited: Sequence[int] = ()) -> Child:
+        child = Child.begin(module, start, inherited)
         asyncio.get_running_loop().add_reader(child.link.fileno(), self._hear, child)
         return child
 
@@ -193,7 +150,7 @@ class Supervisor:
                 child.tell(Serve(self._wanted_engines))
         else:
             self._ready.append(message)
-            if self._serving:
+            if self._serving and self._code is None:
                 self._serve()
 
     def _serve(self) -> None:
@@ -250,7 +207,7 @@ class Supervisor:
         if not self._serving and self._code is None:
             self._fail_start(sentence)
             return
-        log.critical("the engine is lost: %s", sentence)
+        log.critical("the service ends: %s", sentence)
         self._end(1, Lost(sentence))
         asyncio.get_running_loop().call_later(LOST_SECONDS, self._kill)
 

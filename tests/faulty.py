@@ -1,10 +1,10 @@
 """The real server with an engine that is slow and fails on demand.
 
-    python -m tests.faulty GATE SECONDS MEMORY
+    python -m tests.serve tests.faulty:FaultyEngine GATE SECONDS MEMORY
 
-Settings come from the environment, as for the real command. Every pass takes SECONDS more and fails
-for lack of memory above MEMORY tokens. A window of a certain length forces a fault, or holds the
-pass until the file GATE exists: `text_of` makes an ad that is read in one window of so many tokens.
+Every pass takes SECONDS more and fails for lack of memory above MEMORY tokens. A window of a
+certain length forces a fault, or holds the pass until the file GATE exists: `text_of` makes an ad
+that is read in one window of so many tokens.
 """
 
 import ctypes
@@ -20,9 +20,7 @@ import torch
 
 from app.engine import Engine, Packed
 from app.records import Encoded, Scores
-from tests.serve import serve_with
-
-OPTIONS = "FAULTY_ENGINE"
+from tests.serve import OPTIONS
 
 BROKEN, NEVER_FITS, LOST, HANGS, ENDS, KILLED, HELD = range(11, 18)
 
@@ -71,7 +69,9 @@ def kill(thread: int) -> None:
     sys.stderr.write("killed\n")
 
 
-if __name__ == "__main__":
-    # For the process that computes, which may be another one.
-    os.environ[OPTIONS] = " ".join(sys.argv[1:])
-    sys.exit(serve_with("tests.faulty:FaultyEngine"))
+class TwinEngine(FaultyEngine):
+    """One of two."""
+
+    @staticmethod
+    def devices(wanted: str) -> list[str]:
+        return [wanted, wanted]

@@ -1,13 +1,16 @@
 """The real server's processes with another engine, as `doppelkopf serve` starts them.
 
-    python -m tests.serve MODULE:ENGINE
+    python -m tests.serve MODULE:ENGINE [OPTION ...]
 
-Settings come from the environment, as for the real command.
+Settings come from the environment, as for the real command; the engine finds its options there.
 """
 
+import os
 import sys
 
 from app.settings import load_settings
+
+OPTIONS = "TESTS_ENGINE_OPTIONS"
 
 
 def serve_with(engine: str) -> int:
@@ -23,4 +26,5 @@ def serve_with(engine: str) -> int:
 
 
 if __name__ == "__main__":
+    os.environ[OPTIONS] = " ".join(sys.argv[2:])
     sys.exit(serve_with(sys.argv[1]))

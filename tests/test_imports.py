@@ -1,6 +1,8 @@
 """Imports point one way: a module may use what stands above it in `ORDER`, never what is below."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -60,6 +62,7 @@ ORDER = (
     "memory",
     "server",
     "link",
+    "child",
     "engine_process",
     "frontend",
     "supervisor",
@@ -85,6 +88,7 @@ TRAINING_MAY_USE = {
 WITHOUT_TORCH = [
     *ORDER[: ORDER.index("attention")],
     *ORDER[ORDER.index("lanes") : ORDER.index("training")],
+    *ORDER[ORDER.index("connections") : ORDER.index("cli")],
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
 
@@ -228,6 +232,22 @@ def test_what_needs_no_torch_does_not_import_it(code, name):
     loaded = code.reached(f"app.{name}", at_start=True)
     heavy = {one for one in loaded if code.foreign(one, at_start=True) & TENSORS}
     assert not heavy, f"app.{name} loads {heavy}; import for types or inside a function"
+
+
+def test_the_supervisor_serves_no_http(code):
+    loaded = code.reached("app.supervisor", at_start=True)
+    assert not {one for one in loaded if code.foreign(one, at_start=True) & HTTP}
+
+
+@pytest.mark.parametrize("module", ["frontend", "supervisor"])
+def test_importing_it_loads_no_torch(module):
+    """By way of a library neither."""
+    code = f"import app.{module}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert f"app.{module}" in done.stdout.split()
+    assert not TENSORS & set(done.stdout.split())
 
 
 def test_the_client_knows_the_wire_and_the_errors_only(code):
