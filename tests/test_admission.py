@@ -157,3 +157,19 @@ def test_a_full_house_is_never_said_to_empty_more_than_once(timed):
         with pytest.raises(OverloadedError) as caught:
             timed.admit(10, 1000, Lane.BULK)
     assert caught.value.retry_after == 1
+
+
+def test_a_request_goes_where_it_waits_least_and_is_refused_where_that_is_too_long(tmp_path):
+    ledger = Ledger.create(tmp_path / "ledger", rows=1, engines=2)
+    slow, fast = ledger.accounts
+    slow.rate, fast.rate = 100.0, 1000.0
+    house = House(10, 5.0, ledger, Metrics())
+    assert house.rate == 1100
+    with house.admit(1, 600, Lane.BULK) as first, house.admit(1, 9000, Lane.BULK) as second:
+        assert (first.account, second.account) == (slow, fast)
+        # 6 seconds are ahead at the one, 9 at the other.
+        with pytest.raises(OverloadedError) as caught:
+            house.admit(1, 1, Lane.BULK)
+        assert caught.value.retry_after == 1
+        assert house.ads == 2
+    assert (slow.ads, fast.ads) == (0, 0)

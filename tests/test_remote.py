@@ -115,14 +115,18 @@ def in_office(
 
     async def main() -> None:
         office = Office(tmp_path, **options)
-        async with asyncio.timeout(20):
-            await test(office)
+        try:
+            async with asyncio.timeout(20):
+                await test(office)
+                office.engine.release(1000)
+                for front in office.fronts:
+                    await front.drain(5)
+                await office.batcher.drain(5)
+        finally:
+            # A thread that is still held would keep the tests from ending.
             office.engine.release(1000)
-            for front in office.fronts:
-                await front.drain(5)
-            await office.batcher.drain(5)
-        office.broker.close()
-        office.context.destroy(linger=0)
+            office.broker.close()
+            office.context.destroy(linger=0)
         account = office.ledger.accounts[0]
         assert (account.ads, account.tokens(Lane.INTERACTIVE), account.tokens(Lane.BULK)) == (
             0,
