@@ -26,7 +26,6 @@ from app.remote import Remote
 from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
-from app.sockets import allow_many_connections
 from app.tokenization import AdTokenizer
 
 
@@ -102,7 +101,6 @@ def main() -> None:
     """Run as a child of the supervisor."""
     link = Link.from_command_line()
     configure_logs(link.start.settings.log_format, link.start.name)
-    allow_many_connections()
     FrontEnd(link).run()
     os._exit(0)
 

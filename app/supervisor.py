@@ -89,6 +89,9 @@ class Supervisor:
             code = await self._over
         finally:
             self._kill()
+            # Whoever still wrote into the folder would keep it from going.
+            for child in self._children():
+                child.process.wait()
         log.info("stopped")
         return code
 
@@ -138,19 +141,21 @@ class Supervisor:
         except (EOFError, OSError):
             self._bury(child)
             return
-        if isinstance(message, Devices):
+        if isinstance(message, Failed):
+            self._fail(message.sentence)
+        elif self._code is not None:
+            log.debug("%s is ready too late", child.start.name)
+        elif isinstance(message, Devices):
             self._wanted_engines = min(len(message.names), MAX_ENGINES)
             for number in range(1, self._wanted_engines):
                 self._start_engine(number, message.names[number])
-        elif isinstance(message, Failed):
-            self._fail(message.sentence)
         elif child in self._workers:
             child.ready = True
             if self._serving:
                 child.tell(Serve(self._wanted_engines))
         else:
             self._ready.append(message)
-            if self._serving and self._code is None:
+            if self._serving:
                 self._serve()
 
     def _serve(self) -> None:
@@ -200,10 +205,15 @@ class Supervisor:
                 )
                 return
         self._restarts += 1
-        self._start_worker(worker.start.number)
+        try:
+            self._start_worker(worker.start.number)
+        except OSError as error:
+            self._fail_start(f"No front end can be started: {error.strerror}.")
 
     def _fail(self, sentence: str) -> None:
         """End: before everything was ready, with a sentence; later, by telling everyone."""
+        if self._over.done():
+            return
         if not self._serving and self._code is None:
             self._fail_start(sentence)
             return
