@@ -1,4 +1,5 @@
 import multiprocessing
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -52,8 +53,9 @@ def test_the_promised_time_is_one_for_all(ledgers):
     assert ledgers[2].room_at == 60.25
 
 
-def promise(path: Path, times: int) -> None:
+def promise(path: Path, times: int, together: Barrier) -> None:
     ledger = Ledger.open(path, ROWS, ENGINES)
+    together.wait(60)
     for _ in range(times):
         with ledger.lock:
             ledger.room_at += 1.0
@@ -61,12 +63,13 @@ def promise(path: Path, times: int) -> None:
 
 def test_processes_that_promise_at_once_lose_no_promise(path):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=promise, args=(path, 2000)) for _ in range(3)]
+    together = context.Barrier(3)
+    processes = [context.Process(target=promise, args=(path, 20_000, together)) for _ in range(3)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(timeout=60)
-    assert Ledger.open(path, ROWS, ENGINES).room_at == 6000
+    assert Ledger.open(path, ROWS, ENGINES).room_at == 60_000
 
 
 def test_a_ledger_of_one_process_is_its_own():

@@ -156,6 +156,21 @@ def test_every_front_end_gets_its_own_answers_in_order(tmp_path):
     in_office(test, tmp_path)
 
 
+def test_an_answered_ad_waits_no_longer_though_its_request_does(tmp_path):
+    async def test(office: Office) -> None:
+        request = office.begin(ad(60), ad(50), ad(40))
+        await office.engine.began()
+        account = office.ledger.accounts[0]
+        assert (account.ads, account.tokens(Lane.INTERACTIVE)) == (3, 150)
+        office.engine.release()
+        await until(lambda: account.ads == 2)
+        assert account.tokens(Lane.INTERACTIVE) == 90
+        office.engine.release()
+        assert len(await request) == 3
+
+    in_office(test, tmp_path)
+
+
 def test_ads_of_all_front_ends_share_a_batch(tmp_path):
     async def test(office: Office) -> None:
         first = office.begin(ad(1))
