@@ -3,10 +3,11 @@
 The only module that touches a device.
 """
 
+import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -15,9 +16,11 @@ from torch import Tensor
 from app.attention import PACKED
 from app.checkpoint import Checkpoint
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.graphs import Graphs, cuda_capture
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
-from app.records import Encoded, Scores
+from app.packing import Packed, pack
+from app.records import Encoded, FloatArray, Scores
 from app.scoring import WindowLogits, scores
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
@@ -27,38 +30,16 @@ On two cores batches of 2048 answer 3 % more ads a second than those of 1024, an
 7 % fewer; but whoever comes next waits twice as long, and half as long.
 """
 
+log = logging.getLogger(__name__)
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A batch laid end to end on the host: ids and positions (1, tokens), bounds (windows + 1,)."""
-
-    input_ids: Tensor
-    position_ids: Tensor
-    cu_seq_lens: Tensor
-    longest: int
-
-
-def pack(batch: Sequence[Encoded], position_start: int = 0) -> Packed:
-    """Lay all windows of all ads end to end; positions restart with every window."""
-    windows = [window for encoded in batch for window in encoded.windows]
-    lengths = [len(window) for window in windows]
-    positions = [np.arange(position_start, position_start + length) for length in lengths]
-    bounds = np.zeros(len(windows) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=bounds[1:])
-    return Packed(
-        input_ids=torch.from_numpy(np.concatenate(windows).astype(np.int64)).unsqueeze(0),
-        position_ids=torch.from_numpy(np.concatenate(positions)).unsqueeze(0),
-        cu_seq_lens=torch.from_numpy(bounds),
-        longest=max(lengths),
-    )
 
 
 class Engine:
     """A loaded checkpoint on its device. `run` may be called from several threads.
 
-    While one call holds the device, another packs its batch, so the device waits for no packing.
+    While one call waits for the device, another packs its batch and launches it behind the first,
+    so the device never waits for the host.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> None:
@@ -79,6 +60,8 @@ class Engine:
         self._position_start = checkpoint.config.position_start()
         self._model: TwoHeadClassifier = checkpoint.model(DTYPES[self.dtype], PACKED)
         self._model.to(self.device)
+        self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
+        self._graphs = self._make_graphs()
         self._lock = threading.Lock()
 
     @staticmethod
@@ -106,14 +89,23 @@ class Engine:
         Raises:
             FatalEngineError: the device is lost.
         """
-        return [self._scores(result) for result in self.logits(batch)]
+        results = self.logits(batch)
+        whole = [result for result in results if not isinstance(result, EngineError)]
+        scored = iter(scores(whole, self._temperatures))
+        return [
+            result
+            if isinstance(result, EngineError)
+            else next(scored)
+            or EngineError(f"The model answers this ad with NaN; it overflows {self.dtype}.")
+            for result in results
+        ]
 
     def logits(self, batch: Sequence[Encoded]) -> list[WindowLogits | EngineError]:
         """Return every ad's raw logits, window by window; otherwise as `run`."""
         if not batch:
             return []
         try:
-            rows = self._forward(pack(batch, self._position_start))
+            logits = self._forward(pack(batch, self._position_start))
         except torch.AcceleratorError as error:
             raise FatalEngineError("The device failed; the service has to restart.") from error
         except (RuntimeError, MemoryError) as error:
@@ -125,7 +117,7 @@ class Engine:
                 failure.__cause__ = error.with_traceback(None)
                 return [failure]
         else:
-            return _by_ad(batch, rows)
+            return _by_ad(batch, logits)
         # Outside the handler: the traceback would keep the failed pass's tensors alive.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -135,6 +127,8 @@ class Engine:
     def warm_up(self, batch: Sequence[Encoded]) -> float:
         """Run a batch twice, as large as they come, and measure the faster pass.
 
+        On CUDA in 16 bit, the passes of all batches up to its size are captured as graphs first.
+
         Returns:
             Tokens a second.
 
@@ -142,6 +136,7 @@ class Engine:
             CheckpointError: the model answers with something that is no number.
         """
         tokens = sum(encoded.tokens for encoded in batch)
+        self._capture(tokens)
         seconds = []
         for _ in range(2):
             begin = time.perf_counter()
@@ -159,38 +154,84 @@ class Engine:
                 )
         return tokens / min(seconds)
 
-    def _scores(self, logits: WindowLogits | EngineError) -> Scores | EngineError:
-        if isinstance(logits, EngineError):
-            return logits
-        if not _finite(logits):
-            return EngineError(f"The model answers this ad with NaN; it overflows {self.dtype}.")
-        return scores(logits, self._temperatures)
-
     @torch.inference_mode()
-    def _forward(self, packed: Packed) -> dict[str, np.ndarray]:
-        with self._lock:
-            output = self._model(
-                input_ids=self._send(packed.input_ids),
-                position_ids=self._send(packed.position_ids),
-                cu_seq_lens=self._send(packed.cu_seq_lens),
-                longest=packed.longest,
-            )
-            return {head: output[f"{head}_logits"].float().cpu().numpy() for head in HEADS}
+    def _forward(self, packed: Packed) -> dict[str, FloatArray]:
+        # The lock is held while the pass is launched; a device computes it afterwards.
+        with self._lock, self._on_device():
+            fetched = self._fetch(self._launch(packed))
+        rows = fetched()
+        parts = np.split(rows, np.cumsum(self._widths)[:-1], axis=1)
+        return dict(zip(HEADS, parts, strict=True))
+
+    def _launch(self, packed: Packed) -> Tensor:
+        if self._graphs and (logits := self._graphs.replay(packed)) is not None:
+            return logits
+        ids, positions, bounds = map(
+            self._send, (packed.input_ids, packed.position_ids, packed.cu_seq_lens)
+        )
+        return self._logits(ids, positions, bounds, packed.longest)
+
+    def _logits(self, ids: Tensor, positions: Tensor, bounds: Tensor, longest: int) -> Tensor:
+        output = self._model(
+            input_ids=ids, position_ids=positions, cu_seq_lens=bounds, longest=longest
+        )
+        return torch.cat([output[f"{head}_logits"] for head in HEADS], dim=1).float()
+
+    def _fetch(self, logits: Tensor) -> Callable[[], FloatArray]:
+        """Begin to bring rows to the host; the returned call waits for them."""
+        if self.device.type != "cuda":
+            return logits.numpy
+        rows = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
+        rows.copy_(logits, non_blocking=True)
+        # The waiting thread sleeps, where it would else take a core to ask again and again.
+        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch has none
+        copied.record()
+
+        def wait() -> FloatArray:
+            copied.synchronize()
+            return rows.numpy()
+
+        return wait
 
     def _send(self, tensor: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
+    def _on_device(self) -> AbstractContextManager[object]:
+        # Events and streams belong to the thread's current device, which is the first one.
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
-def _by_ad(
-    batch: Sequence[Encoded], rows: dict[str, np.ndarray]
-) -> list[WindowLogits | EngineError]:
+    def _make_graphs(self) -> Graphs | None:
+        # In float32 the attention is a loop over the windows, which the host has to count.
+        if self.device.type != "cuda" or self.dtype == "float32":
+            return None
+        return Graphs(
+            self._logits,
+            labels=sum(self._widths),
+            longest=self._model.config.max_length,
+            device=self.device,
+            capture=cuda_capture(),
+        )
+
+    @torch.inference_mode()
+    def _capture(self, tokens: int) -> None:
+        if self._graphs is None:
+            return
+        try:
+            with self._on_device():
+                self._graphs.capture(tokens)
+        except torch.OutOfMemoryError:
+            log.warning("no memory for CUDA graphs; small batches are slower without")
+            self._graphs = None
+
+
+def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits | EngineError]:
     results: list[WindowLogits | EngineError] = []
     start = 0
     for encoded in batch:
         end = start + len(encoded.windows)
-        results.append({head: values[start:end] for head, values in rows.items()})
+        results.append({head: values[start:end] for head, values in logits.items()})
         start = end
     return results
 

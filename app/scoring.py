@@ -1,8 +1,9 @@
 """From logits to answers: softmax with temperature, windows averaged, the best labels picked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from app.records import Encoded, FloatArray, LabelProbability, Labels, Prediction, Scores
 
@@ -20,17 +21,40 @@ def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
     Returns:
         float32 of shape (labels,), summing to one.
     """
-    scaled = logits.astype(np.float64) / temperature
-    # Shifted by the maximum, so that no logit overflows the exponential.
-    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    windows = exponentials / exponentials.sum(axis=-1, keepdims=True)
-    mean: FloatArray = windows.mean(axis=0).astype(np.float32)
+    mean: FloatArray = _softmax(logits, temperature).mean(axis=0).astype(np.float32)
     return mean
 
 
-def scores(logits: WindowLogits, temperatures: Mapping[str, float]) -> Scores:
-    """Turn one ad's window logits into its probabilities, head by head."""
-    return Scores({head: probabilities(raw, temperatures[head]) for head, raw in logits.items()})
+def scores(ads: Sequence[WindowLogits], temperatures: Mapping[str, float]) -> list[Scores | None]:
+    """Turn the window logits of a batch into each ad's `probabilities`, head by head.
+
+    Returns:
+        In order; None for an ad with a logit that is no finite number.
+    """
+    if not ads:
+        return []
+    finite = np.ones(len(ads), dtype=bool)
+    heads: dict[str, FloatArray] = {}
+    for head, temperature in temperatures.items():
+        counts = np.array([len(ad[head]) for ad in ads])
+        starts = np.cumsum(counts) - counts
+        logits = np.concatenate([ad[head] for ad in ads])
+        finite &= np.logical_and.reduceat(np.isfinite(logits).all(axis=1), starts)
+        with np.errstate(invalid="ignore"):
+            sums = np.add.reduceat(_softmax(logits, temperature), starts)
+        heads[head] = (sums / counts[:, None]).astype(np.float32)
+    return [
+        Scores({head: values[index] for head, values in heads.items()}) if whole else None
+        for index, whole in enumerate(finite)
+    ]
+
+
+def _softmax(logits: FloatArray, temperature: float) -> npt.NDArray[np.float64]:
+    scaled = logits.astype(np.float64) / temperature
+    # Shifted by the maximum, so that no logit overflows the exponential.
+    exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    windows: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return windows
 
 
 def prediction(

@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from app.engine import Engine, Packed
+from app.engine import Engine
+from app.packing import Packed
 from app.records import Encoded, Scores
 from tests.serve import OPTIONS
 

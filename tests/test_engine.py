@@ -8,7 +8,7 @@ import torch
 
 from app.attention import PACKED
 from app.checkpoint import Checkpoint, save_checkpoint
-from app.engine import Engine, pack, resolve_device, resolve_dtype
+from app.engine import Engine, resolve_device, resolve_dtype
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
@@ -87,25 +87,6 @@ def assert_same(given: Sequence[object], expected: Sequence[object], tolerance: 
             np.testing.assert_allclose(
                 one.probabilities[head], other.probabilities[head], atol=tolerance
             )
-
-
-# --- packing
-
-
-def test_packing_lays_windows_end_to_end_with_positions_that_restart():
-    one = Encoded((np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)))
-    other = Encoded((np.array([6, 4], dtype=np.int32),))
-    packed = pack([one, other])
-    assert packed.input_ids.tolist() == [[7, 8, 9, 5, 6, 4]]
-    assert packed.position_ids.tolist() == [[0, 1, 2, 0, 0, 1]]
-    assert packed.cu_seq_lens.tolist() == [0, 3, 4, 6]
-    assert packed.longest == 3
-    assert (packed.input_ids.dtype, packed.position_ids.dtype) == (torch.int64, torch.int64)
-    assert packed.cu_seq_lens.dtype == torch.int32
-
-
-def test_packing_starts_positions_where_the_encoder_does():
-    assert pack(of_length(3, 2), position_start=2).position_ids.tolist() == [[2, 3, 4, 2, 3]]
 
 
 # --- answers

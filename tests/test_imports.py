@@ -29,6 +29,8 @@ ORDER = (
     "verification",
     "checkpoint",
     "base",
+    "packing",
+    "graphs",
     "engine",
     "lanes",
     "ledger",

@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from app.attention import PACKED
-from app.engine import pack
 from app.heads import Head
 from app.model import (
     ENCODERS,
@@ -14,6 +13,7 @@ from app.model import (
     TwoHeadOutput,
     two_head_loss,
 )
+from app.packing import pack
 from app.records import Encoded
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 

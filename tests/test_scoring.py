@@ -53,9 +53,29 @@ def test_probabilities_sum_to_one_over_many_labels_and_windows():
 
 def test_scores_uses_each_heads_own_temperature():
     raw = {"x": logits([2.0, 0.0]), "y": logits([2.0, 0.0])}
-    given = scores(raw, {"x": 1.0, "y": 2.0}).probabilities
-    np.testing.assert_allclose(given["x"], softmax([2.0, 0.0]), atol=1e-6)
-    np.testing.assert_allclose(given["y"], softmax([1.0, 0.0]), atol=1e-6)
+    (given,) = scores([raw], {"x": 1.0, "y": 2.0})
+    np.testing.assert_allclose(given.probabilities["x"], softmax([2.0, 0.0]), atol=1e-6)
+    np.testing.assert_allclose(given.probabilities["y"], softmax([1.0, 0.0]), atol=1e-6)
+
+
+def test_scores_of_many_ads_are_those_of_each_alone():
+    random = np.random.default_rng(0)
+    ads = [
+        {"x": random.normal(0, 4, (windows, 7)).astype(np.float32)} for windows in (1, 4, 1, 2, 9)
+    ]
+    for ad, given in zip(ads, scores(ads, {"x": 1.5}), strict=True):
+        assert given.probabilities["x"].dtype == np.float32
+        np.testing.assert_allclose(given.probabilities["x"], probabilities(ad["x"], 1.5), atol=1e-7)
+    assert scores([], {"x": 1.0}) == []
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_an_ad_without_finite_logits_has_no_scores_and_harms_no_other(poison):
+    good, bad = logits([1.0, 2.0]), logits([1.0, 2.0], [poison, 0.0])
+    given = scores([{"x": good}, {"x": bad}, {"x": good}], {"x": 1.0})
+    assert given[1] is None
+    for one in (given[0], given[2]):
+        np.testing.assert_allclose(one.probabilities["x"], softmax([1.0, 2.0]), atol=1e-6)
 
 
 def test_best_orders_by_probability_and_ties_keep_the_labels_order():

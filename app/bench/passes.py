@@ -96,10 +96,14 @@ class EngineReport:
 def batches(ads: Sequence[Encoded], tokens: int) -> list[list[Encoded]]:
     """Cut ads into batches of at most `tokens`; a longer ad goes alone."""
     cut: list[list[Encoded]] = [[]]
+    filled = 0
     for ad in ads:
-        if cut[-1] and sum(item.tokens for item in cut[-1]) + ad.tokens > tokens:
+        size = ad.tokens
+        if cut[-1] and filled + size > tokens:
             cut.append([])
+            filled = 0
         cut[-1].append(ad)
+        filled += size
     return cut
 
 

@@ -13,21 +13,22 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 import transformers
-from transformers import BertConfig, BertModel
+from transformers import BertConfig
 
 from app.bench.passes import batches, run_padded
-from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from app.checkpoint import Checkpoint, open_checkpoint
 from app.engine import DTYPES, Engine
 from app.heads import HEADS, Head
-from app.model import TwoHeadClassifier
 from app.records import Encoded
 from app.tokenization import spans
+from tests.bench.synthetic import mixed_lengths, save_random
 from tests.conftest import tiny_tokenizer
 
 BATCH_TOKENS = 32768
@@ -63,27 +64,19 @@ def main() -> None:
 
 def random_base(folder: Path) -> Checkpoint:
     """Save a BERT-base of random weights with 34 and 4 labels."""
-    torch.manual_seed(0)
-    encoder = BertModel(BertConfig())
     heads = {
         "job_category": Head(labels=tuple(f"c{index}" for index in range(34))),
         "min_education": Head(labels=tuple(f"e{index}" for index in range(4))),
     }
-    model = TwoHeadClassifier.from_encoder(encoder, heads)
-    for head in HEADS:
-        # Fresh heads answer almost evenly, so that any rounding would swap labels.
-        getattr(model, head).weight.data.mul_(20)
     tokenizer, config = tiny_tokenizer()
     files = {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
-    return save_checkpoint(folder / "bert-base", model, files, {}, "random weights\n")
+    return save_random(folder / "bert-base", BertConfig(), heads, files)
 
 
 def mixed_ads(count: int, vocabulary: int, seed: int) -> list[Encoded]:
     """Make ads of random tokens whose lengths are spread as those of real ads."""
     random = np.random.default_rng(seed)
-    # 11.5 % above 512 at a median of 285 gives the spread.
-    lengths = np.clip(np.exp(random.normal(np.log(285), 0.488, count)), 20, 1800).astype(int)
-    return [ad_of(int(length), vocabulary, random) for length in lengths]
+    return [ad_of(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
 
 
 def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
@@ -128,19 +121,23 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
     random = np.random.default_rng(3)
     full = [ad_of(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
 
-    def run_packed(ads: list[Encoded]) -> None:
-        for batch in batches(ads, BATCH_TOKENS):
-            engine.run(batch)
+    engine.warm_up(full[: BATCH_TOKENS // 512])
+    # As the micro-batcher does: one thread's batch is packed while another's computes.
+    threads = ThreadPoolExecutor(2)
 
-    def run_alike(ads: list[Encoded]) -> None:
-        run_padded(padded, ads, 64)
+    def run_packed(cut: list[list[Encoded]]) -> None:
+        list(threads.map(engine.run, cut))
+
+    def run_alike(cut: list[list[Encoded]]) -> None:
+        run_padded(padded, [ad for batch in cut for ad in batch], 64)
 
     measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
     for name, ads in (("mix", mix), ("512_tokens", full)):
+        cut = batches(ads, BATCH_TOKENS)
         rates: dict[str, list[float]] = {"packed": [], "padded_64": []}
         for repeat in range(6):
-            packed = rate(ads, run_packed)
-            alike = rate(ads, run_alike)
+            packed = rate(cut, run_packed)
+            alike = rate(cut, run_alike)
             if repeat:  # the first warms up
                 rates["packed"].append(packed)
                 rates["padded_64"].append(alike)
@@ -150,23 +147,43 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
             "ratio": round(medians["packed"] / medians["padded_64"], 2),
             "tokens_per_second": round(medians["packed"] * sum(ad.tokens for ad in ads) / len(ads)),
         }
-    lone = ad_of(285, vocabulary, random)
+    measured["one_ad_ms"] = one_ad_ms(engine, vocabulary)
+    measured["one_ad_ms_without_graphs"] = one_ad_ms(Engine(checkpoint, "cuda"), vocabulary)
+    measured["tokens_per_second_by_batch"] = by_batch(engine, mix)
+    return measured
+
+
+def one_ad_ms(engine: Engine, vocabulary: int) -> float:
+    """Return the median milliseconds of one ad of the median length at idle."""
+    lone = ad_of(285, vocabulary, np.random.default_rng(4))
     times = []
     for _ in range(200):
         begin = time.perf_counter()
         engine.run([lone])
         times.append((time.perf_counter() - begin) * 1000)
-    measured["one_ad_ms"] = round(statistics.median(times[20:]), 2)
+    return round(statistics.median(times[20:]), 2)
+
+
+def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
+    """Return the tokens a second of batches of ever more tokens, one after the other."""
+    measured = {}
+    for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
+        part = batches(ads, size)[:40]
+        begin = time.perf_counter()
+        for batch in part:
+            engine.run(batch)
+        tokens = sum(ad.tokens for batch in part for ad in batch)
+        measured[size] = round(tokens / (time.perf_counter() - begin))
     return measured
 
 
-def rate(ads: list[Encoded], work: Callable[[list[Encoded]], None]) -> float:
-    """Return ads a second."""
+def rate(cut: list[list[Encoded]], work: Callable[[list[list[Encoded]]], None]) -> float:
+    """Return ads a second of batches."""
     torch.cuda.synchronize()
     begin = time.perf_counter()
-    work(ads)
+    work(cut)
     torch.cuda.synchronize()
-    return len(ads) / (time.perf_counter() - begin)
+    return sum(map(len, cut)) / (time.perf_counter() - begin)
 
 
 if __name__ == "__main__":

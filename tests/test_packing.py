@@ -1,0 +1,23 @@
+import numpy as np
+import torch
+
+from app.packing import pack
+from app.records import Encoded
+
+
+def test_packing_lays_windows_end_to_end_with_positions_that_restart():
+    one = Encoded((np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)))
+    other = Encoded((np.array([6, 4], dtype=np.int32),))
+    packed = pack([one, other])
+    assert packed.input_ids.tolist() == [[7, 8, 9, 5, 6, 4]]
+    assert packed.position_ids.tolist() == [[0, 1, 2, 0, 0, 1]]
+    assert packed.cu_seq_lens.tolist() == [0, 3, 4, 6]
+    assert packed.longest == 3
+    assert (packed.input_ids.dtype, packed.position_ids.dtype) == (torch.int64, torch.int64)
+    assert packed.cu_seq_lens.dtype == torch.int32
+
+
+def test_packing_starts_positions_where_the_encoder_does():
+    assert pack(
+        [Encoded((np.array([7, 8, 9]), np.array([5, 4])))], position_start=2
+    ).position_ids.tolist() == [[2, 3, 4, 2, 3]]
