@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import zmq
 
@@ -57,10 +57,11 @@ class Broker:
         self,
         socket: zmq.Socket[bytes],
         batcher: MicroBatcher,
+        heads: Iterable[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take a bound ROUTER socket, and the batcher with its clock."""
-        self._batcher, self._clock = batcher, clock
+        """Take a bound ROUTER socket, the batcher with its clock, and the order of the heads."""
+        self._batcher, self._heads, self._clock = batcher, tuple(heads), clock
         self._channel = Channel(socket, self._receive)
         self._orders: dict[bytes, dict[int, Order]] = {}
         self._gone: set[bytes] = set()
@@ -84,7 +85,8 @@ class Broker:
             asyncio.get_running_loop().call_soon(self._flush)
         found = (order.number, ad, order.trace.entered)
         self._found.setdefault(order.sender, []).append(found)
-        self._rows.setdefault(order.sender, []).extend(scores.probabilities.values())
+        rows = (scores.probabilities[head] for head in self._heads)
+        self._rows.setdefault(order.sender, []).extend(rows)
         order.left -= 1
         if not order.left:
             self._settle(order)

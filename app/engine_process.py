@@ -38,7 +38,7 @@ async def run(link: Link) -> None:
     batcher.start()
     socket = unlimited(zmq.Context(), zmq.ROUTER)
     socket.bind(start.folder.address(start.number))
-    broker = Broker(socket, batcher)
+    broker = Broker(socket, batcher, loaded.model.heads)
 
     def hear(message: Message) -> None:
         if isinstance(message, Gone):

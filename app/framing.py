@@ -112,7 +112,11 @@ def send_results(found: Sequence[tuple[int, int, float]], rows: Sequence[FloatAr
         found: of each its request's number, the ad's place in it, and when its batch began.
         rows: what follows each other in `Result.row`; as many arrays for every result.
     """
-    return [RESULTS, np.array(found, RESULT).tobytes(), np.concatenate(rows).tobytes()]
+    return [
+        RESULTS,
+        np.array(found, RESULT).tobytes(),
+        np.concatenate(rows, dtype=np.float32).tobytes(),
+    ]
 
 
 def results(frames: Sequence[bytes]) -> Iterator[Result]:

@@ -72,7 +72,7 @@ class Office:
         self.batcher.start()
         router = unlimited(self.context, zmq.ROUTER)
         router.bind(self._address)
-        self.broker = Broker(router, self.batcher, clock=lambda: self.now)
+        self.broker = Broker(router, self.batcher, LABELS, clock=lambda: self.now)
         self.fronts = [self._front(row) for row in range(ROWS)]
 
     def _front(self, row: int) -> Remote:

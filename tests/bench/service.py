@@ -31,8 +31,8 @@ from app.bench.wire import Connections
 from app.bench.workers import Workers
 from app.checkpoint import open_checkpoint
 from app.engine import Engine
+from app.loading import available_cores, largest_batch
 from app.records import Ad, Encoded
-from app.server import available_cores, largest_batch
 from tests.serving import running_server
 
 
