@@ -220,18 +220,36 @@ def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced
         links.close()
         return replies
 
+    restarts = server.metric("worker_restarts_total")
     gone, stays = workers(server)
     replies = asyncio.run(main())
     statuses = Counter(reply.status for reply in replies)
     assert statuses.keys() <= {200, LOST}
     assert statuses[LOST] <= clients
     assert stays in workers(server)
-    assert server.metric("worker_restarts_total") == 1
+    assert server.metric("worker_restarts_total") == restarts + 1
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
     # Nothing of the dead one is counted as waiting, and what it counted stays.
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("requests_total", route="/classify", status="200") >= statuses[200]
+
+
+def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
+    restarts, ran = server.metric("worker_restarts_total"), server.metric("batch_ads_sum")
+    calls = server.send_behind_held(20, 21)
+    for worker in workers(server):
+        worker.kill()
+    for call in calls:
+        assert isinstance(call.exception(), httpx.TransportError)
+    wait_until(lambda: server.metric("ready") == 1, seconds=20)
+    assert server.metric("worker_restarts_total") == restarts + 2
+    assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
+    assert server.metric("queued_seconds") == 0
+    server.open()
+    assert server.send(22).status_code == 200
+    # That which was in the engine already, and the last one.
+    assert server.metric("batch_ads_sum") - ran == 2
 
 
 def test_two_engines_share_the_work(tiny_folder, tmp_path):
