@@ -20,6 +20,7 @@ from app.graphs import Graphs, cuda_capture
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
 from app.packing import Packed, pack
+from app.quantization import quantize
 from app.records import Encoded, FloatArray, Scores
 from app.scoring import WindowLogits, scores
 
@@ -32,7 +33,17 @@ On two cores batches of 2048 answer 3 % more ads a second than those of 1024, an
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.float32,
+}
+"""What can be computed in, with the type the weights are loaded in; int8 rounds those of the
+encoder's layers afterwards.
+"""
+
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class Engine:
@@ -58,8 +69,7 @@ class Engine:
         self.name, self.revision = checkpoint.name, checkpoint.revision
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
-        self._model: TwoHeadClassifier = checkpoint.model(DTYPES[self.dtype], PACKED)
-        self._model.to(self.device)
+        self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
@@ -226,6 +236,15 @@ class Engine:
             self._graphs = None
 
 
+def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadClassifier:
+    """Load a checkpoint's weights on the CPU, in one of `DTYPES`."""
+    model = checkpoint.model(DTYPES[dtype], attention)
+    if dtype == "int8":
+        # The layers alone: embeddings, pooler and heads cost next to nothing.
+        quantize(model.encoder.encoder)
+    return model
+
+
 def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits | EngineError]:
     results: list[WindowLogits | EngineError] = []
     start = 0
@@ -271,11 +290,16 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def resolve_dtype(wanted: str, device: torch.device) -> str:
+def resolve_dtype(wanted: str, device: torch.device, onednn: bool = ONEDNN) -> str:
     """Return the name of the dtype to compute in.
 
+    Args:
+        wanted: "auto" or one of `DTYPES`.
+        device: where.
+        onednn: whether torch was built with the library that multiplies in int8.
+
     Raises:
-        SettingsError: the dtype is unknown, or float16 is asked of a CPU.
+        SettingsError: the dtype is unknown, or the device cannot compute in it.
     """
     if wanted == "auto":
         if device.type == "cpu":
@@ -285,5 +309,13 @@ def resolve_dtype(wanted: str, device: torch.device) -> str:
     if wanted not in DTYPES:
         raise SettingsError(f"DTYPE has to be auto, {', '.join(DTYPES)}, not '{wanted}'.")
     if device.type == "cpu" and wanted == "float16":
-        raise SettingsError("DTYPE float16 is for CUDA; a CPU computes in float32 or bfloat16.")
+        raise SettingsError(
+            "DTYPE float16 is for CUDA; a CPU computes in float32, bfloat16 or int8."
+        )
+    if device.type == "cuda" and wanted == "int8":
+        raise SettingsError(
+            "DTYPE int8 is for CPUs; CUDA computes in float16, bfloat16 or float32."
+        )
+    if wanted == "int8" and not onednn:
+        raise SettingsError("DTYPE int8 needs a torch built with oneDNN; use float32.")
     return wanted

@@ -29,8 +29,10 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="computation type; auto is float32 on a CPU and float16 on CUDA"
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
+        "auto",
+        description="computation type; auto is float32 on a CPU and float16 on CUDA; "
+        "int8 is for CPUs",
     )
     workers: int = Field(
         1,

@@ -31,6 +31,7 @@ ORDER = (
     "base",
     "packing",
     "graphs",
+    "quantization",
     "engine",
     "lanes",
     "ledger",

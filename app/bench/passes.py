@@ -126,17 +126,25 @@ def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> N
         output.min_education_logits.float().softmax(-1).cpu()
 
 
-def ways_to_run(run: Pass, padded: TwoHeadClassifier) -> dict[str, Pass]:
-    """Return what is compared: the engine's `run` in batches of sizes, and the padded model."""
+def ways_to_run(run: Pass, padded: TwoHeadClassifier, exact: Pass | None = None) -> dict[str, Pass]:
+    """Return what is compared: the engine's `run` in batches of sizes, and the padded model.
 
-    def packed(tokens: int) -> Pass:
+    Args:
+        run: the engine's.
+        padded: the same model with the library's attention.
+        exact: a float32 engine's `run`, to be compared as well.
+    """
+
+    def packed(run: Pass, tokens: int) -> Pass:
         return lambda ads: [run(batch) for batch in batches(ads, tokens)]
 
-    return {
-        "1 ad": lambda ads: [run([ad]) for ad in ads],
-        **{f"packed, {tokens} tokens": packed(tokens) for tokens in PACKED_TOKENS},
-        f"padded, {PADDED_WINDOWS} windows": lambda ads: run_padded(padded, ads, PADDED_WINDOWS),
-    }
+    ways: dict[str, Pass] = {"1 ad": lambda ads: [run([ad]) for ad in ads]}
+    for tokens in PACKED_TOKENS:
+        ways[f"packed, {tokens} tokens"] = packed(run, tokens)
+    if exact is not None:
+        ways[f"float32, {MATMUL_TOKENS} tokens"] = packed(exact, MATMUL_TOKENS)
+    ways[f"padded, {PADDED_WINDOWS} windows"] = lambda ads: run_padded(padded, ads, PADDED_WINDOWS)
+    return ways
 
 
 def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:

@@ -94,7 +94,7 @@ def parity(checkpoint: Checkpoint) -> dict[str, object]:
     ads = mixed_ads(PARITY_ADS, checkpoint.config.encoder.vocab_size, seed=1)
     reference = all_logits(Engine(checkpoint, "cpu"), ads)
     compared = {}
-    for dtype in DTYPES:
+    for dtype in (name for name in DTYPES if name != "int8"):
         logits = all_logits(Engine(checkpoint, "cuda", dtype), ads)
         compared[dtype] = {
             head: {
