@@ -49,9 +49,12 @@ class FrontEnd:
 
     async def _load(self) -> Service:
         self._serving = asyncio.get_running_loop().create_future()
+        self._background.append(asyncio.create_task(give_back_regularly()))
         self._link.hear(self._hear)
         self._link.tell(Ready())
-        self._background.append(asyncio.create_task(give_back_regularly()))
+        if self._start.engines:
+            # No wait here: a successor accepts nobody before it can answer.
+            self._serving.set_result(self._start.engines)
         engines = await self._serving
         model, tokenizer = self._served(engines)
         self._remote = self._connect(engines, model)

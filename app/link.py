@@ -31,6 +31,8 @@ class Start:
     """Of a front end: told from the one that it replaces."""
     listener: int = -1
     """Of a front end: the descriptor of the socket to accept from."""
+    engines: int = 0
+    """Of a front end that replaces one: how many engines are ready already."""
     engine: str = ""
     """Of an engine process: the name of what computes."""
 

@@ -110,8 +110,9 @@ class Supervisor:
         name = f"worker-{number}"
         listener = self._listeners[number].fileno()
         start = Start(
-            name, number, self._settings, self._folder, f"{name}.{self._started}", listener
-        )
+            name, number, self._settings, self._folder, f"{name}.{self._started}", listener,
+            engines=self._wanted_engines if self._serving else 0,
+        )  # fmt: skip
         self._workers.append(self._start("app.frontend", start, [listener]))
         self._note()
 
