@@ -242,6 +242,8 @@ def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
         worker.kill()
     for call in calls:
         assert isinstance(call.exception(), httpx.TransportError)
+    # Their successors let newcomers wait until they can be answered.
+    assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert server.metric("worker_restarts_total") == restarts + 2
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
