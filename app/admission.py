@@ -8,7 +8,11 @@ from types import TracebackType
 
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
+from app.ledger import Account, Ledger
 from app.metrics import Metrics
+
+DRAINING = "The service is shutting down; try another instance."
+LOST = "The device failed; the service is restarting."
 
 MAX_RETRY_SECONDS = 60.0
 """No one is sent away for longer: those who were refused before may never come back."""
@@ -17,8 +21,8 @@ MAX_RETRY_SECONDS = 60.0
 class Admission:
     """A request's place in the house; leaving the `with` block gives back what is left of it."""
 
-    def __init__(self, house: "House", lane: Lane, ads: int, tokens: int) -> None:
-        self._house, self.lane = house, lane
+    def __init__(self, house: "House", account: Account, lane: Lane, ads: int, tokens: int) -> None:
+        self._house, self.account, self.lane = house, account, lane
         self._ads, self._tokens = 0, 0
         self._left = False
         self.change(ads, tokens)
@@ -30,7 +34,7 @@ class Admission:
             return
         self._ads += ads
         self._tokens += tokens
-        self._house.count(self.lane, ads, tokens)
+        self._house.count(self.account, self.lane, ads, tokens)
 
     def correct(self, tokens: int) -> None:
         """Replace the estimated tokens by the counted ones."""
@@ -50,27 +54,28 @@ class Admission:
 
 
 class House:
-    """Counts what is admitted and not yet answered, and refuses what would wait too long."""
+    """Counts what is admitted and not yet answered, and refuses what would wait too long.
+
+    Processes that share a ledger share one rule. Between a look at the sums and its own entry
+    others may enter: a house is overfull by a request of each process at most.
+    """
 
     def __init__(
         self,
         max_queued_ads: int,
         max_queue_seconds: float,
-        tokens_per_second: float,
+        ledger: Ledger,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
-        self.rate = tokens_per_second
+        self._ledger, self._accounts = ledger, ledger.accounts
         self._metrics, self._clock = metrics, clock
-        self.ads = 0
-        self._tokens = dict.fromkeys(Lane, 0)
-        self._room_at = -math.inf
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
         metrics.max_queue_seconds.set(max_queue_seconds)
-        metrics.queued_seconds.set_function(lambda: self._ahead(Lane.BULK) / self.rate)
+        metrics.follow(metrics.queued_seconds, lambda: self._queued_tokens() / self.rate)
         metrics.ready.set(1)
 
     def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
@@ -88,18 +93,19 @@ class House:
             OverloadedError: too much is ahead of it; says when to try again.
             NotReadyError: the service is draining or has lost its device.
         """
-        self.require_room(ads, tokens, lane)
-        return Admission(self, lane, ads, tokens)
+        return Admission(self, self.require_room(ads, tokens, lane), lane, ads, tokens)
 
-    def require_room(self, ads: int, tokens: int, lane: Lane) -> None:
-        """Return if `admit` would take such a request now; raise and count as it does if not."""
+    def require_room(self, ads: int, tokens: int, lane: Lane) -> Account:
+        """Return where `admit` would take such a request now; raise and count as it does if not."""
         self.require_ready()
-        wait = self._ahead(lane) / self.rate
+        waits = [_ahead(account, lane) / account.rate for account in self._accounts]
+        wait = min(waits)
         if wait > self._max_queue_seconds:
             raise self.refuse("queue_slow", tokens, wait - self._max_queue_seconds)
-        if (excess := self.ads + ads - self._max_queued_ads) > 0:
-            share = excess / self.ads
-            raise self.refuse("queue_full", tokens, sum(self._tokens.values()) / self.rate * share)
+        if (excess := (inside := self.ads) + ads - self._max_queued_ads) > 0:
+            share = excess / inside
+            raise self.refuse("queue_full", tokens, self._queued_tokens() / self.rate * share)
+        return self._accounts[waits.index(wait)]
 
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return the error that says when there will be room.
@@ -113,10 +119,12 @@ class House:
             seconds: until there is room, were nobody else told to come back.
         """
         self._metrics.rejected.labels(reason).inc()
-        now = self._clock()
-        self._room_at = max(self._room_at, now + seconds)
-        retry_after = max(1, math.ceil(self._room_at - now))
-        self._room_at = min(self._room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        ledger = self._ledger
+        with ledger.lock:
+            now = self._clock()
+            room_at = max(ledger.room_at, now + seconds)
+            ledger.room_at = min(room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        retry_after = max(1, math.ceil(room_at - now))
         return OverloadedError(
             f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )
@@ -126,13 +134,23 @@ class House:
         # Bulk ads that interactive ones overtake are sure of their share only.
         return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
 
-    def count(self, lane: Lane, ads: int, tokens: int) -> None:
+    @property
+    def ads(self) -> int:
+        """Ads in the house, of all processes."""
+        return sum(account.ads for account in self._accounts)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second of all engines, as they last measured."""
+        return sum(account.rate for account in self._accounts)
+
+    def count(self, account: Account, lane: Lane, ads: int, tokens: int) -> None:
         """Count in what an admission brings, or out what it gives back."""
-        self.ads += ads
-        self._tokens[lane] += tokens
-        self._metrics.queued_ads.set(self.ads)
-        self._metrics.queued_tokens.set(sum(self._tokens.values()))
-        if self.ads:
+        account.count(lane, ads, tokens)
+        own_ads = sum(account.own_ads for account in self._accounts)
+        self._metrics.queued_ads.set(own_ads)
+        self._metrics.queued_tokens.set(sum(account.own_tokens for account in self._accounts))
+        if own_ads:
             self._empty.clear()
         else:
             self._empty.set()
@@ -153,14 +171,18 @@ class House:
         return self._refusal
 
     async def emptied(self) -> None:
-        """Wait until everything admitted is answered or has left."""
+        """Wait until everything that this process admitted is answered or has left."""
         await self._empty.wait()
 
-    def _ahead(self, lane: Lane) -> int:
-        """Return the tokens that go before a request of this lane."""
-        if lane is Lane.BULK:
-            return sum(self._tokens.values())
-        # Bulk ads take no more than their share from interactive ones.
-        return min(
-            round(self._tokens[Lane.INTERACTIVE] / (1 - BULK_SHARE)), sum(self._tokens.values())
-        )
+    def _queued_tokens(self) -> int:
+        return sum(_ahead(account, Lane.BULK) for account in self._accounts)
+
+
+def _ahead(account: Account, lane: Lane) -> int:
+    """Return the tokens that go before a request of this lane."""
+    interactive = account.tokens(Lane.INTERACTIVE)
+    everything = interactive + account.tokens(Lane.BULK)
+    if lane is Lane.BULK:
+        return everything
+    # Bulk ads take no more than their share from interactive ones.
+    return min(round(interactive / (1 - BULK_SHARE)), everything)

@@ -139,7 +139,8 @@ class GuardedRoute(APIRoute):
         return guarded
 
 
-def get_service(request: Request) -> Service:
+# Not awaiting anything, and coroutines all the same: the framework would call them in threads.
+async def get_service(request: Request) -> Service:
     """Return the service of a ready application.
 
     Raises:
@@ -151,7 +152,7 @@ def get_service(request: Request) -> Service:
     return service
 
 
-def without_query(request: Request) -> None:
+async def without_query(request: Request) -> None:
     """Refuse options in the address, which nothing would heed.
 
     Raises:

@@ -368,7 +368,7 @@ def bench(
     from app.bench.runs import check, most_rate, run_once, run_sweep
     from app.bench.target import Target
     from app.bench.workers import Workers
-    from app.server import allow_many_connections
+    from app.sockets import allow_many_connections
 
     target = Target(url, os.environ.get("DOPPELKOPF_API_KEY"))
     plan = Plan(
@@ -521,10 +521,13 @@ def serve(**options: str | None) -> None:
 
     Each option is an environment variable too: --max-windows is DOPPELKOPF_MAX_WINDOWS.
     """
-    from app.server import serve as run
-
     given = {name: value for name, value in options.items() if value is not None}
-    raise typer.Exit(run(load_settings(given)))
+    settings = load_settings(given)
+    if settings.workers == 1:
+        from app.server import serve as run
+    else:
+        from app.supervisor import supervise as run
+    raise typer.Exit(run(settings))
 
 
 def _engine(

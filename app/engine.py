@@ -74,6 +74,17 @@ class Engine:
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
 
+    @staticmethod
+    def devices(wanted: str) -> list[str]:
+        """Return on which devices to load an engine each: all CUDA devices, or the one named.
+
+        Raises:
+            SettingsError: the device is unknown or not there.
+        """
+        if wanted in ("auto", "cuda") and resolve_device(wanted).type == "cuda":
+            return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        return [wanted]
+
     @property
     def batch_tokens(self) -> int:
         """Tokens of a batch that suit the device."""

@@ -34,6 +34,12 @@ class Settings(BaseSettings):
         description="computation type; auto is float32 on a CPU and float16 on CUDA; "
         "int8 is for CPUs",
     )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that take requests; from 2 on the engine has one of its own",
+    )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
         0, ge=0, description="tokens of one encoder pass; 0: 1024 on a CPU, 32768 on CUDA"

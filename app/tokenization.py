@@ -8,6 +8,7 @@ last window leaves unread is cut, and the ad is marked as truncated.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -76,6 +77,10 @@ class AdTokenizer:
         self._title_tokens = min(TITLE_TOKENS, max_length // 4)
         self._title_characters = self._title_tokens * CHARACTERS_A_TOKEN
         self._max_characters = max_length * max_windows * CHARACTERS_A_TOKEN
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of: the library's tokenizer loses a setting on that way."""
+        return AdTokenizer, (self._tokenizer, self._special, self.max_length, self.max_windows)
 
     def encode(self, ads: Sequence[Ad]) -> list[Encoded]:
         """Encode ads in order; each costs at most `max_windows` windows whatever its length.

@@ -5,13 +5,14 @@ import pytest
 from app.admission import House
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import Lane
+from app.ledger import Ledger
 from app.metrics import Metrics
 
 
 @pytest.fixture
 def house():
     """At most 10 ads, 5 seconds ahead, at 100 tokens a second."""
-    return House(10, 5.0, 100.0, Metrics())
+    return House(10, 5.0, Ledger.of_one(100.0), Metrics())
 
 
 def test_an_idle_house_takes_a_request_of_any_length(house):
@@ -60,11 +61,12 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     assert value("doppelkopf_ready") == 0
-    house = House(10, 5.0, 100.0, metrics)
+    ledger = Ledger.of_one(100.0)
+    house = House(10, 5.0, ledger, metrics)
     assert (value("doppelkopf_ready"), value("doppelkopf_max_queue_seconds")) == (1, 5)
     with house.admit(1, 300, Lane.INTERACTIVE), house.admit(1, 50, Lane.BULK):
         assert value("doppelkopf_queued_seconds") == 3.5
-        house.rate = 50.0
+        ledger.accounts[0].rate = 50.0
         assert value("doppelkopf_queued_seconds") == 7
     assert value("doppelkopf_queued_seconds") == 0
     house.close("The service is shutting down.")
@@ -73,7 +75,7 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
 
 def test_emptied_waits_for_the_last_to_leave():
     async def main():
-        house = House(10, 5.0, 100.0, Metrics())
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
         with house.admit(1, 1, Lane.BULK):
             waiting = asyncio.create_task(house.emptied())
             await asyncio.sleep(0)
@@ -100,7 +102,7 @@ def clock():
 @pytest.fixture
 def timed(clock):
     """As `house`, with a clock."""
-    return House(10, 5.0, 100.0, Metrics(), clock)
+    return House(10, 5.0, Ledger.of_one(100.0), Metrics(), clock)
 
 
 def refusals(house: House, tokens: int, count: int) -> list[int]:
@@ -155,3 +157,19 @@ def test_a_full_house_is_never_said_to_empty_more_than_once(timed):
         with pytest.raises(OverloadedError) as caught:
             timed.admit(10, 1000, Lane.BULK)
     assert caught.value.retry_after == 1
+
+
+def test_a_request_goes_where_it_waits_least_and_is_refused_where_that_is_too_long(tmp_path):
+    ledger = Ledger.create(tmp_path / "ledger", rows=1, engines=2)
+    slow, fast = ledger.accounts
+    slow.rate, fast.rate = 100.0, 1000.0
+    house = House(10, 5.0, ledger, Metrics())
+    assert house.rate == 1100
+    with house.admit(1, 600, Lane.BULK) as first, house.admit(1, 9000, Lane.BULK) as second:
+        assert (first.account, second.account) == (slow, fast)
+        # 6 seconds are ahead at the one, 9 at the other.
+        with pytest.raises(OverloadedError) as caught:
+            house.admit(1, 1, Lane.BULK)
+        assert caught.value.retry_after == 1
+        assert house.ads == 2
+    assert (slow.ads, fast.ads) == (0, 0)

@@ -1,6 +1,8 @@
 """Imports point one way: a module may use what stands above it in `ORDER`, never what is below."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -15,6 +17,8 @@ ORDER = (
     "records",
     "trace",
     "settings",
+    "sockets",
+    "folder",
     "heads",
     "labels",
     "metrics",
@@ -31,10 +35,16 @@ ORDER = (
     "quantization",
     "engine",
     "lanes",
+    "ledger",
     "admission",
     "watchdog",
     "batching",
     "served",
+    "loading",
+    "framing",
+    "channel",
+    "broker",
+    "remote",
     "service",
     "schemas",
     "schemas_jobposting",
@@ -58,6 +68,11 @@ ORDER = (
     "draining",
     "memory",
     "server",
+    "link",
+    "child",
+    "engine_process",
+    "frontend",
+    "supervisor",
     "cli",
 )
 """The rooms of the design, top first; everything under `app/training/` is one room."""
@@ -80,6 +95,7 @@ TRAINING_MAY_USE = {
 WITHOUT_TORCH = [
     *ORDER[: ORDER.index("attention")],
     *ORDER[ORDER.index("lanes") : ORDER.index("training")],
+    *ORDER[ORDER.index("connections") : ORDER.index("cli")],
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
 
@@ -225,6 +241,22 @@ def test_what_needs_no_torch_does_not_import_it(code, name):
     assert not heavy, f"app.{name} loads {heavy}; import for types or inside a function"
 
 
+def test_the_supervisor_serves_no_http(code):
+    loaded = code.reached("app.supervisor", at_start=True)
+    assert not {one for one in loaded if code.foreign(one, at_start=True) & HTTP}
+
+
+@pytest.mark.parametrize("module", ["frontend", "supervisor"])
+def test_importing_it_loads_no_torch(module):
+    """By way of a library neither."""
+    code = f"import app.{module}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert f"app.{module}" in done.stdout.split()
+    assert not TENSORS & set(done.stdout.split())
+
+
 def test_the_client_knows_the_wire_and_the_errors_only(code):
     if "app.client" not in code.imports:
         pytest.skip("there is no app/client.py yet")
@@ -233,7 +265,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine" in code.used(name)}
-    assert users <= {"app.server", "app.cli"}
+    assert users <= {"app.loading", "app.cli"}
 
 
 def test_no_module_imports_by_a_relative_name():
