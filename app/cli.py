@@ -418,7 +418,7 @@ def _bench_engine(
     report = EngineReport(shape, str(engine.device), engine.dtype, torch.get_num_threads())
     with _err.status("Measuring"), Interrupt() as interrupt:
         measure(
-            report, encoded, ways_to_run(engine.run, padded, exact.run if exact else None),
+            report, encoded, ways_to_run(engine.run, padded, shape, exact.run if exact else None),
             matmul(shape, engine.device, kind), seconds, interrupt.wanted,
         )  # fmt: skip
     _out.print(*show_engine(report), sep="\n")

@@ -16,6 +16,7 @@ from torch import Tensor
 from app.attention import PACKED
 from app.checkpoint import Checkpoint
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.first_tokens import FirstTokenLayer
 from app.graphs import Graphs, cuda_capture
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
@@ -239,9 +240,12 @@ class Engine:
 def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadClassifier:
     """Load a checkpoint's weights on the CPU, in one of `DTYPES`."""
     model = checkpoint.model(DTYPES[dtype], attention)
+    if attention == PACKED:
+        model.keep_first_tokens()
     if dtype == "int8":
-        # The layers alone: embeddings, pooler and heads cost next to nothing.
-        quantize(model.encoder.encoder)
+        # What meets every token alone: embeddings, pooler and heads cost next to nothing.
+        for layer in model.encoder.encoder.layer:
+            quantize(layer.every_token if isinstance(layer, FirstTokenLayer) else layer)
     return model
 
 

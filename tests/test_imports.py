@@ -26,6 +26,7 @@ ORDER = (
     "markup",
     "tokenization",
     "attention",
+    "first_tokens",
     "model",
     "verification",
     "checkpoint",
