@@ -17,9 +17,11 @@ from app.attention import PACKED
 from app.checkpoint import Checkpoint
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.first_tokens import FirstTokenLayer
+from app.fused import FusedLayer
 from app.graphs import Graphs, cuda_capture
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
+from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
 from app.quantization import quantize
 from app.records import Encoded, FloatArray, Scores
@@ -71,6 +73,8 @@ class Engine:
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
+        if self._in_16_bit_on_cuda():
+            self._fuse()
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
@@ -213,9 +217,17 @@ class Engine:
         # Events and streams belong to the thread's current device, which is the first one.
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
+    def _in_16_bit_on_cuda(self) -> bool:
+        return self.device.type == "cuda" and self.dtype != "float32"
+
+    def _fuse(self) -> None:
+        encoder = self._model.config.encoder
+        with self._on_device():
+            fuse(self._model, compiled_add_norm(encoder.hidden_size, DTYPES[self.dtype]))
+
     def _make_graphs(self) -> Graphs | None:
         # In float32 the attention is a loop over the windows, which the host has to count.
-        if self.device.type != "cuda" or self.dtype == "float32":
+        if not self._in_16_bit_on_cuda():
             return None
         return Graphs(
             self._logits,
@@ -247,6 +259,13 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadCla
         for layer in model.encoder.encoder.layer:
             quantize(layer.every_token if isinstance(layer, FirstTokenLayer) else layer)
     return model
+
+
+def fuse(model: TwoHeadClassifier, add_norm: AddNorm) -> None:
+    """Put a `FusedLayer` in the place of every layer but the last, which meets few tokens."""
+    layers = model.encoder.encoder.layer
+    for index in range(len(layers) - 1):
+        layers[index] = FusedLayer(layers[index], add_norm)
 
 
 def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits | EngineError]:

@@ -27,6 +27,8 @@ ORDER = (
     "tokenization",
     "attention",
     "first_tokens",
+    "norms",
+    "fused",
     "model",
     "verification",
     "checkpoint",
