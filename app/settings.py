@@ -51,7 +51,7 @@ class Settings(BaseSettings):
         4096, ge=1, description="ads in the house at once; more are refused with 429"
     )
     max_queue_seconds: float = Field(
-        10.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
+        3.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
     )
     max_batch_ads: int = Field(256, ge=1, description="ads of one POST /classify/batch")
     max_body_bytes: int = Field(
