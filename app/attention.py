@@ -82,6 +82,8 @@ def _loop(
 ) -> Tensor:
     """One attention call a window: no padding is computed, and any device and dtype will do."""
     attended = torch.empty_like(query)
+    # What fills a row up is computed with the rest, so it has to be numbers; nobody reads it.
+    attended[:, :, query_bounds[-1] :] = 0
     for asking, asked in zip(_slices(query_bounds), _slices(bounds), strict=True):
         attended[:, :, asking] = F.scaled_dot_product_attention(
             query[:, :, asking], key[:, :, asked], value[:, :, asked], scale=scaling

@@ -23,6 +23,7 @@ from app.heads import HEADS
 from app.model import TwoHeadClassifier
 from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
+from app.prepacked import filled, prepack
 from app.quantization import quantize
 from app.records import Encoded, FloatArray, Scores
 from app.scoring import WindowLogits, scores
@@ -73,8 +74,11 @@ class Engine:
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
+        self._filled = filled if self.device.type == "cpu" else None
         if self._in_16_bit_on_cuda():
             self._fuse()
+        elif self.device.type == "cpu" and self.dtype != "int8" and ONEDNN:
+            prepack(self._model)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
@@ -120,7 +124,7 @@ class Engine:
         if not batch:
             return []
         try:
-            logits = self._forward(pack(batch, self._position_start))
+            logits = self._forward(pack(batch, self._position_start, self._filled))
         except torch.AcceleratorError as error:
             raise FatalEngineError("The device failed; the service has to restart.") from error
         except (RuntimeError, MemoryError) as error:

@@ -61,7 +61,9 @@ def tiny_tokenizer() -> tuple[bytes, bytes]:
     return tokenizer.to_str().encode(), json.dumps(config).encode()
 
 
-def tiny_encoder(kind: str = "bert", vocabulary: int = 500, layers: int = 2) -> torch.nn.Module:
+def tiny_encoder(
+    kind: str = "bert", vocabulary: int = 500, layers: int = 2, hidden_act: str = "gelu"
+) -> torch.nn.Module:
     """Return a random encoder of one of the supported types, 32 wide."""
     config = AutoConfig.for_model(
         kind,
@@ -74,15 +76,17 @@ def tiny_encoder(kind: str = "bert", vocabulary: int = 500, layers: int = 2) -> 
         # RoBERTa and its kin begin counting behind the padding index.
         max_position_embeddings=POSITIONS if kind in ("bert", "electra") else POSITIONS + 1,
         pad_token_id=0,
+        hidden_act=hidden_act,
     )
     return AutoModel.from_config(config)
 
 
-def tiny_model(kind: str = "bert") -> TwoHeadClassifier:
+def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifier:
     """Return fresh heads on a tiny encoder, the same weights in every call."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = TwoHeadClassifier.from_encoder(tiny_encoder(kind), HEADS, max_length=POSITIONS)
+        encoder = tiny_encoder(kind, hidden_act=hidden_act)
+        model = TwoHeadClassifier.from_encoder(encoder, HEADS, max_length=POSITIONS)
         # Fresh heads answer almost evenly; spread them, so that tests see distinct labels.
         for head in HEADS:
             getattr(model, head).weight.data.mul_(40)

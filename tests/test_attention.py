@@ -60,6 +60,13 @@ def test_a_part_of_the_queries_gets_its_part_of_the_answer(qkv):
     torch.testing.assert_close(given, attend(qkv)[:, first], atol=1e-6, rtol=0)
 
 
+def test_what_fills_the_row_up_is_read_by_nobody_and_is_a_number(qkv):
+    filled = [torch.cat([tensor, torch.full((1, 4, 3, 8), torch.nan)], dim=2) for tensor in qkv]
+    given = attend(filled)
+    torch.testing.assert_close(given[:, :-3], attend(qkv), atol=0, rtol=0)
+    assert (given[:, -3:] == 0).all()
+
+
 def test_one_window_is_plain_attention(qkv):
     expected = F.scaled_dot_product_attention(*qkv).transpose(1, 2)
     torch.testing.assert_close(attend(qkv, [sum(LENGTHS)]), expected, atol=1e-6, rtol=0)

@@ -12,6 +12,7 @@ from app.engine import Engine, resolve_device, resolve_dtype
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
+from app.prepacked import STEP, filled
 from app.records import Ad, Encoded, Scores
 from app.scoring import probabilities
 from tests.conftest import HEADS as TINY_HEADS
@@ -115,8 +116,8 @@ def test_the_encoder_runs_once_a_batch_for_both_heads(checkpoint, batch):
     passes: list[int] = []
     engine = observed(checkpoint, failing(lambda _: None, passes))
     assert len(engine.run(batch)) == len(batch)
-    # No token is padding and none is computed twice.
-    assert passes == [sum(encoded.tokens for encoded in batch)]
+    # No token is computed twice, and no more are filled up than the products like.
+    assert passes == [filled(sum(encoded.tokens for encoded in batch))]
 
 
 def test_nothing_to_do_runs_nothing(checkpoint):
@@ -176,13 +177,13 @@ def test_the_engine_knows_what_it_serves(engine, checkpoint):
 def test_a_batch_too_large_for_the_memory_is_halved(checkpoint, engine):
     seen: list[int] = []
     ads = of_length(10, 20, 30, 5, 25)
-    assert_same(observed(checkpoint, failing(fits(40), seen)).run(ads), engine.run(ads))
-    assert seen == [90, 30, 60, 30, 30]
+    assert_same(observed(checkpoint, failing(fits(STEP), seen)).run(ads), engine.run(ads))
+    assert seen == list(map(filled, [90, 30, 60, 30, 30]))
 
 
 def test_an_ad_that_never_fits_fails_alone(checkpoint, engine):
     ads = of_length(10, 20, 60, 5)
-    given = observed(checkpoint, failing(fits(40))).run(ads)
+    given = observed(checkpoint, failing(fits(STEP))).run(ads)
     expected = engine.run(ads)
     assert isinstance(given[2], EngineError)
     assert not isinstance(given[2], FatalEngineError)
@@ -195,9 +196,9 @@ def test_an_ad_that_never_fits_fails_alone(checkpoint, engine):
 
 
 def test_an_engine_works_on_after_it_ran_out_of_memory(checkpoint, engine):
-    small = observed(checkpoint, failing(fits(40)))
+    small = observed(checkpoint, failing(fits(STEP)))
     assert isinstance(small.run(of_length(60))[0], EngineError)
-    assert_same(small.run(of_length(40)), engine.run(of_length(40)))
+    assert_same(small.run(of_length(30)), engine.run(of_length(30)))
 
 
 def test_a_cpu_that_runs_out_of_memory_is_recognised_too(checkpoint, engine):
@@ -242,7 +243,7 @@ def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
 def test_the_warm_up_measures_tokens_a_second(checkpoint):
     seen: list[int] = []
     rate = observed(checkpoint, failing(lambda _: None, seen)).warm_up(of_length(20, 30))
-    assert seen == [50, 50]
+    assert seen == [filled(50)] * 2
     assert 0 < rate < 1e9
 
 
@@ -255,7 +256,7 @@ def test_the_warm_up_refuses_weights_that_answer_with_no_number(checkpoint, pois
 
 
 def test_the_warm_up_refuses_a_device_too_small_for_the_longest_ad(checkpoint):
-    small = observed(checkpoint, failing(fits(40)))
+    small = observed(checkpoint, failing(fits(STEP)))
     with pytest.raises(SettingsError, match="lower MAX_WINDOWS"):
         small.warm_up(of_length(60, 20))
 

@@ -29,6 +29,7 @@ ORDER = (
     "first_tokens",
     "norms",
     "fused",
+    "prepacked",
     "model",
     "verification",
     "checkpoint",

@@ -7,6 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
+from app.attention import PACKED
 from app.bench.passes import (
     EngineReport,
     Shape,
@@ -18,7 +19,8 @@ from app.bench.passes import (
     ways_to_run,
 )
 from app.bench.report import show_engine
-from app.engine import Engine
+from app.engine import Engine, load_model
+from app.packing import pack
 from app.records import Encoded
 
 BASE = Shape.of(BertConfig())
@@ -47,12 +49,18 @@ def test_the_formula_counts_what_torch_counts(checkpoint):
 
 
 def test_the_engines_formula_counts_what_torch_counts(checkpoint):
-    engine, windows = Engine(checkpoint, "cpu"), ad(48, 20, 7)
-    shape = Shape.of(checkpoint.config.encoder)
+    model, windows = load_model(checkpoint, "float32", PACKED), ad(48, 20, 7)
+    shape, packed = Shape.of(checkpoint.config.encoder), pack([windows])
+    bounds = (packed.cu_seq_lens, packed.longest)
     # The counter does not know the CPU's own attention.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        engine.logits([windows])
-    heads = 2 * 3 * shape.hidden * (shape.hidden + sum(engine._widths))
+    with (
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        model(packed.input_ids, None, packed.position_ids, *bounds)
+    labels = sum(len(head.labels) for head in checkpoint.heads.values())
+    heads = 2 * 3 * shape.hidden * (shape.hidden + labels)
     assert shape.packed_flops(windows) == counter.get_total_flops() - heads
     assert shape.packed_flops(windows) < shape.flops(windows)
 
