@@ -16,7 +16,7 @@ test: $(STAMP)
 
 # Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver, prometheus).
 test-marked: $(STAMP)
-	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus'
+	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus' -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .
