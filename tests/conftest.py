@@ -94,7 +94,7 @@ def tiny_model(kind: str = "bert") -> TwoHeadClassifier:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Where several processes run the tests, let those that are marked so have the machine alone."""
+    """Let tests that are marked so have the machine alone, where several processes run."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return (yield)
     # Of the factory's folders, the one above is the run's, the same for all its processes.
