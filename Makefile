@@ -14,9 +14,10 @@ serve: $(STAMP)
 test: $(STAMP)
 	$(VENV)/bin/python -m pytest
 
-# Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver, prometheus).
+# Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver,
+# prometheus, nodejs, npm).
 test-marked: $(STAMP)
-	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus'
+	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus' -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .

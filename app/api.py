@@ -86,6 +86,8 @@ def create_app(
         title="Doppelkopf",
         summary="Job category and minimum education of a job ad, from one encoder pass",
         version="1",
+        # What generated clients call their functions.
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         # Served below, where the settings let it be seen.
         openapi_url=None,
@@ -280,6 +282,8 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         return answers[0]
 
     class BatchRequest(schemas.BatchRequest):
+        """Body of `POST /classify/batch`."""
+
         ads: list[schemas.AdIn] = Field(
             min_length=1, max_length=settings.max_batch_ads, description="the ads"
         )
@@ -299,6 +303,7 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
 
     @router.get(
         "/model",
+        name="get_model",
         tags=["model"],
         responses=responses(UnauthorizedError, InvalidRequestError, NotReadyError),
         dependencies=WithoutQuery,
@@ -314,12 +319,14 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
 
 def _add_health(app: FastAPI) -> None:
     @app.get("/health/live", tags=["health"])
-    async def live() -> schemas.Health:
+    async def health_live() -> schemas.Health:
         """Answer as long as the process runs."""
         return schemas.Health(status="live")
 
-    @app.get("/health/ready", tags=["health"], responses=responses(NotReadyError))
-    @app.get("/health", tags=["health"], responses=responses(NotReadyError))
+    @app.get(
+        "/health/ready", name="health_ready", tags=["health"], responses=responses(NotReadyError)
+    )
+    @app.get("/health", name="health", tags=["health"], responses=responses(NotReadyError))
     async def ready(service: Ready) -> schemas.Health:
         """Answer 200 when ads can be classified, else 503."""
         service.require_ready()
@@ -331,6 +338,7 @@ def _add_metrics(router: APIRouter | FastAPI, metrics: Metrics) -> None:
 
     @router.get(
         "/metrics",
+        name="metrics",
         tags=["operations"],
         response_class=PlainTextResponse,
         responses=responses(*errors),

@@ -17,7 +17,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from app.errors import StartupError
-from app.settings import Settings, load_settings
+from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -523,10 +523,16 @@ def serve(**options: str | None) -> None:
     """
     given = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(given)
-    if settings.workers == 1:
-        from app.server import serve as run
-    else:
-        from app.supervisor import supervise as run
+    if (name := f"{PREFIX}{CLIENT_KEY.upper()}") in os.environ and not settings.api_keys:
+        # Whoever took it for the server's would have an open one.
+        _tell(f"{name} is what clients send; this server asks for no key without {PREFIX}API_KEYS.")
+    from app.memory import all_kept
+
+    with all_kept():
+        if settings.workers == 1:
+            from app.server import serve as run
+        else:
+            from app.supervisor import supervise as run
     raise typer.Exit(run(settings))
 
 

@@ -64,11 +64,13 @@ class DataError(StartupError):
 class ServiceError(DoppelkopfError):
     """One request fails; `status` and `title` go into its problem document.
 
-    `headers` go beside it, `reason` into the log, where it is not the title.
+    `headers` go beside it, `reason` into the log, where it is not the title; `when` stands in the
+    API's description.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    when: ClassVar[str] = "Something unexpected failed."
     headers: Mapping[str, str] = MappingProxyType({})
     reason = ""
 
@@ -85,6 +87,7 @@ class MalformedBodyError(ServiceError):
 
     status = 400
     title = "Malformed body"
+    when = "The body is not JSON in UTF-8."
 
 
 class UnauthorizedError(ServiceError):
@@ -92,6 +95,7 @@ class UnauthorizedError(ServiceError):
 
     status = 401
     title = "Unauthorized"
+    when = "The server has API keys and none of them was sent."
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
@@ -100,6 +104,7 @@ class SlowBodyError(ServiceError):
 
     status = 408
     title = "Request Timeout"
+    when = "The body was not there in time."
     # What still comes of the body must not be read as the next request.
     headers = MappingProxyType({"Connection": "close"})
 
@@ -109,6 +114,7 @@ class BodyTooLargeError(ServiceError):
 
     status = 413
     title = "Body too large"
+    when = "The body is larger than the server takes."
 
 
 class MediaTypeError(ServiceError):
@@ -116,6 +122,7 @@ class MediaTypeError(ServiceError):
 
     status = 415
     title = "Unsupported media type"
+    when = "The body is not sent as JSON, or it is compressed."
     headers = MappingProxyType({"Accept-Encoding": "identity"})
 
 
@@ -124,6 +131,7 @@ class InvalidRequestError(ServiceError):
 
     status = 422
     title = "Invalid request"
+    when = "A field is missing, unknown, there twice or of the wrong type; `detail` names it."
 
 
 class OverloadedError(ServiceError):
@@ -131,6 +139,7 @@ class OverloadedError(ServiceError):
 
     status = 429
     title = "Too many requests"
+    when = "Too much work is waiting; try again after as many seconds as `Retry-After` says."
 
     def __init__(self, message: str, retry_after: int, reason: str) -> None:
         super().__init__(message)
@@ -157,6 +166,7 @@ class EngineError(ServiceError):
 
     status = 500
     title = "Inference failed"
+    when = "The engine failed on this work; others go on."
 
 
 class FatalEngineError(EngineError):
@@ -168,6 +178,7 @@ class NotReadyError(ServiceError):
 
     status = 503
     title = "Not ready"
+    when = "The service is still loading, or shutting down."
 
 
 class DeadlineExceededError(ServiceError):
@@ -175,3 +186,4 @@ class DeadlineExceededError(ServiceError):
 
     status = 504
     title = "Deadline exceeded"
+    when = "The deadline of `X-Request-Timeout-Ms` passed; the work was dropped."

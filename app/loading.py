@@ -2,14 +2,18 @@
 
 import os
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.batching import MicroBatcher
 from app.errors import FatalEngineError
 from app.ledger import Ledger
+from app.memory import all_kept
 from app.metrics import Metrics
 from app.records import Ad, Encoded
 from app.served import ServedModel
@@ -21,6 +25,10 @@ if TYPE_CHECKING:
 
 ENGINE = "app.engine:Engine"
 """What computes, by name: importing it takes seconds, which a process spends when it lives."""
+
+UNSERVED = ("accelerate", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn", "trio")
+"""What serving does not need, of training and tests, and other libraries import where they find it.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,17 +74,15 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
     Raises:
         StartupError: the checkpoint, the device or a limit does not fit.
     """
-    # Imported here, in a thread: the process listens and answers probes meanwhile.
+    make = _imported(engine)
     import torch
-    from transformers.utils.logging import disable_progress_bar
 
     from app.checkpoint import open_checkpoint
 
-    disable_progress_bar()
     torch.set_num_threads(settings.threads or available_cores())
     checkpoint = open_checkpoint(settings.model)
     tokenizer = checkpoint.tokenizer(settings.max_windows)
-    made: Engine = pkgutil.resolve_name(engine)(checkpoint, settings.device, settings.dtype)
+    made = make(checkpoint, settings.device, settings.dtype)
     max_batch_tokens = settings.max_batch_tokens or made.batch_tokens
     rate = made.warm_up(largest_batch(tokenizer, max_batch_tokens))
     model = ServedModel(
@@ -90,6 +96,30 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
         max_windows=tokenizer.max_windows,
     )
     return Loaded(made, tokenizer, model, max_batch_tokens, rate)
+
+
+@cache
+def _imported(engine: str) -> "type[Engine]":
+    """Import what computes, here in a thread: the process listens and answers probes meanwhile."""
+    with all_kept(), left_out(UNSERVED):
+        found: type[Engine] = pkgutil.resolve_name(engine)
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    return found
+
+
+@contextmanager
+def left_out(libraries: Sequence[str]) -> Iterator[None]:
+    """Let libraries that are not loaded yet look as if they were not installed."""
+    hidden = [name for name in libraries if name not in sys.modules]
+    # What Python itself takes for "not there" (The import system, 5.3.1, "The module cache").
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is what it is about
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:

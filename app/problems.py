@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from app.errors import InvalidRequestError, ServiceError
+from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem
 from app.trace import current
@@ -18,14 +18,40 @@ MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 500
 """Characters: a detail may name a field, and a field's name may be as long as the body."""
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
+EXAMPLE_ID = "5f0c4e3b9a7d4f21"
+HEADERS: dict[type[ServiceError], dict[str, Any]] = {
+    OverloadedError: {
+        "Retry-After": {
+            "description": "seconds to wait, this client's own",
+            "required": True,
+            "schema": {"type": "integer", "minimum": 1, "examples": [2]},
+        }
+    },
+    UnauthorizedError: {
+        "WWW-Authenticate": {
+            "description": "how to send a key",
+            "required": True,
+            "schema": {"type": "string", "examples": ["Bearer"]},
+        }
+    },
+}
+"""What stands beside the problem document, for clients to act on."""
 
 
 def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """Describe the errors of a route for OpenAPI."""
-    return {
-        error.status: {"description": error.title, "content": {MEDIA_TYPE: {"schema": REFERENCE}}}
-        for error in errors
+    return {error.status: _described(error) for error in errors}
+
+
+def _described(error: type[ServiceError]) -> dict[str, Any]:
+    example = Problem.of(error.status, error.title, error.when, EXAMPLE_ID)
+    described: dict[str, Any] = {
+        "description": f"{error.title}. {error.when}",
+        "content": {MEDIA_TYPE: {"schema": REFERENCE, "examples": {"problem": {"value": example}}}},
     }
+    if headers := HEADERS.get(error):
+        described["headers"] = headers
+    return described
 
 
 def add_problems(app: FastAPI) -> None:

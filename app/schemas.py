@@ -1,6 +1,6 @@
 """The wire: what requests and answers look like, with examples."""
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -10,6 +10,7 @@ from pydantic import (
     JsonValue,
     StringConstraints,
 )
+from typing_extensions import TypeAliasType
 
 from app.heads import HEADS, Head
 from app.records import Ad, Format, Prediction
@@ -18,6 +19,9 @@ from app.served import ServedModel
 # At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
 # differ in the two that are named.
 Text = Annotated[str, StringConstraints(pattern=r"[^\s\x85\uFEFF]")]
+TextFormat = TypeAliasType("TextFormat", Format)
+"""Named, so that generated clients have a name for it too."""
+
 EXAMPLE_AD: dict[str, JsonValue] = {
     "id": "a1",
     "title": "Pflegefachkraft (m/w/d)",
@@ -41,6 +45,41 @@ EXAMPLE_ANSWER: dict[str, JsonValue] = {
     "truncated": False,
     "model": {"name": "demo", "revision": "3f2a9c1e"},
 }
+EXAMPLE_MODEL: dict[str, JsonValue] = {
+    "name": "demo",
+    "revision": "3f2a9c1e",
+    "device": "cpu",
+    "dtype": "float32",
+    "parameters": 20224934,
+    "heads": {
+        "job_category": {
+            "labels": [
+                {
+                    "label": "nursing_emergency",
+                    "names": {"de": "Pflege, Rettungsdienst", "en": "Nursing, emergency services"},
+                    "codes": {"kldb": ["813"]},
+                }
+            ],
+            "ordered": False,
+        },
+        "min_education": {
+            "labels": [
+                {
+                    "label": "vocational",
+                    "names": {"de": "Ausbildung", "en": "Vocational training"},
+                    "codes": {"credential": ["professional certificate"]},
+                }
+            ],
+            "ordered": True,
+        },
+    },
+    "limits": {
+        "max_length": 512,
+        "max_windows": 4,
+        "max_batch_ads": 256,
+        "max_body_bytes": 8388608,
+    },
+}
 
 
 class Wire(BaseModel):
@@ -58,7 +97,7 @@ class AdIn(Wire):
     # Without any limit, half of a surrogate pair would pass unseen.
     title: str | None = Field(None, min_length=0, description="the ad's title, where there is one")
     id: str | None = Field(None, max_length=200, description="returned with the answer")
-    format: Format = Field(
+    format: TextFormat = Field(
         "text", description="how title and text are written; `auto` reads HTML where it finds some"
     )
 
@@ -198,6 +237,13 @@ class HeadInfo(Wire):
         )
 
 
+class HeadInfos(Wire):
+    """Both heads."""
+
+    job_category: HeadInfo
+    min_education: HeadInfo
+
+
 class Limits(Wire):
     """What the server takes."""
 
@@ -210,12 +256,14 @@ class Limits(Wire):
 class ModelResponse(Wire):
     """What is served."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_MODEL]})
+
     name: str
     revision: str
     device: str
     dtype: str
     parameters: int
-    heads: dict[str, HeadInfo]
+    heads: HeadInfos
     limits: Limits
 
     @classmethod
@@ -227,7 +275,7 @@ class ModelResponse(Wire):
             device=model.device,
             dtype=model.dtype,
             parameters=model.parameters,
-            heads={name: HeadInfo.of(model.heads[name]) for name in HEADS},
+            heads=HeadInfos(**{name: HeadInfo.of(model.heads[name]) for name in HEADS}),
             limits=Limits(
                 max_length=model.max_length,
                 max_windows=model.max_windows,
@@ -240,7 +288,9 @@ class ModelResponse(Wire):
 class Health(Wire):
     """The process lives, or is ready for work."""
 
-    status: str
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+
+    status: Literal["live", "ready"]
 
 
 class Problem(BaseModel):

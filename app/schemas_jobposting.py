@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypeAliasType
 
 from app.schemas import EXAMPLE_ANSWER, ClassifyResponse, Text, TopK, Wire
 
@@ -110,6 +111,9 @@ def _kind_in_graph(node: Any) -> str:
     return "posting" if _kind(node) == "posting" else "other"
 
 
+JobPostingType = TypeAliasType("JobPostingType", Annotated[Any, WithJsonSchema(_TYPE_SCHEMA)])
+
+
 class JobPosting(BaseModel):
     """A schema.org JobPosting; it needs words in its title or in its description."""
 
@@ -119,15 +123,20 @@ class JobPosting(BaseModel):
         extra="allow",
         json_schema_extra={
             "examples": [EXAMPLE_POSTING],
-            "anyOf": [
-                {"required": [name], "properties": {name: _WORDS_SCHEMA}}
-                for name in ("title", "description")
+            # Within `allOf`, since generators take it for all there is where it stands alone.
+            "allOf": [
+                {
+                    "anyOf": [
+                        {"required": [name], "properties": {name: _WORDS_SCHEMA}}
+                        for name in ("title", "description")
+                    ]
+                }
             ],
             "not": _HAS_GRAPH,
         },
     )
 
-    kind: Annotated[Any, WithJsonSchema(_TYPE_SCHEMA)] = Field(alias="@type")
+    kind: JobPostingType = Field(alias="@type")
     title: Any = Field(None, description="the ad's title")
     description: Any = Field(None, description="the ad's text, HTML or plain")
     top_k: TopK = 3
@@ -242,6 +251,10 @@ class JobPostingDocument(
         return [self.root] if isinstance(self.root, JobPosting) else list(self.root.postings())
 
 
+ALWAYS_THERE = ConfigDict(json_schema_serialization_defaults_required=True)
+"""Of an answer whose fields are all sent, their defaults too."""
+
+
 class CategoryCodeSet(Wire):
     """The classification that a code is of."""
 
@@ -253,6 +266,8 @@ class CategoryCodeSet(Wire):
 class CategoryCode(Wire):
     """A code of the predicted category."""
 
+    model_config = ALWAYS_THERE
+
     kind: Literal["CategoryCode"] = Field(default="CategoryCode", alias="@type")
     code: str = Field(alias="codeValue")
     name: str
@@ -262,6 +277,8 @@ class CategoryCode(Wire):
 class Credential(Wire):
     """The predicted education as search engines read it."""
 
+    model_config = ALWAYS_THERE
+
     kind: Literal["EducationalOccupationalCredential"] = Field(
         default="EducationalOccupationalCredential", alias="@type"
     )
@@ -269,13 +286,17 @@ class Credential(Wire):
     name: str
 
 
+OccupationalCategory = TypeAliasType("OccupationalCategory", list[CategoryCode] | str)
+EducationRequirements = TypeAliasType("EducationRequirements", Credential | str)
+
+
 class Patch(Wire):
     """What to add to the posting; what it has already is left out."""
 
-    category: list[CategoryCode] | str | None = Field(
+    category: OccupationalCategory | None = Field(
         default=None, alias="occupationalCategory", exclude_if=lambda value: value is None
     )
-    education: Credential | str | None = Field(
+    education: EducationRequirements | None = Field(
         default=None, alias="educationRequirements", exclude_if=lambda value: value is None
     )
 
@@ -301,37 +322,34 @@ class StatedHeads(Wire):
     min_education: Stated
 
 
+EXAMPLE_POSTING_ANSWER: dict[str, JsonValue] = {
+    **EXAMPLE_ANSWER,
+    "id": "2047",
+    "patch": {
+        "occupationalCategory": [
+            {
+                "@type": "CategoryCode",
+                "codeValue": "813",
+                "name": "Pflege, Rettungsdienst und Geburtshilfe",
+                "inCodeSet": {"@type": "CategoryCodeSet", "name": "KldB 2010"},
+            }
+        ]
+    },
+    "stated": {
+        "job_category": {"text": None, "label": None, "agrees": None},
+        "min_education": {
+            "text": "bachelor degree",
+            "label": "advanced",
+            "agrees": False,
+        },
+    },
+}
+
+
 class JobPostingAnswer(ClassifyResponse):
     """The answer for one posting."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    **EXAMPLE_ANSWER,
-                    "id": "2047",
-                    "patch": {
-                        "occupationalCategory": [
-                            {
-                                "@type": "CategoryCode",
-                                "codeValue": "813",
-                                "name": "Pflege, Rettungsdienst und Geburtshilfe",
-                                "inCodeSet": {"@type": "CategoryCodeSet", "name": "KldB 2010"},
-                            }
-                        ]
-                    },
-                    "stated": {
-                        "job_category": {"text": None, "label": None, "agrees": None},
-                        "min_education": {
-                            "text": "bachelor degree",
-                            "label": "advanced",
-                            "agrees": False,
-                        },
-                    },
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_POSTING_ANSWER]})
 
     patch: Patch
     stated: StatedHeads
@@ -339,5 +357,9 @@ class JobPostingAnswer(ClassifyResponse):
 
 class JobPostingResponse(Wire):
     """The answers for all postings of a document, in order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"results": [EXAMPLE_POSTING_ANSWER]}]}
+    )
 
     results: list[JobPostingAnswer]

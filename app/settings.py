@@ -16,6 +16,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import SettingsError
 
 PREFIX = "DOPPELKOPF_"
+CLIENT_KEY = "api_key"
+"""The key that the commands which ask a server send; in their shell a server may be started too."""
+
 KEY = re.compile(r"[\x21-\x7e]{16,}")
 Access = Literal["open", "key", "off"]
 
@@ -127,7 +130,7 @@ def load_settings(
     given = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(PREFIX)
+        if name.startswith(PREFIX) and name != f"{PREFIX}{CLIENT_KEY.upper()}"
     }
     known = Settings.model_fields
     for name in given:

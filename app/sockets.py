@@ -51,7 +51,8 @@ def _listen(host: str, port: int, *, together: bool) -> socket.socket:
             reuse_port=together,
         )
     except OSError as error:
+        # Python puts the address behind the reason once more, in a bracket.
+        reason = (error.strerror or str(error)).partition(" (while ")[0].lower()
         raise SettingsError(
-            f"Cannot listen on {host}:{port}: {(error.strerror or str(error)).lower()}; "
-            "set HOST and PORT to a free address."
+            f"Cannot listen on {host}:{port}: {reason}; set HOST and PORT to a free address."
         ) from error

@@ -140,6 +140,17 @@ def running_process(
             process.kill()
 
 
+def refused(model: Path, log: Path, port: int = 0, **settings: str) -> str:
+    """Start a server that has to end by itself; return its last line, the only one of its kind."""
+    process = start_server(model, log, port, **settings)
+    assert process.wait(timeout=60) == 1
+    written = log.read_text(encoding="utf-8")
+    assert "Traceback" not in written
+    last = written.strip().splitlines()[-1]
+    assert written.count(last) == 1
+    return last
+
+
 def metric(address: str, name: str, **labels: str) -> float:
     """Read one of a real server's metrics; 0 where it is not there."""
     for family in text_string_to_metric_families(HTTP.get(f"{address}/metrics").text):

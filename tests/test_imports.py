@@ -18,6 +18,7 @@ ORDER = (
     "trace",
     "settings",
     "sockets",
+    "memory",
     "folder",
     "heads",
     "labels",
@@ -70,7 +71,6 @@ ORDER = (
     "bench",
     "connections",
     "draining",
-    "memory",
     "server",
     "link",
     "child",
@@ -259,6 +259,30 @@ def test_importing_it_loads_no_torch(module):
     )
     assert f"app.{module}" in done.stdout.split()
     assert not TENSORS & set(done.stdout.split())
+
+
+UNSERVED = {
+    "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
+    "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
+    "app.training", "app.bench", "app.client", "app.showing", "app.importing", "app.base",
+    "app.supervisor",
+}  # fmt: skip
+"""What a process that serves alone never loads, though it is installed and others would take it."""
+
+
+def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
+    code = (
+        "import sys; from app import cli, server\n"
+        "from app.loading import load; from app.settings import load_settings\n"
+        f"load(load_settings({{'model': {str(tiny_folder)!r}, 'device': 'cpu'}}, {{}}))\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = set(done.stdout.split())
+    assert {"app.engine", "app.server", "torch", "transformers.models.bert"} <= loaded
+    assert not UNSERVED & loaded
 
 
 def test_the_client_knows_the_wire_and_the_errors_only(code):

@@ -1,4 +1,10 @@
-from app.loading import available_cores, largest_batch
+import importlib
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+from app.loading import available_cores, largest_batch, left_out
 
 
 def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):
@@ -10,3 +16,18 @@ def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):
 
 def test_at_least_one_core_is_there():
     assert available_cores() >= 1
+
+
+def test_a_library_that_is_left_out_looks_as_if_it_were_not_installed_until_afterwards():
+    sys.modules.pop("this", None)
+    with left_out(["this"]):
+        assert find_spec("this") is None
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module("this")
+    assert find_spec("this") is not None
+
+
+def test_a_library_that_is_loaded_already_stays():
+    with left_out(["json"]):
+        assert importlib.import_module("json") is sys.modules["json"]
+    assert sys.modules["json"] is not None

@@ -1,9 +1,10 @@
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
 
-from app.memory import give_back, give_back_regularly
+from app.memory import all_kept, give_back, give_back_regularly
 
 STATUS = Path("/proc/self/status")
 
@@ -46,3 +47,19 @@ async def given(times: int) -> int:
 
 def test_it_gives_back_again_and_again_until_cancelled():
     assert asyncio.run(given(3)) >= 3
+
+
+def test_what_is_loaded_is_never_searched_for_garbage():
+    class Ring:
+        pass
+
+    before = gc.get_freeze_count()
+    try:
+        with all_kept():
+            assert not gc.isenabled()
+            rings = [Ring() for _ in range(100)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + 100
+        assert not any(one in rings for one in gc.get_objects() if isinstance(one, Ring))
+    finally:
+        gc.unfreeze()

@@ -9,7 +9,7 @@ from app.bench.wire import LOST, Connections, Reply, classify_request
 from tests.faulty import text_of
 from tests.serving import HTTP, Faulty, faulty_server
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.alone]
 
 BURST = 5000
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.serving import free_port, running_server, shared_ads, start_server, wait_until
+from tests.serving import free_port, refused, running_server, shared_ads, start_server, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +53,30 @@ def _batches(client: httpx.Client) -> tuple[float, float]:
     )
 
 
-def refused(model, tmp_path, port=None, **settings) -> str:
-    """Start a server that has to end by itself; return its only line that is no log line."""
-    log = tmp_path / "log"
-    process = start_server(model, log, port or free_port(), **settings)
-    assert process.wait(timeout=60) == 1
-    written = log.read_text(encoding="utf-8")
-    assert "Traceback" not in written
-    return written.strip().splitlines()[-1]
-
-
 @pytest.mark.server
 def test_a_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path)
+    assert "model.safetensors" in refused(damaged, tmp_path / "log")
 
 
 @pytest.mark.server
 def test_a_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
-    assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path, max_windws="3")
-    assert "DEVICE" in refused(tiny_folder, tmp_path, device="abacus")
+    assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path / "log", max_windws="3")
+    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", device="abacus")
+
+
+@pytest.mark.server
+def test_a_clients_key_does_not_stop_the_start_and_is_told_to_protect_nothing(
+    tiny_folder, tmp_path
+):
+    log = tmp_path / "log"
+    with running_server(tiny_folder, log, api_key="a-key-of-good-length"):
+        pass
+    first = log.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("DOPPELKOPF_API_KEY is what clients send")
 
 
 @pytest.mark.server
@@ -84,7 +85,7 @@ def test_an_occupied_port_ends_the_start_with_one_sentence(tiny_folder, tmp_path
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port}" in refused(tiny_folder, tmp_path, port)
+        assert f"127.0.0.1:{port}" in refused(tiny_folder, tmp_path / "log", port=port)
 
 
 @pytest.mark.server

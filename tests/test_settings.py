@@ -35,6 +35,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_known():
     )
 
 
+def test_the_key_that_clients_send_is_no_setting_and_no_mistake():
+    environment = {"DOPPELKOPF_API_KEY": "a-key-of-good-length"}
+    assert load_settings(environment=environment).api_keys == ()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -22,6 +22,7 @@ from tests.serving import (
     Faulty,
     faulty_server,
     free_port,
+    refused,
     start_server,
     wait_until,
 )
@@ -359,25 +360,13 @@ def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, 
         assert not any(folder.exists() for folder in folders)
 
 
-def refused(model: Path, tmp_path: Path, **settings: str) -> str:
-    """Start a service that has to end by itself; return its last line, the only one of its kind."""
-    log = tmp_path / "log"
-    process = start_server(model, log, free_port(), workers="2", **settings)
-    assert process.wait(timeout=60) == 1
-    written = log.read_text(encoding="utf-8")
-    assert "Traceback" not in written
-    last = written.strip().splitlines()[-1]
-    assert written.count(last) == 1
-    return last
-
-
 def test_what_cannot_be_served_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path)
-    assert "DEVICE" in refused(tiny_folder, tmp_path, device="abacus")
+    assert "model.safetensors" in refused(damaged, tmp_path / "log", workers="2")
+    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", workers="2", device="abacus")
 
 
 def test_front_ends_that_end_again_and_again_end_the_service(tiny_folder, tmp_path):

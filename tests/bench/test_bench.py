@@ -100,6 +100,7 @@ def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, wor
     assert KEY not in shown + json.dumps(figures)
 
 
+@pytest.mark.alone
 def test_a_sweep_finds_a_knee(address, ads, tmp_path):
     words = ["--sweep", "--rate", 20, "--duration", 0.5, "--warm-up", 0.2, "--p99", 60]
     figures, shown = measured(address, "--ads", ads, *words, out=tmp_path / "out.json")

@@ -446,6 +446,7 @@ def test_a_server_that_does_not_start_leaves_its_last_words(tmp_path):
 
 
 @pytest.mark.server
+@pytest.mark.alone
 def test_a_contest_with_a_plain_server(checkpoint, tmp_path):
     """The peer runs in this environment; another answers wrong, a third does not start."""
     ads, out, scratch = tmp_path / "ads.jsonl", tmp_path / "out.json", tmp_path / "scratch"

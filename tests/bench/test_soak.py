@@ -64,6 +64,7 @@ def test_a_minute_that_saw_nothing_has_a_row_too():
 
 
 @pytest.mark.server
+@pytest.mark.alone
 def test_a_few_seconds_of_it_meet_only_documented_answers(tiny_folder, tmp_path):
     ads, out = tmp_path / "ads.jsonl", tmp_path / "figures.json"
     ads.write_text("".join(json.dumps(ad) + "\n" for ad in ADS))
