@@ -13,6 +13,9 @@ from app.metrics import Metrics
 MAX_RETRY_SECONDS = 60.0
 """No one is sent away for longer: those who were refused before may never come back."""
 
+WAITING_SHARE = 0.5
+"""Of the house, for those who wait for room: the rest is kept for requests, which cannot wait."""
+
 
 class Admission:
     """A request's place in the house; leaving the `with` block gives back what is left of it."""
@@ -69,6 +72,9 @@ class House:
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+        self._freed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._turn = asyncio.Lock()
         metrics.max_queue_seconds.set(max_queue_seconds)
         metrics.queued_seconds.set_function(lambda: self._ahead(Lane.BULK) / self.rate)
         metrics.ready.set(1)
@@ -101,6 +107,20 @@ class House:
             share = excess / self.ads
             raise self.refuse("queue_full", tokens, sum(self._tokens.values()) / self.rate * share)
 
+    async def wait(self, ads: int, tokens: int) -> Admission:
+        """Take a part of a bulk job in as soon as there is room; jobs take turns.
+
+        Raises:
+            NotReadyError: the service is draining or has lost its device.
+        """
+        async with self._turn:
+            while not self._has_spare_room(ads):
+                self.require_ready()
+                self._freed.clear()
+                await self._freed.wait()
+            self.require_ready()
+            return Admission(self, Lane.BULK, ads, tokens)
+
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return the error that says when there will be room.
 
@@ -132,6 +152,7 @@ class House:
         self._tokens[lane] += tokens
         self._metrics.queued_ads.set(self.ads)
         self._metrics.queued_tokens.set(sum(self._tokens.values()))
+        self._freed.set()
         if self.ads:
             self._empty.clear()
         else:
@@ -150,11 +171,25 @@ class House:
         """Admit nothing from now on; return the error that says why."""
         self._refusal = self._refusal or NotReadyError(reason)
         self._metrics.ready.set(0)
+        self._closed.set()
+        self._freed.set()
         return self._refusal
+
+    async def closed(self) -> None:
+        """Wait until nothing is admitted any more."""
+        await self._closed.wait()
 
     async def emptied(self) -> None:
         """Wait until everything admitted is answered or has left."""
         await self._empty.wait()
+
+    def _has_spare_room(self, ads: int) -> bool:
+        seconds = self._ahead(Lane.BULK) / self.rate
+        return (
+            seconds <= self._max_queue_seconds * WAITING_SHARE
+            and self.ads <= self._max_queued_ads * WAITING_SHARE
+            and self.ads + ads <= self._max_queued_ads
+        )
 
     def _ahead(self, lane: Lane) -> int:
         """Return the tokens that go before a request of this lane."""

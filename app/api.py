@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
+from app.answering import Answering
 from app.bodies import JsonRequest
 from app.errors import (
     BodyTooLargeError,
@@ -30,11 +31,14 @@ from app.keys import BEARER, Keys
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.middleware import TIMED, Telemetry
+from app.ndjson import LineReader
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.service import Service
 from app.settings import Settings
+from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
+from app.trace import current
 
 MAX_TIMEOUT_MS = 600_000
 
@@ -96,6 +100,8 @@ def create_app(
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
     _add_classify(guarded, settings)
+    _add_stream(guarded, settings, metrics)
+    _add_model(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
         _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
@@ -243,6 +249,76 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
 
+
+LINE = {
+    "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("StreamAnswer", "StreamError")]
+}
+STREAMED: dict[str, Any] = {
+    "description": "a line for each line that was sent, in order",
+    "headers": TIMED["headers"],
+    "content": {NDJSON: {"schema": LINE}},
+}
+STREAM_BODY = {
+    "required": True,
+    "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ClassifyRequest"}}},
+}
+
+FirstLine = Annotated[
+    Annotated[int, Field(ge=1, le=2**53)] | SkipJsonSchema[None],
+    Header(
+        alias="X-First-Line",
+        description="number of the first line that is sent, 1 by default: a stream that is resumed "
+        "goes on counting",
+    ),
+]
+
+
+def without_deadline(request: Request) -> None:
+    """Refuse a deadline, which a stream does not have.
+
+    Raises:
+        InvalidRequestError: there is one.
+    """
+    if "X-Request-Timeout-Ms" in request.headers:
+        raise InvalidRequestError(
+            "header.X-Request-Timeout-Ms: a stream has no deadline; leave it out."
+        )
+
+
+def _add_stream(router: APIRouter, settings: Settings, metrics: Metrics) -> None:
+    described = {200: STREAMED} | responses(
+        UnauthorizedError, MediaTypeError, InvalidRequestError, OverloadedError, NotReadyError
+    )
+
+    @router.post(
+        "/classify/stream",
+        tags=["classify"],
+        response_class=Response,
+        responses=described,
+        dependencies=[Depends(require_ndjson), *WithoutQuery, Depends(without_deadline)],
+        openapi_extra={"requestBody": STREAM_BODY},
+    )
+    async def classify_stream(service: Ready, first_line: FirstLine = 1) -> StreamResponse:
+        """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
+
+        Each line is answered by a line with its number: what `/classify` answers, or an error, and
+        the stream goes on. A line has the size that a body may have, the stream any. Lines wait
+        for single ads and for room; as many as a batch may have are inside at once, and then
+        nothing more is read until their answers are taken. So whoever sends all before reading an
+        answer sends no more than that. An error with `resume` ends a stream early.
+        """
+        service.require_room()
+        answering = Answering(service, metrics, current(), settings.max_body_bytes)
+        return StreamResponse(
+            LineReader(first_line or 1, settings.max_body_bytes),
+            answering,
+            Window(settings.max_batch_ads, settings.max_body_bytes),
+            settings.client_seconds,
+            service.closed,
+        )
+
+
+def _add_model(router: APIRouter, settings: Settings) -> None:
     @router.get(
         "/model",
         tags=["model"],

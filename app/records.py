@@ -1,13 +1,20 @@
 """The values that travel through the service, frozen."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 Labels = tuple[str, ...]
-FloatArray = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+else:
+    # A client imports this for an ad and its answer, and has no arrays.
+    FloatArray = Any
 
 
 @dataclass(frozen=True, slots=True)
