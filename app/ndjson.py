@@ -1,5 +1,6 @@
 """Newline-delimited JSON as it arrives: bytes in, whole lines out, none longer than allowed."""
 
+import sys
 from dataclasses import dataclass
 
 
@@ -20,7 +21,7 @@ class Line:
 class LineReader:
     """Cuts a body into lines. Empty lines are counted and left out."""
 
-    def __init__(self, first: int, max_bytes: int) -> None:
+    def __init__(self, first: int, max_bytes: int = sys.maxsize) -> None:
         """Begin.
 
         Args:
