@@ -4,7 +4,7 @@ import pytest
 
 from app.batching import MicroBatcher
 from app.engine import Engine
-from app.errors import DeadlineExceededError, NotReadyError
+from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.records import Ad
@@ -90,5 +90,32 @@ def test_after_draining_nothing_is_taken(checkpoint):
             service.require_ready()
         with pytest.raises(NotReadyError):
             await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1)
+
+    in_service(checkpoint, test)
+
+
+def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
+    async def test(service, value):
+        house = service._batcher.house
+        with house.admit(51, 1, Lane.INTERACTIVE):
+            waiting = asyncio.create_task(
+                service.classify_when_there_is_room([Ad("Koch"), Ad("Koch")], [1, 2])
+            )
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+        answers = await waiting
+        assert [len(answer.heads["job_category"]) for answer in answers] == [1, 2]
+        assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test)
+
+
+def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
+    async def test(service, value):
+        service.require_room()
+        with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
+            service.require_room()
+        assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
     in_service(checkpoint, test)

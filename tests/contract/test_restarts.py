@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.client import DoppelkopfClient, StreamAnswer
+from app.client import DoppelkopfClient, Retries, StreamAnswer
 from tests.serving import free_port, start_server
 
 pytestmark = pytest.mark.server
@@ -47,19 +47,18 @@ def service(model: Path, folder: Path) -> Iterator[Service]:
         running.end(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_no_ad_is_lost_and_none_is_answered_twice(
-    tiny_folder: Path, tmp_path: Path, how: signal.Signals
-) -> None:
-    """The server ends twice, in the middle of a part and between two."""
+def test_no_ad_is_lost_and_none_is_answered_twice(tiny_folder: Path, tmp_path: Path) -> None:
+    """The server is killed in the middle of a part, started anew, and asked to end in another."""
     ads = [{"text": "Koch", "id": str(number)} for number in range(ADS)]
+    ends = {100: signal.SIGKILL, 250: signal.SIGTERM}
+    often = Retries(tries=1000, first_pause=0.1, longest_pause=0.1)
     with service(tiny_folder, tmp_path) as running:
-        with DoppelkopfClient(running.address) as client:
+        with DoppelkopfClient(running.address, retries=often) as client:
             answers = []
             # It begins while the service still loads.
             for answer in client.stream(ads):
                 answers.append(answer)
-                if len(answers) in (100, 256):
+                if how := ends.get(len(answers)):
                     running.end(how)
                     running.start()
     assert all(isinstance(answer, StreamAnswer) for answer in answers)
