@@ -153,7 +153,7 @@ class StreamResponse(Response):
                     return arriving.result()
                 if self._closing.done():
                     raise NotReadyError("The service is shutting down; send the rest anew.")
-                if not self._lines and self._time_left() <= 0:
+                if self._time_left() <= 0:
                     raise SlowBodyError(
                         f"No whole line came within {self._client_seconds:g} s; send the rest anew."
                     )

@@ -127,6 +127,24 @@ def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
     asyncio.run(main())
 
 
+def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
+    async def main():
+        house = House(4, 5.0, 100.0, Metrics())
+        inside = house.admit(2, 1, Lane.BULK)
+        many, one = (asyncio.create_task(house.wait(ads, 1)) for ads in (3, 1))
+        await settle()
+        assert not many.done()
+        assert not one.done()
+        inside.__exit__(None, None, None)
+        await asyncio.wait_for(many, 5)
+        await settle()
+        assert not one.done()
+        (await many).__exit__(None, None, None)
+        await asyncio.wait_for(one, 5)
+
+    asyncio.run(main())
+
+
 def test_those_who_wait_come_in_in_their_order():
     async def main():
         house, order = House(2, 5.0, 100.0, Metrics()), []

@@ -13,12 +13,12 @@ from app.trace import Trace, follow
 from tests.serving import served_model
 
 
-def in_service(checkpoint, test, run=None):
+def in_service(checkpoint, test, run=None, batcher_type=MicroBatcher):
     """Run a test with a service of its own inside an event loop."""
 
     async def main():
         metrics = Metrics()
-        batcher = MicroBatcher(
+        batcher = batcher_type(
             run or Engine(checkpoint, "cpu").run,
             max_batch_tokens=512,
             max_queued_ads=100,
@@ -119,3 +119,25 @@ def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
         assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
     in_service(checkpoint, test)
+
+
+class SlowOnce(MicroBatcher):
+    """An engine that becomes too slow for the first request, and is itself again."""
+
+    refused = 0
+
+    async def classify(self, encoded, admission):
+        if not self.refused:
+            self.refused = self.house.ads
+            raise self.house.refuse("queue_late", 1)
+        return await super().classify(encoded, admission)
+
+
+def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
+    async def test(service, value):
+        (answer,) = await service.classify_when_there_is_room([Ad("Koch")], [1])
+        assert answer.heads
+        assert service._batcher.refused == 1
+        assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test, batcher_type=SlowOnce)
