@@ -4,11 +4,16 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
+from app.ledger import Account, Ledger
 from app.metrics import Metrics
+
+DRAINING = "The service is shutting down; try another instance."
+LOST = "The device failed; the service is restarting."
 
 MAX_RETRY_SECONDS = 60.0
 """No one is sent away for longer: those who were refused before may never come back."""
@@ -16,12 +21,16 @@ MAX_RETRY_SECONDS = 60.0
 WAITING_SHARE = 0.5
 """Of the house, for those who wait for room: the rest is kept for requests, which cannot wait."""
 
+POLL_SECONDS = 0.05
+"""Nobody is woken by who leaves in another process, so those who wait look from time to time. It is
+below the time of most batches: no engine runs dry between two looks."""
+
 
 class Admission:
     """A request's place in the house; leaving the `with` block gives back what is left of it."""
 
-    def __init__(self, house: "House", lane: Lane, ads: int, tokens: int) -> None:
-        self._house, self.lane = house, lane
+    def __init__(self, house: "House", account: Account, lane: Lane, ads: int, tokens: int) -> None:
+        self._house, self.account, self.lane = house, account, lane
         self._ads, self._tokens = 0, 0
         self._left = False
         self.change(ads, tokens)
@@ -33,7 +42,7 @@ class Admission:
             return
         self._ads += ads
         self._tokens += tokens
-        self._house.count(self.lane, ads, tokens)
+        self._house.count(self.account, self.lane, ads, tokens)
 
     def correct(self, tokens: int) -> None:
         """Replace the estimated tokens by the counted ones."""
@@ -53,22 +62,36 @@ class Admission:
 
 
 class House:
-    """Counts what is admitted and not yet answered, and refuses what would wait too long."""
+    """Counts what is admitted and not yet answered, and refuses what would wait too long.
+
+    Processes that share a ledger share one rule. Between a look at the sums and its own entry
+    others may enter: a house is overfull by a request of each process at most.
+    """
 
     def __init__(
         self,
         max_queued_ads: int,
         max_queue_seconds: float,
-        tokens_per_second: float,
+        ledger: Ledger,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        poll_seconds: float | None = None,
     ) -> None:
+        """Open.
+
+        Args:
+            max_queued_ads: ads inside at once.
+            max_queue_seconds: work that may be ahead of a request that is admitted.
+            ledger: counts what is inside, here and in other processes.
+            metrics: where it is recorded.
+            clock: seconds, monotonic, the same for all that share the ledger.
+            poll_seconds: how often those who wait for room look at a shared ledger; None where it
+                is this process's own.
+        """
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
-        self.rate = tokens_per_second
+        self._ledger, self._accounts = ledger, ledger.accounts
         self._metrics, self._clock = metrics, clock
-        self.ads = 0
-        self._tokens = dict.fromkeys(Lane, 0)
-        self._room_at = -math.inf
+        self._poll_seconds = poll_seconds
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -76,7 +99,7 @@ class House:
         self._closed = asyncio.Event()
         self._turn = asyncio.Lock()
         metrics.max_queue_seconds.set(max_queue_seconds)
-        metrics.queued_seconds.set_function(lambda: self._ahead(Lane.BULK) / self.rate)
+        metrics.follow(metrics.queued_seconds, lambda: self._queued_tokens() / self.rate)
         metrics.ready.set(1)
 
     def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
@@ -94,18 +117,19 @@ class House:
             OverloadedError: too much is ahead of it; says when to try again.
             NotReadyError: the service is draining or has lost its device.
         """
-        self.require_room(ads, tokens, lane)
-        return Admission(self, lane, ads, tokens)
+        return Admission(self, self.require_room(ads, tokens, lane), lane, ads, tokens)
 
-    def require_room(self, ads: int, tokens: int, lane: Lane) -> None:
-        """Return if `admit` would take such a request now; raise and count as it does if not."""
+    def require_room(self, ads: int, tokens: int, lane: Lane) -> Account:
+        """Return where `admit` would take such a request now; raise and count as it does if not."""
         self.require_ready()
-        wait = self._ahead(lane) / self.rate
+        waits = [_ahead(account, lane) / account.rate for account in self._accounts]
+        wait = min(waits)
         if wait > self._max_queue_seconds:
             raise self.refuse("queue_slow", tokens, wait - self._max_queue_seconds)
-        if (excess := self.ads + ads - self._max_queued_ads) > 0:
-            share = excess / self.ads
-            raise self.refuse("queue_full", tokens, sum(self._tokens.values()) / self.rate * share)
+        if (excess := (inside := self.ads) + ads - self._max_queued_ads) > 0:
+            share = excess / inside
+            raise self.refuse("queue_full", tokens, self._queued_tokens() / self.rate * share)
+        return self._accounts[waits.index(wait)]
 
     async def wait(self, ads: int, tokens: int) -> Admission:
         """Take a part of a bulk job in as soon as there is room; jobs take turns.
@@ -114,12 +138,14 @@ class House:
             NotReadyError: the service is draining or has lost its device.
         """
         async with self._turn:
-            while not self._has_spare_room(ads):
+            while (account := self._with_spare_room(ads)) is None:
                 self.require_ready()
                 self._freed.clear()
-                await self._freed.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_seconds):
+                        await self._freed.wait()
             self.require_ready()
-            return Admission(self, Lane.BULK, ads, tokens)
+            return Admission(self, account, Lane.BULK, ads, tokens)
 
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return the error that says when there will be room.
@@ -133,10 +159,12 @@ class House:
             seconds: until there is room, were nobody else told to come back.
         """
         self._metrics.rejected.labels(reason).inc()
-        now = self._clock()
-        self._room_at = max(self._room_at, now + seconds)
-        retry_after = max(1, math.ceil(self._room_at - now))
-        self._room_at = min(self._room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        ledger = self._ledger
+        with ledger.lock:
+            now = self._clock()
+            room_at = max(ledger.room_at, now + seconds)
+            ledger.room_at = min(room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        retry_after = max(1, math.ceil(room_at - now))
         return OverloadedError(
             f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )
@@ -146,14 +174,24 @@ class House:
         # Bulk ads that interactive ones overtake are sure of their share only.
         return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
 
-    def count(self, lane: Lane, ads: int, tokens: int) -> None:
+    @property
+    def ads(self) -> int:
+        """Ads in the house, of all processes."""
+        return sum(account.ads for account in self._accounts)
+
+    @property
+    def rate(self) -> float:
+        """Tokens a second of all engines, as they last measured."""
+        return sum(account.rate for account in self._accounts)
+
+    def count(self, account: Account, lane: Lane, ads: int, tokens: int) -> None:
         """Count in what an admission brings, or out what it gives back."""
-        self.ads += ads
-        self._tokens[lane] += tokens
-        self._metrics.queued_ads.set(self.ads)
-        self._metrics.queued_tokens.set(sum(self._tokens.values()))
+        account.count(lane, ads, tokens)
+        own_ads = sum(account.own_ads for account in self._accounts)
+        self._metrics.queued_ads.set(own_ads)
+        self._metrics.queued_tokens.set(sum(account.own_tokens for account in self._accounts))
         self._freed.set()
-        if self.ads:
+        if own_ads:
             self._empty.clear()
         else:
             self._empty.set()
@@ -180,22 +218,28 @@ class House:
         await self._closed.wait()
 
     async def emptied(self) -> None:
-        """Wait until everything admitted is answered or has left."""
+        """Wait until everything that this process admitted is answered or has left."""
         await self._empty.wait()
 
-    def _has_spare_room(self, ads: int) -> bool:
-        seconds = self._ahead(Lane.BULK) / self.rate
-        return (
-            seconds <= self._max_queue_seconds * WAITING_SHARE
-            and self.ads <= self._max_queued_ads * WAITING_SHARE
-            and self.ads + ads <= self._max_queued_ads
+    def _with_spare_room(self, ads: int) -> Account | None:
+        account = min(self._accounts, key=lambda one: _ahead(one, Lane.BULK) / one.rate)
+        inside = self.ads
+        is_spare = (
+            _ahead(account, Lane.BULK) / account.rate <= self._max_queue_seconds * WAITING_SHARE
+            and inside <= self._max_queued_ads * WAITING_SHARE
+            and inside + ads <= self._max_queued_ads
         )
+        return account if is_spare else None
 
-    def _ahead(self, lane: Lane) -> int:
-        """Return the tokens that go before a request of this lane."""
-        if lane is Lane.BULK:
-            return sum(self._tokens.values())
-        # Bulk ads take no more than their share from interactive ones.
-        return min(
-            round(self._tokens[Lane.INTERACTIVE] / (1 - BULK_SHARE)), sum(self._tokens.values())
-        )
+    def _queued_tokens(self) -> int:
+        return sum(_ahead(account, Lane.BULK) for account in self._accounts)
+
+
+def _ahead(account: Account, lane: Lane) -> int:
+    """Return the tokens that go before a request of this lane."""
+    interactive = account.tokens(Lane.INTERACTIVE)
+    everything = interactive + account.tokens(Lane.BULK)
+    if lane is Lane.BULK:
+        return everything
+    # Bulk ads take no more than their share from interactive ones.
+    return min(round(interactive / (1 - BULK_SHARE)), everything)

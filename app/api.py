@@ -1,7 +1,7 @@
 """The HTTP service: routes, and how errors become problem documents."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -12,8 +12,8 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
-from app.answering import Answering
-from app.bodies import JsonRequest
+from app.api_stream import streams
+from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest
 from app.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -27,18 +27,18 @@ from app.errors import (
     SlowBodyError,
     UnauthorizedError,
 )
+from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.middleware import TIMED, Telemetry
-from app.ndjson import LineReader
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
+from app.records import Ad, Prediction
+from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Service
 from app.settings import Settings
-from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
-from app.trace import current
 
 MAX_TIMEOUT_MS = 600_000
 
@@ -100,7 +100,6 @@ def create_app(
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
     _add_classify(guarded, settings)
-    _add_stream(guarded, settings, metrics)
     _add_model(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
@@ -111,6 +110,8 @@ def create_app(
     if settings.docs_access == "open":
         app.include_router(documentation())
     app.include_router(guarded)
+    app.include_router(_jobpostings(settings))
+    app.include_router(streams(settings, metrics, GuardedRoute, get_service, WithoutQuery))
     app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)
@@ -120,6 +121,8 @@ def create_app(
 
 class GuardedRoute(APIRoute):
     """Asks for a key, then reads a JSON body, both before the framework does anything."""
+
+    values_an_ad = VALUES_AN_AD
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Put the guard before the handler."""
@@ -131,13 +134,16 @@ class GuardedRoute(APIRoute):
             await state.keys.require(request)
             if has_body:
                 request = JsonRequest(request.scope, request.receive)
-                await request.load(state.settings.max_body_bytes, state.settings.max_batch_ads)
+                await request.load(
+                    state.settings.max_body_bytes, state.settings.max_batch_ads, self.values_an_ad
+                )
             return await handle(request)
 
         return guarded
 
 
-def get_service(request: Request) -> Service:
+# Not awaiting anything, and coroutines all the same: the framework would call them in threads.
+async def get_service(request: Request) -> Service:
     """Return the service of a ready application.
 
     Raises:
@@ -149,7 +155,7 @@ def get_service(request: Request) -> Service:
     return service
 
 
-def without_query(request: Request) -> None:
+async def without_query(request: Request) -> None:
     """Refuse options in the address, which nothing would heed.
 
     Raises:
@@ -185,20 +191,70 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
         watch.cancel()
 
 
-def _add_classify(router: APIRouter, settings: Settings) -> None:
-    described = {200: TIMED} | responses(
-        MalformedBodyError,
-        UnauthorizedError,
-        SlowBodyError,
-        BodyTooLargeError,
-        MediaTypeError,
-        InvalidRequestError,
-        OverloadedError,
-        EngineError,
-        NotReadyError,
-        DeadlineExceededError,
-    )
+DESCRIBED = {200: TIMED} | responses(
+    MalformedBodyError,
+    UnauthorizedError,
+    SlowBodyError,
+    BodyTooLargeError,
+    MediaTypeError,
+    InvalidRequestError,
+    OverloadedError,
+    EngineError,
+    NotReadyError,
+    DeadlineExceededError,
+)
 
+
+async def _predict(
+    request: Request,
+    service: Service,
+    ads: Sequence[Ad],
+    lane: Lane,
+    top_k: int,
+    timeout_ms: int | None,
+) -> list[Prediction]:
+    seconds = None if timeout_ms is None else timeout_ms / 1000
+    work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=seconds)
+    return await unless_gone(request, work)
+
+
+class PostingRoute(GuardedRoute):
+    """Takes as many values as a JobPosting has."""
+
+    values_an_ad = VALUES_A_POSTING
+
+
+def _jobpostings(settings: Settings) -> APIRouter:
+    router = APIRouter(route_class=PostingRoute, dependencies=[Depends(BEARER)])
+
+    @router.post(
+        "/classify/jobposting", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery
+    )
+    async def classify_jobposting(
+        request: Request,
+        body: JobPostingDocument,
+        service: Ready,
+        timeout_ms: TimeoutHeader = None,
+    ) -> JobPostingResponse:
+        """Classify the postings of a JSON-LD document, and tell what to add to each."""
+        sent = body.postings()
+        if len(sent) > settings.max_batch_ads:
+            raise InvalidRequestError(
+                f"body: {len(sent)} postings are more than {settings.max_batch_ads}; "
+                "send fewer at once."
+            )
+        lane = Lane.INTERACTIVE if len(sent) == 1 else Lane.BULK
+        top_k = max(one.top_k for one in sent)
+        ads = [ad_of(one) for one in sent]
+        answers = await _predict(request, service, ads, lane, top_k, timeout_ms)
+        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        postings = JobPostings(service.model.heads, model)
+        return JobPostingResponse(results=list(map(postings.answer, sent, answers)))
+
+    return router
+
+
+def _add_classify(router: APIRouter, settings: Settings) -> None:
     async def answer(
         request: Request,
         service: Service,
@@ -207,20 +263,15 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         top_k: int,
         timeout_ms: int | None,
     ) -> list[schemas.ClassifyResponse]:
-        work = service.classify(
-            [ad.ad() for ad in ads],
-            lane=lane,
-            top_k=top_k,
-            timeout_seconds=None if timeout_ms is None else timeout_ms / 1000,
-        )
-        answers = await unless_gone(request, work)
+        sent = [ad.ad() for ad in ads]
+        answers = await _predict(request, service, sent, lane, top_k, timeout_ms)
         model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
         return [
             schemas.ClassifyResponse.of(ad, one, model)
             for ad, one in zip(ads, answers, strict=True)
         ]
 
-    @router.post("/classify", tags=["classify"], responses=described, dependencies=WithoutQuery)
+    @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)
     async def classify(
         request: Request,
         body: schemas.ClassifyRequest,
@@ -237,7 +288,7 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         )
 
     @router.post(
-        "/classify/batch", tags=["classify"], responses=described, dependencies=WithoutQuery
+        "/classify/batch", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery
     )
     async def classify_batch(
         request: Request,
@@ -248,74 +299,6 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         """Classify several ads; the answers come in their order, all or none."""
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
-
-
-LINE = {
-    "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("StreamAnswer", "StreamError")]
-}
-STREAMED: dict[str, Any] = {
-    "description": "a line for each line that was sent, in order",
-    "headers": TIMED["headers"],
-    "content": {NDJSON: {"schema": LINE}},
-}
-STREAM_BODY = {
-    "required": True,
-    "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ClassifyRequest"}}},
-}
-
-FirstLine = Annotated[
-    Annotated[int, Field(ge=1, le=2**53)] | SkipJsonSchema[None],
-    Header(
-        alias="X-First-Line",
-        description="number of the first line that is sent, 1 by default: a stream that is resumed "
-        "goes on counting",
-    ),
-]
-
-
-def without_deadline(request: Request) -> None:
-    """Refuse a deadline, which a stream does not have.
-
-    Raises:
-        InvalidRequestError: there is one.
-    """
-    if "X-Request-Timeout-Ms" in request.headers:
-        raise InvalidRequestError(
-            "header.X-Request-Timeout-Ms: a stream has no deadline; leave it out."
-        )
-
-
-def _add_stream(router: APIRouter, settings: Settings, metrics: Metrics) -> None:
-    described = {200: STREAMED} | responses(
-        UnauthorizedError, MediaTypeError, InvalidRequestError, OverloadedError, NotReadyError
-    )
-
-    @router.post(
-        "/classify/stream",
-        tags=["classify"],
-        response_class=Response,
-        responses=described,
-        dependencies=[Depends(require_ndjson), *WithoutQuery, Depends(without_deadline)],
-        openapi_extra={"requestBody": STREAM_BODY},
-    )
-    async def classify_stream(service: Ready, first_line: FirstLine = 1) -> StreamResponse:
-        """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
-
-        Each line is answered by a line with its number: what `/classify` answers, or an error, and
-        the stream goes on. A line has the size that a body may have, the stream any. Lines wait
-        for single ads and for room; as many as a batch may have are inside at once, and then
-        nothing more is read until their answers are taken. So whoever sends all before reading an
-        answer sends no more than that. An error with `resume` ends a stream early.
-        """
-        service.require_room()
-        answering = Answering(service, metrics, current(), settings.max_body_bytes)
-        return StreamResponse(
-            LineReader(first_line or 1, settings.max_body_bytes),
-            answering,
-            Window(settings.max_batch_ads, settings.max_body_bytes),
-            settings.client_seconds,
-            service.closed,
-        )
 
 
 def _add_model(router: APIRouter, settings: Settings) -> None:

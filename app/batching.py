@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.admission import Admission, House
+from app.admission import DRAINING, LOST, Admission, House
 from app.errors import EngineError, FatalEngineError, ServiceError
-from app.lanes import Entry, Lanes
+from app.lanes import Entry, Lane, Lanes
+from app.ledger import Ledger
 from app.metrics import Metrics
 from app.records import Encoded, Scores
 from app.trace import BATCH
@@ -44,6 +45,7 @@ class MicroBatcher:
         max_queue_seconds: float,
         tokens_per_second: float,
         metrics: Metrics,
+        ledger: Ledger | None = None,
         depth: int = 1,
         hang_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -58,12 +60,16 @@ class MicroBatcher:
             max_queue_seconds: work that may be ahead of a request that is admitted.
             tokens_per_second: the engine's rate, as first measured.
             metrics: where batches, waits and refusals are recorded.
+            ledger: holds this engine's account alone; by default one of this process's own.
             depth: batches handed to `run` at once; 2 lets one be packed while one computes.
             hang_seconds: see `Watchdog`.
             clock: seconds, monotonic.
             on_fatal: called once the device is lost or does not come back.
         """
-        self.house = House(max_queued_ads, max_queue_seconds, tokens_per_second, metrics, clock)
+        ledger = ledger or Ledger.of_one(tokens_per_second)
+        (self._account,) = ledger.accounts
+        self._account.rate = tokens_per_second
+        self.house = House(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
         self.watchdog = Watchdog(hang_seconds, self._bark)
         self._run, self._metrics, self._clock, self._on_fatal = run, metrics, clock, on_fatal
         self._max_batch_tokens = max_batch_tokens
@@ -96,34 +102,48 @@ class MicroBatcher:
             OverloadedError: the engine became so slow that they waited too long after all.
             NotReadyError: the service was shut down before they were answered.
         """
-        if self._lost:
-            raise FatalEngineError(str(self._lost))
         loop = asyncio.get_running_loop()
+        futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in encoded]
         now = self._clock()
-        entries = [Entry(item, loop.create_future(), now) for item in encoded]
-        # A request that has begun is finished: its first ad alone can be late.
-        entries[0].expires_at = now + self.house.longest_wait(admission.lane)
-        entries[0].request = entries
+        entries = [Entry(*both, now) for both in zip(encoded, futures, strict=True)]
+        self.add(entries, admission.lane)
         admission.correct(sum(entry.tokens for entry in entries))
-        for entry in entries:
+        for entry, future in zip(entries, futures, strict=True):
             tokens = entry.tokens
-            entry.future.add_done_callback(
+            future.add_done_callback(
                 lambda _, tokens=tokens: admission.change(-1, -tokens)  # type: ignore[misc]
             )
-        self._lanes.add(entries, admission.lane)
-        self._work.set()
         try:
-            return await asyncio.gather(*(entry.future for entry in entries))
+            return await asyncio.gather(*futures)
         finally:
-            for entry in entries:
-                entry.future.cancel()
+            for future in futures:
+                future.cancel()
+
+    def add(self, entries: Sequence[Entry], lane: Lane) -> None:
+        """Queue the ads of one admitted request; each is told its outcome.
+
+        Raises:
+            FatalEngineError: the engine is lost.
+        """
+        if self._lost:
+            raise FatalEngineError(str(self._lost))
+        # A request that has begun is finished: its first ad alone can be late.
+        first = entries[0]
+        first.expires_at = first.queued_at + self.house.longest_wait(lane)
+        first.request = entries
+        self._lanes.add(entries, lane)
+        self._work.set()
+
+    def waiting(self) -> list[Entry]:
+        """Return the ads that are in no batch yet."""
+        return list(self._lanes)
 
     async def drain(self, grace_seconds: float) -> None:
         """Admit nothing more, finish what was admitted, then stop the loop.
 
         What is unfinished after the grace period gets a `NotReadyError`.
         """
-        refusal = self.house.close("The service is shutting down; try another instance.")
+        refusal = self.house.close(DRAINING)
         try:
             async with asyncio.timeout(grace_seconds):
                 await self.house.emptied()
@@ -161,7 +181,9 @@ class MicroBatcher:
         for entry in batch:
             self._metrics.queue_seconds.observe(begin - entry.queued_at)
             entry.trace.enter(BATCH)
-        self.watchdog.begin(key := object(), sum(entry.tokens for entry in batch) / self.house.rate)
+        self.watchdog.begin(
+            key := object(), sum(entry.tokens for entry in batch) / self._account.rate
+        )
         try:
             results = await asyncio.get_running_loop().run_in_executor(
                 self._executor, self._run_safely, [entry.encoded for entry in batch]
@@ -199,7 +221,7 @@ class MicroBatcher:
         seconds = max(end - max(begin, self._last_end), 1e-6)
         self._last_end = end
         weight = (1 - RATE_MEMORY) * min(1.0, tokens / self._max_batch_tokens)
-        self.house.rate += weight * (tokens / seconds - self.house.rate)
+        self._account.rate += weight * (tokens / seconds - self._account.rate)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_ads.observe(len(batch))
         self._metrics.batch_tokens.observe(tokens)
@@ -226,7 +248,7 @@ class MicroBatcher:
         self._lost = error
         log.critical("the engine is lost: %s", error.__cause__ or error)
         self._metrics.engine_failures.labels("fatal").inc()
-        self.house.close("The device failed; the service is restarting.")
+        self.house.close(LOST)
         for task in self._tasks:
             task.cancel()
         running = [entry for batch in self._steps.values() for entry in batch]

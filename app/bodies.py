@@ -20,19 +20,23 @@ JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
 # Possessive, and content with an open end: it never tries anything twice, so it is linear.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 SPARE_VALUES = 1000
-VALUES_AN_AD = 8
-"""More than the three fields of an ad, their names and its braces need."""
+VALUES_AN_AD = 10
+"""More than the four fields of an ad, their names and its braces need."""
+
+VALUES_A_POSTING = 200
+"""A JobPosting of all properties, with its organisation, its places and its salary, needs 150."""
 
 
 class JsonRequest(Request):
     """A request whose body is JSON. `load` before the framework asks for it."""
 
-    async def load(self, max_bytes: int, max_ads: int) -> None:
+    async def load(self, max_bytes: int, max_ads: int, values_an_ad: int = VALUES_AN_AD) -> None:
         """Read the body and parse it.
 
         Args:
             max_bytes: size of the body.
-            max_ads: limits how many values the body may have.
+            max_ads: limits how many values the body may have,
+            values_an_ad: with so many for each.
 
         Raises:
             MediaTypeError: the body is said to be something else, or compressed.
@@ -43,7 +47,7 @@ class JsonRequest(Request):
         """
         self._check_media_type()
         self._content = await self._read(max_bytes)
-        self._value = parse(self._content, SPARE_VALUES + VALUES_AN_AD * max_ads)
+        self._value = parse(self._content, SPARE_VALUES + values_an_ad * max_ads)
 
     async def body(self) -> bytes:
         """Return the bytes that were read."""

@@ -72,7 +72,7 @@ TitleColumn = Annotated[
 JobColumn = Annotated[str | None, typer.Option(help='Default: "job_category".')]
 EducationColumn = Annotated[str | None, typer.Option(help='Default: "min_education".')]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, float16, bfloat16 or int8.")]
 BatchTokens = Annotated[
     int | None,
     typer.Option(min=1, help="Tokens of a pass. Default: 1024 on a CPU, 32768 on CUDA."),
@@ -368,7 +368,7 @@ def bench(
     from app.bench.runs import check, most_rate, run_once, run_sweep
     from app.bench.target import Target
     from app.bench.workers import Workers
-    from app.server import allow_many_connections
+    from app.sockets import allow_many_connections
 
     target = Target(url, os.environ.get("DOPPELKOPF_API_KEY"))
     plan = Plan(
@@ -406,19 +406,20 @@ def _bench_engine(
         from app.bench.passes import EngineReport, Shape, matmul, measure, ways_to_run
         from app.bench.report import engine_document, show_engine, write_json
         from app.checkpoint import open_checkpoint
-        from app.engine import DTYPES
+        from app.engine import DTYPES, load_model
 
         checkpoint = open_checkpoint(folder)
         engine, _ = _engine(checkpoint, device, dtype, None)
         kind = DTYPES[engine.dtype]
-        padded = checkpoint.model(kind, "sdpa").to(engine.device)
+        exact = _engine(checkpoint, device, "float32", None)[0] if engine.dtype == "int8" else None
+        padded = load_model(checkpoint, engine.dtype, "sdpa").to(engine.device)
         encoded = checkpoint.tokenizer().encode(ads)
         shape = Shape.of(checkpoint.config.encoder)
     report = EngineReport(shape, str(engine.device), engine.dtype, torch.get_num_threads())
     with _err.status("Measuring"), Interrupt() as interrupt:
         measure(
-            report, encoded, ways_to_run(engine.run, padded), matmul(shape, engine.device, kind),
-            seconds, interrupt.wanted,
+            report, encoded, ways_to_run(engine.run, padded, shape, exact.run if exact else None),
+            matmul(shape, engine.device, kind), seconds, interrupt.wanted,
         )  # fmt: skip
     _out.print(*show_engine(report), sep="\n")
     if out is not None:
@@ -520,10 +521,13 @@ def serve(**options: str | None) -> None:
 
     Each option is an environment variable too: --max-windows is DOPPELKOPF_MAX_WINDOWS.
     """
-    from app.server import serve as run
-
     given = {name: value for name, value in options.items() if value is not None}
-    raise typer.Exit(run(load_settings(given)))
+    settings = load_settings(given)
+    if settings.workers == 1:
+        from app.server import serve as run
+    else:
+        from app.supervisor import supervise as run
+    raise typer.Exit(run(settings))
 
 
 def _engine(

@@ -16,10 +16,14 @@ from torch import Tensor
 from app.attention import PACKED
 from app.checkpoint import Checkpoint
 from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.first_tokens import FirstTokenLayer
+from app.fused import FusedLayer
 from app.graphs import Graphs, cuda_capture
 from app.heads import HEADS
 from app.model import TwoHeadClassifier
+from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
+from app.quantization import quantize
 from app.records import Encoded, FloatArray, Scores
 from app.scoring import WindowLogits, scores
 
@@ -32,7 +36,17 @@ On two cores batches of 2048 answer 3 % more ads a second than those of 1024, an
 
 log = logging.getLogger(__name__)
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "int8": torch.float32,
+}
+"""What can be computed in, with the type the weights are loaded in; int8 rounds those of the
+encoder's layers afterwards.
+"""
+
+ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class Engine:
@@ -58,11 +72,23 @@ class Engine:
         self.name, self.revision = checkpoint.name, checkpoint.revision
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
-        self._model: TwoHeadClassifier = checkpoint.model(DTYPES[self.dtype], PACKED)
-        self._model.to(self.device)
+        self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
+        if self._in_16_bit_on_cuda():
+            self._fuse()
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
+
+    @staticmethod
+    def devices(wanted: str) -> list[str]:
+        """Return on which devices to load an engine each: all CUDA devices, or the one named.
+
+        Raises:
+            SettingsError: the device is unknown or not there.
+        """
+        if wanted in ("auto", "cuda") and resolve_device(wanted).type == "cuda":
+            return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        return [wanted]
 
     @property
     def batch_tokens(self) -> int:
@@ -191,9 +217,17 @@ class Engine:
         # Events and streams belong to the thread's current device, which is the first one.
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
+    def _in_16_bit_on_cuda(self) -> bool:
+        return self.device.type == "cuda" and self.dtype != "float32"
+
+    def _fuse(self) -> None:
+        encoder = self._model.config.encoder
+        with self._on_device():
+            fuse(self._model, compiled_add_norm(encoder.hidden_size, DTYPES[self.dtype]))
+
     def _make_graphs(self) -> Graphs | None:
         # In float32 the attention is a loop over the windows, which the host has to count.
-        if self.device.type != "cuda" or self.dtype == "float32":
+        if not self._in_16_bit_on_cuda():
             return None
         return Graphs(
             self._logits,
@@ -213,6 +247,25 @@ class Engine:
         except torch.OutOfMemoryError:
             log.warning("no memory for CUDA graphs; small batches are slower without")
             self._graphs = None
+
+
+def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadClassifier:
+    """Load a checkpoint's weights on the CPU, in one of `DTYPES`."""
+    model = checkpoint.model(DTYPES[dtype], attention)
+    if attention == PACKED:
+        model.keep_first_tokens()
+    if dtype == "int8":
+        # What meets every token alone: embeddings, pooler and heads cost next to nothing.
+        for layer in model.encoder.encoder.layer:
+            quantize(layer.every_token if isinstance(layer, FirstTokenLayer) else layer)
+    return model
+
+
+def fuse(model: TwoHeadClassifier, add_norm: AddNorm) -> None:
+    """Put a `FusedLayer` in the place of every layer but the last, which meets few tokens."""
+    layers = model.encoder.encoder.layer
+    for index in range(len(layers) - 1):
+        layers[index] = FusedLayer(layers[index], add_norm)
 
 
 def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits | EngineError]:
@@ -260,11 +313,16 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def resolve_dtype(wanted: str, device: torch.device) -> str:
+def resolve_dtype(wanted: str, device: torch.device, onednn: bool = ONEDNN) -> str:
     """Return the name of the dtype to compute in.
 
+    Args:
+        wanted: "auto" or one of `DTYPES`.
+        device: where.
+        onednn: whether torch was built with the library that multiplies in int8.
+
     Raises:
-        SettingsError: the dtype is unknown, or float16 is asked of a CPU.
+        SettingsError: the dtype is unknown, or the device cannot compute in it.
     """
     if wanted == "auto":
         if device.type == "cpu":
@@ -274,5 +332,13 @@ def resolve_dtype(wanted: str, device: torch.device) -> str:
     if wanted not in DTYPES:
         raise SettingsError(f"DTYPE has to be auto, {', '.join(DTYPES)}, not '{wanted}'.")
     if device.type == "cpu" and wanted == "float16":
-        raise SettingsError("DTYPE float16 is for CUDA; a CPU computes in float32 or bfloat16.")
+        raise SettingsError(
+            "DTYPE float16 is for CUDA; a CPU computes in float32, bfloat16 or int8."
+        )
+    if device.type == "cuda" and wanted == "int8":
+        raise SettingsError(
+            "DTYPE int8 is for CPUs; CUDA computes in float16, bfloat16 or float32."
+        )
+    if wanted == "int8" and not onednn:
+        raise SettingsError("DTYPE int8 needs a torch built with oneDNN; use float32.")
     return wanted

@@ -24,6 +24,8 @@ DoppelkopfError
 A message is safe to show to a client and says what to do; the cause is chained.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -60,10 +62,15 @@ class DataError(StartupError):
 
 
 class ServiceError(DoppelkopfError):
-    """One request fails; `status` and `title` go into its problem document."""
+    """One request fails; `status` and `title` go into its problem document.
+
+    `headers` go beside it, `reason` into the log, where it is not the title.
+    """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
+    headers: Mapping[str, str] = MappingProxyType({})
+    reason = ""
 
 
 class MalformedRequestError(ServiceError):
@@ -85,6 +92,7 @@ class UnauthorizedError(ServiceError):
 
     status = 401
     title = "Unauthorized"
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class SlowBodyError(ServiceError):
@@ -92,6 +100,8 @@ class SlowBodyError(ServiceError):
 
     status = 408
     title = "Request Timeout"
+    # What still comes of the body must not be read as the next request.
+    headers = MappingProxyType({"Connection": "close"})
 
 
 class BodyTooLargeError(ServiceError):
@@ -106,6 +116,7 @@ class MediaTypeError(ServiceError):
 
     status = 415
     title = "Unsupported media type"
+    headers = MappingProxyType({"Accept-Encoding": "identity"})
 
 
 class InvalidRequestError(ServiceError):
@@ -124,6 +135,7 @@ class OverloadedError(ServiceError):
     def __init__(self, message: str, retry_after: int, reason: str) -> None:
         super().__init__(message)
         self.retry_after, self.reason = retry_after, reason
+        self.headers = {"Retry-After": str(retry_after)}
 
 
 class HeadTooLargeError(ServiceError):

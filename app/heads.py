@@ -11,6 +11,21 @@ HEADS = ("job_category", "min_education")
 """The heads of every checkpoint, in the order of the model's outputs."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Scheme = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,49}$")]
+
+CREDENTIAL = "credential"
+NO_REQUIREMENTS = "no requirements"
+CREDENTIALS = (
+    NO_REQUIREMENTS,
+    "high school",
+    "professional certificate",
+    "associate degree",
+    "bachelor degree",
+    "postgraduate degree",
+)
+"""The codes of the scheme `credential`: what search engines read as a JobPosting's
+`credentialCategory` (Google Search, "Job posting structured data"), and the text that stands for
+no requirement."""
 
 
 class Head(BaseModel):
@@ -22,6 +37,11 @@ class Head(BaseModel):
     names: dict[str, tuple[Label, ...]] = Field(
         default_factory=dict,
         description="display names by language code, in the order of the labels",
+    )
+    codes: dict[Scheme, tuple[tuple[Label, ...], ...]] = Field(
+        default_factory=dict,
+        description="codes by scheme (kldb, isco, dqr, credential, ...), in the order of the "
+        "labels, each label with as many as it covers; the first is the one that stands for it",
     )
     temperature: float = Field(
         default=1.0, gt=0, le=100, description="divides the logits before the softmax"
@@ -39,7 +59,31 @@ class Head(BaseModel):
                 raise ValueError(
                     f"{len(names)} names in '{language}' do not fit {len(self.labels)} labels"
                 )
+        for scheme, codes in self.codes.items():
+            self._check_codes(scheme, codes)
         return self
+
+    def _check_codes(self, scheme: str, codes: tuple[tuple[str, ...], ...]) -> None:
+        if len(codes) != len(self.labels):
+            raise ValueError(
+                f"codes of '{scheme}' for {len(codes)} labels do not fit {len(self.labels)} labels"
+            )
+        for label, own in zip(self.labels, codes, strict=True):
+            if repeated := first_repeated(own):
+                raise ValueError(f"the label '{label}' has the {scheme} code '{repeated}' twice")
+            if scheme == CREDENTIAL and (foreign := [c for c in own if c not in CREDENTIALS]):
+                raise ValueError(
+                    f"the label '{label}' has the credential '{foreign[0]}'; "
+                    f"known are {', '.join(CREDENTIALS)}"
+                )
+
+    def codes_of(self, index: int) -> dict[str, tuple[str, ...]]:
+        """Return the codes of the label with this index by scheme, without empty ones."""
+        return {scheme: codes[index] for scheme, codes in self.codes.items() if codes[index]}
+
+    def name_of(self, index: int) -> str:
+        """Return what to show for the label with this index: its first name, or the label."""
+        return next((names[index] for names in self.names.values()), self.labels[index])
 
 
 def first_repeated(labels: Iterable[str]) -> str | None:

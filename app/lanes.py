@@ -1,11 +1,11 @@
 """The queue's two lanes and what goes into the next batch: policy only, no waiting."""
 
-import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Protocol
 
 from app.records import Encoded, Scores
 from app.trace import Trace, current
@@ -21,12 +21,25 @@ class Lane(Enum):
     BULK = "bulk"
 
 
+class Outcome(Protocol):
+    """What becomes of an ad, told once: an `asyncio.Future`, or what serves as one."""
+
+    def done(self) -> bool:
+        """Tell whether it is known, or nobody wants it any more."""
+
+    def set_result(self, scores: Scores, /) -> None:
+        """The ad was answered."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """The ad failed."""
+
+
 @dataclass(eq=False, slots=True)
 class Entry:
     """One ad in the queue."""
 
     encoded: Encoded
-    future: asyncio.Future[Scores]
+    future: Outcome
     queued_at: float
     trace: Trace = field(default_factory=current)
     expires_at: float = math.inf
@@ -81,9 +94,13 @@ class Lanes:
                 late.append(lane.popleft())
         return late
 
+    def __iter__(self) -> Iterator[Entry]:
+        """Look at everything that waits."""
+        return (entry for lane in self._lanes.values() for entry in lane)
+
     def clear(self) -> list[Entry]:
         """Remove and return everything."""
-        entries = [entry for lane in self._lanes.values() for entry in lane]
+        entries = list(self)
         for lane in self._lanes.values():
             lane.clear()
         return entries

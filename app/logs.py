@@ -14,23 +14,26 @@ from app.trace import current
 encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what a line holds beside its message: its `extra` fields and the request's id."""
+def fields_of(record: logging.LogRecord, process: str) -> dict[str, Any]:
+    """Return what a line holds beside its message: `extra` fields, request id and process."""
     fields: dict[str, Any] = getattr(record, "fields", {})
     if identity := current().request_id:
-        return {**fields, "request_id": identity}
+        fields = {**fields, "request_id": identity}
+    if process:
+        fields = {**fields, "process": process}
     return fields
 
 
 class TextFormatter(logging.Formatter):
     """Time, level, message, then `name=value` for each field; a traceback on the lines below."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: str = "") -> None:
         super().__init__("%(asctime)s %(levelname)-8s %(message)s", "%H:%M:%S")
+        self._process = process
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the library's name
         """Write the line without its traceback."""
-        fields = (f" {name}={value}" for name, value in fields_of(record).items())
+        fields = (f" {name}={value}" for name, value in fields_of(record, self._process).items())
         # uvicorn ends its message for a traceback with an empty line.
         return super().formatMessage(record).rstrip() + "".join(fields)
 
@@ -40,6 +43,10 @@ class JsonFormatter(logging.Formatter):
 
     converter = staticmethod(time.gmtime)
 
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         """Write one record."""
         line: dict[str, Any] = {
@@ -47,21 +54,26 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **fields_of(record),
+            **fields_of(record, self._process),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return encode(line)
 
 
-def configure_logs(log_format: Literal["text", "json"]) -> None:
-    """Send everything from INFO on to stderr in one format."""
+def configure_logs(log_format: Literal["text", "json"], process: str = "") -> None:
+    """Send everything from INFO on to stderr in one format.
+
+    Args:
+        log_format: for people or for collectors.
+        process: which of several that serve together this is; goes into every line.
+    """
     formatter = JsonFormatter if log_format == "json" else TextFormatter
     logging.config.dictConfig(
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"()": formatter}},
+            "formatters": {"line": {"()": formatter, "process": process}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             # What it says of starting and ending is said here already, in our words.
             "loggers": {"uvicorn.error": {"level": "WARNING"}},

@@ -9,7 +9,7 @@ import asyncio
 import ctypes
 from collections.abc import Callable
 
-INTERVAL_SECONDS = 30.0
+INTERVAL_SECONDS = 5.0
 """Asking costs some milliseconds, and the next batches fetch their pages anew."""
 
 

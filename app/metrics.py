@@ -1,18 +1,33 @@
-"""Every Prometheus metric and every bucket, on an injected registry."""
+"""Every Prometheus metric and every bucket, on an injected registry.
 
-from collections.abc import Iterable, Mapping
+Where several processes serve together, each writes into files of a folder and whichever is asked
+adds them up: the library's multiprocess mode, which `PROMETHEUS_MULTIPROC_DIR` switches on before
+it is imported.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 from app.records import Labels, Prediction
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 ADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -30,8 +45,19 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """All metrics of one service; each outcome is recorded in one place."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(
+        self, registry: CollectorRegistry | None = None, status: Path | None = None
+    ) -> None:
+        """Declare them all.
+
+        Args:
+            registry: where; a new one by default.
+            status: tells of the processes that serve together, see `Supervision`; by default
+                this one serves alone.
+        """
         self.registry = registry = registry or CollectorRegistry()
+        self._supervision = None if status is None else Supervision(status)
+        self._followers: list[tuple[Gauge, Callable[[], float]]] = []
         self.requests = Counter(
             "doppelkopf_requests", "Requests answered", ["route", "status"], registry=registry
         )
@@ -56,30 +82,40 @@ class Metrics:
             "doppelkopf_batch_tokens", "Tokens of one batch", TOKENS
         )
         self.queued_ads = Gauge(
-            "doppelkopf_queued_ads", "Ads admitted and not yet answered", registry=registry
+            "doppelkopf_queued_ads",
+            "Ads admitted and not yet answered",
+            multiprocess_mode="livesum",
+            registry=registry,
         )
         self.queued_tokens = Gauge(
             "doppelkopf_queued_tokens",
             "Tokens admitted and not yet answered, estimated until tokenized",
+            multiprocess_mode="livesum",
             registry=registry,
         )
         self.queued_seconds = Gauge(
             "doppelkopf_queued_seconds",
             "Seconds that the engine needs for what is queued, at the rate it shows",
+            multiprocess_mode="livemostrecent",
             registry=registry,
         )
         self.max_queue_seconds = Gauge(
             "doppelkopf_max_queue_seconds",
             "The setting: queued seconds above which requests are refused",
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self.max_batch_tokens = Gauge(
             "doppelkopf_max_batch_tokens",
             "The setting in force: tokens of the largest batch",
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self.ready = Gauge(
-            "doppelkopf_ready", "1 while ads are classified, else 0", registry=registry
+            "doppelkopf_ready",
+            "1 while ads are classified, else 0",
+            multiprocess_mode="livemin",
+            registry=registry,
         )
         self.rejected = Counter(
             "doppelkopf_rejected", "Requests refused with 429", ["reason"], registry=registry
@@ -107,6 +143,7 @@ class Metrics:
             "doppelkopf_model_info",
             "The served checkpoint; always 1",
             ["name", "revision", "device", "dtype"],
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self.engine_failures = Counter(
@@ -115,11 +152,15 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
-        ProcessCollector(registry=registry)  # memory, CPU seconds, open files, start
+        # Memory, CPU seconds, open files, start.
+        if self._supervision:
+            registry.register(self._supervision)
+        else:
+            ProcessCollector(registry=registry)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
-        for status in LINE_STATUSES:
-            self.stream_lines.labels(status)
+        for line_status in LINE_STATUSES:
+            self.stream_lines.labels(line_status)
         for kind in FAILURES:
             self.engine_failures.labels(kind)
 
@@ -140,6 +181,13 @@ class Metrics:
             for name in names:
                 self.predictions.labels(head, name)
 
+    def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """Let a gauge show what `value` returns at the time of a scrape."""
+        if self._supervision:
+            self._followers.append((gauge, value))
+        else:
+            gauge.set_function(value)
+
     def record_prediction(self, prediction: Prediction) -> None:
         """Count one answered ad."""
         for head, top in prediction.heads.items():
@@ -149,5 +197,38 @@ class Metrics:
             self.truncated.inc()
 
     def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """Return all metrics in Prometheus' text format, of all processes that serve together."""
+        if not self._supervision:
+            return generate_latest(self.registry)
+        for gauge, value in self._followers:
+            gauge.set(value())
+        scraped = CollectorRegistry()
+        MultiProcessCollector(scraped, os.environ[FOLDER])  # type: ignore[no-untyped-call]
+        scraped.register(self._supervision)
+        return generate_latest(scraped)
+
+
+class Supervision(Collector):
+    """What is known of the processes that serve together: how each does, how many were replaced."""
+
+    def __init__(self, file: Path) -> None:
+        """Take the file that the supervisor writes, JSON: `processes` by name, and `restarts`."""
+        self._file = file
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the file, and what the system tells of each process: the library's own metrics."""
+        status = json.loads(self._file.read_text(encoding="ascii"))
+        yield CounterMetricFamily(
+            "doppelkopf_worker_restarts",
+            "Front ends that ended and were replaced",
+            value=status["restarts"],
+        )
+        families: dict[str, Metric] = {}
+        for name, number in status["processes"].items():
+            for found in ProcessCollector(pid=partial(int, number), registry=None).collect():
+                family = families.setdefault(
+                    found.name, Metric(found.name, found.documentation, found.type)
+                )
+                for sample in found.samples:
+                    family.add_sample(sample.name, {"process": name}, sample.value)
+        yield from families.values()

@@ -15,6 +15,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 
 import app.attention  # noqa: F401  (registers the packed attention by its name)
+from app.first_tokens import FirstTokenLayer
 from app.heads import HEADS, Head
 
 ENCODERS = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
@@ -195,9 +196,7 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             output_hidden_states=output_hidden_states,
             **bounds,
         )
-        states = encoded.last_hidden_state
-        first = states[0, cu_seq_lens[:-1]] if cu_seq_lens is not None else states[:, 0]
-        pooled = self.dropout(self.pooler(first))
+        pooled = self.dropout(self.pooler(self._first(encoded.last_hidden_state, cu_seq_lens)))
         output = TwoHeadOutput(
             job_category_logits=self.job_category(pooled),
             min_education_logits=self.min_education(pooled),
@@ -207,6 +206,22 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
         if any(target is not None for target in targets.values()):
             output.loss = two_head_loss(output, targets)
         return output
+
+    def keep_first_tokens(self) -> None:
+        """Compute only what the pooler reads in the last layer: from now on for packed rows alone.
+
+        The hidden states of the last layer are then no longer there to be asked for.
+        """
+        layers = self.encoder.encoder.layer
+        layers[-1] = FirstTokenLayer(layers[-1])
+
+    def _first(self, states: Tensor, cu_seq_lens: Tensor | None) -> Tensor:
+        """Return the windows' first tokens, of shape (windows, hidden)."""
+        if cu_seq_lens is None:
+            return states[:, 0]
+        if isinstance(self.encoder.encoder.layer[-1], FirstTokenLayer):
+            return states[0]
+        return states[0, cu_seq_lens[:-1]]
 
 
 def two_head_loss(

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import SlowBodyError
@@ -37,16 +36,11 @@ class BodyDeadline:
                 async with asyncio.timeout_at(end):
                     message = await receive()
             except TimeoutError as error:
-                raise self._too_slow() from error
+                raise SlowBodyError(
+                    f"The body was not there within {self._seconds:g} s; "
+                    "send it faster or in parts."
+                ) from error
             complete = not message.get("more_body", False)
             return message
 
         await self._app(scope, receive_in_time, send)
-
-    def _too_slow(self) -> HTTPException:
-        # The framework's own exception, since it carries the header that ends the connection.
-        return HTTPException(
-            SlowBodyError.status,
-            f"The body was not there within {self._seconds:g} s; send it faster or in parts.",
-            {"Connection": "close"},
-        )

@@ -1,5 +1,6 @@
 """Errors as problem documents (RFC 9457), in answers and in the OpenAPI document."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -9,13 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from app.errors import (
-    InvalidRequestError,
-    MediaTypeError,
-    OverloadedError,
-    ServiceError,
-    UnauthorizedError,
-)
+from app.errors import InvalidRequestError, ServiceError
 from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem, StreamAnswer, StreamError
 from app.trace import current
@@ -56,7 +51,7 @@ def add_problems(app: FastAPI) -> None:
 
 
 def _problem(
-    request: Request, status: int, title: str, detail: str, headers: dict[str, str] | None = None
+    request: Request, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     current().reason = current().reason or reason_of(title)
     document = Problem.of(status, title, _cut(detail), request_id(request.scope))
@@ -78,15 +73,8 @@ def _cut(detail: str) -> str:
 
 
 async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
-    headers = {}
-    if isinstance(error, OverloadedError):
-        headers["Retry-After"] = str(error.retry_after)
-        current().reason = error.reason
-    if isinstance(error, UnauthorizedError):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, MediaTypeError):
-        headers["Accept-Encoding"] = "identity"
-    return _problem(request, error.status, error.title, str(error), headers)
+    current().reason = error.reason
+    return _problem(request, error.status, error.title, str(error), error.headers)
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -97,7 +85,7 @@ async def _invalid(request: Request, error: RequestValidationError) -> JSONRespo
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     title = HTTPStatus(error.status_code).phrase
-    return _problem(request, error.status_code, title, str(error.detail), dict(error.headers or {}))
+    return _problem(request, error.status_code, title, str(error.detail), error.headers)
 
 
 async def _unexpected(request: Request, _: Exception) -> JSONResponse:

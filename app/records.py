@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 Labels = tuple[str, ...]
+Format = Literal["text", "html", "auto"]
+"""How an ad's texts are written; "auto" looks at each."""
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -23,6 +26,9 @@ class Ad:
 
     text: str
     title: str | None = None
+    format: Format = "text"
+    more: tuple[str, ...] = ()
+    """Further texts of the ad, each in the same format; read behind `text` if they add to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The wire: what requests and answers look like, with examples."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import (
     BaseModel,
@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from app.heads import HEADS, Head
-from app.records import Ad, Prediction
+from app.records import Ad, Format, Prediction
 from app.served import ServedModel
 
 # At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
@@ -66,10 +66,21 @@ class AdIn(Wire):
     # Without any limit, half of a surrogate pair would pass unseen.
     title: str | None = Field(None, min_length=0, description="the ad's title, where there is one")
     id: str | None = Field(None, max_length=200, description="returned with the answer")
+    format: Format = Field(
+        "text", description="how title and text are written; `auto` reads HTML where it finds some"
+    )
 
     def ad(self) -> Ad:
         """Return what the model reads."""
-        return Ad(text=self.text, title=self.title)
+        return Ad(text=self.text, title=self.title, format=self.format)
+
+
+class Identified(Protocol):
+    """What was sent, as far as its answer repeats it."""
+
+    @property
+    def id(self) -> str | None:
+        """As it was sent."""
 
 
 def _whole(value: Any) -> Any:
@@ -136,7 +147,7 @@ class ClassifyResponse(Wire):
     model: ModelRef
 
     @classmethod
-    def of(cls, ad: AdIn, answer: Prediction, model: ModelRef) -> "ClassifyResponse":
+    def of(cls, ad: Identified, answer: Prediction, model: ModelRef) -> "ClassifyResponse":
         """Put one prediction on the wire."""
         heads = {
             head: HeadOut(
@@ -166,10 +177,11 @@ class BatchResponse(Wire):
 
 
 class LabelInfo(Wire):
-    """A label and how people call it."""
+    """A label, how people call it, and what classifications call it."""
 
     label: str
     names: dict[str, str] = Field(description="display names by language code")
+    codes: dict[str, list[str]] = Field(description="codes by classification, as kldb or isco")
 
 
 class HeadInfo(Wire):
@@ -186,6 +198,7 @@ class HeadInfo(Wire):
                 LabelInfo(
                     label=label,
                     names={language: names[index] for language, names in head.names.items()},
+                    codes={scheme: list(own) for scheme, own in head.codes_of(index).items()},
                 )
                 for index, label in enumerate(head.labels)
             ],

@@ -18,3 +18,7 @@ class ServedModel:
     parameters: int
     max_length: int
     max_windows: int
+
+    def __str__(self) -> str:
+        """Say it in the line that is logged when it is ready."""
+        return f"{self.name}, revision {self.revision}, on {self.device} in {self.dtype}"

@@ -4,14 +4,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
-from app.admission import Admission
-from app.batching import MicroBatcher
+from app.admission import Admission, House
 from app.errors import DeadlineExceededError, OverloadedError
 from app.heads import labels_of
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, Prediction
+from app.records import Ad, Encoded, Prediction, Scores
 from app.scoring import prediction
 from app.served import ServedModel
 from app.tokenization import AdTokenizer
@@ -21,11 +21,26 @@ from app.trace import QUEUE, TOKENIZE, current
 TOKENIZER_THREADS = 2
 
 
+class Batcher(Protocol):
+    """Where encoded ads get their scores: a `MicroBatcher`, or a `Remote` one."""
+
+    house: House
+
+    def start(self) -> None:
+        """Begin, inside the event loop."""
+
+    async def classify(self, encoded: Sequence[Encoded], admission: Admission, /) -> list[Scores]:
+        """Return the scores of an admitted request's ads, in order."""
+
+    async def drain(self, grace_seconds: float, /) -> None:
+        """Admit nothing more and finish what was admitted."""
+
+
 class Service:
     """Answers ads in order of admission. Everything but tokenizing happens in one event loop."""
 
     def __init__(
-        self, model: ServedModel, tokenizer: AdTokenizer, batcher: MicroBatcher, metrics: Metrics
+        self, model: ServedModel, tokenizer: AdTokenizer, batcher: Batcher, metrics: Metrics
     ) -> None:
         self.model = model
         self._tokenizer, self._batcher, self._metrics = tokenizer, batcher, metrics

@@ -29,8 +29,16 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
-        "auto", description="computation type; auto is float32 on a CPU and float16 on CUDA"
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
+        "auto",
+        description="computation type; auto is float32 on a CPU and float16 on CUDA; "
+        "int8 is for CPUs",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that take requests; from 2 on the engine has one of its own",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
@@ -43,7 +51,7 @@ class Settings(BaseSettings):
         4096, ge=1, description="ads in the house at once; more are refused with 429"
     )
     max_queue_seconds: float = Field(
-        10.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
+        3.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
     )
     max_batch_ads: int = Field(
         256, ge=1, description="ads of one POST /classify/batch, lines of a stream inside at once"

@@ -87,10 +87,11 @@ def show_contenders(checkpoint: Checkpoint) -> Iterator[RenderableType]:
 
 
 def _labels(head: Head) -> Table:
-    table = Table("#", "label", *head.names)
+    table = Table("#", "label", *head.names, *head.codes)
     for index, label in enumerate(head.labels):
         names = [names[index] for names in head.names.values()]
-        table.add_row(str(index), *map(escape, [label, *names]))
+        codes = [" ".join(codes[index]) for codes in head.codes.values()]
+        table.add_row(str(index), *map(escape, [label, *names, *codes]))
     return table
 
 

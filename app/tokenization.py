@@ -8,10 +8,13 @@ last window leaves unread is cut, and the ad is marked as truncated.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from app.errors import InvalidRequestError
+from app.markup import readable
 from app.records import Ad, Encoded
 
 TITLE_TOKENS = 64
@@ -75,16 +78,50 @@ class AdTokenizer:
         self._title_characters = self._title_tokens * CHARACTERS_A_TOKEN
         self._max_characters = max_length * max_windows * CHARACTERS_A_TOKEN
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was made of: the library's tokenizer loses a setting on that way."""
+        return AdTokenizer, (self._tokenizer, self._special, self.max_length, self.max_windows)
+
     def encode(self, ads: Sequence[Ad]) -> list[Encoded]:
-        """Encode ads in order; each costs at most `max_windows` windows whatever its length."""
+        """Encode ads in order; each costs at most `max_windows` windows whatever its length.
+
+        Raises:
+            InvalidRequestError: an ad's HTML shows nothing to read; names the first such ad.
+        """
+        written = [self._written(number, ad) for number, ad in enumerate(ads, start=1)]
         titles = self._read(
-            [(ad.title or "").strip() for ad in ads], self._title_tokens, self._title_characters
+            [title for title, _, _ in written], self._title_tokens, self._title_characters
         )
-        texts = self._read([ad.text.strip() for ad in ads], self.longest, self._max_characters)
+        texts = self._read([text for _, text, _ in written], self.longest, self._max_characters)
         return [
-            self._assemble(title, text, cut=title_cut or text_cut)
-            for (title, title_cut), (text, text_cut) in zip(titles, texts, strict=True)
+            self._assemble(title, text, cut=cut or title_cut or text_cut)
+            for (title, title_cut), (text, text_cut), (_, _, cut) in zip(
+                titles, texts, written, strict=True
+            )
         ]
+
+    def _written(self, number: int, ad: Ad) -> tuple[str, str, bool]:
+        """Return an ad's title and text without markup, and whether some of it was left unread."""
+        title, cut = readable((ad.title or "").strip(), ad.format, self._title_characters)
+        parts: list[str] = []
+        room = self._max_characters
+        sent = [text.strip() for text in (ad.text, *ad.more)]
+        for given in sent:
+            if room <= 0:
+                cut = True
+                break
+            part, part_cut = readable(given, ad.format, room)
+            cut = cut or part_cut
+            # Many authors say again in a field of its own what stands in the text already.
+            if part and not any(part in earlier for earlier in parts):
+                parts.append(part)
+                room -= len(part)
+        if any(sent) and not parts:
+            raise InvalidRequestError(
+                f"The HTML of ad {number} of the request shows no text; "
+                "send what a reader of the ad would see."
+            )
+        return title, "\n".join(parts), cut
 
     def _read(self, parts: Sequence[str], enough: int, limit: int) -> list[tuple[list[int], bool]]:
         """Tokenize each part until it has more than `enough` tokens or `limit` characters are read.
@@ -127,7 +164,7 @@ class AdTokenizer:
 
     def estimate(self, ad: Ad) -> int:
         """Guess an ad's tokens without tokenizing it, for admission; never below the least."""
-        characters = len(ad.text) + len(ad.title or "")
+        characters = len(ad.text) + len(ad.title or "") + sum(map(len, ad.more))
         return min(characters // 4 + 3, self.longest)
 
     @property

@@ -17,12 +17,12 @@ class Trace:
     __slots__ = (
         "_begun",
         "_clock",
-        "_entered",
-        "_stage",
         "_stages",
         "ads",
+        "entered",
         "reason",
         "request_id",
+        "stage",
         "tokens",
     )
 
@@ -43,28 +43,34 @@ class Trace:
         self._clock = clock
         self._begun = clock()
         self._stages: dict[str, float] = {}
-        self._stage, self._entered = "", 0.0
+        self.stage, self.entered = "", 0.0
+        """Where the request is, and since when by the clock."""
 
-    def enter(self, stage: str) -> None:
-        """Leave the stage before and begin this one."""
-        self.leave()
-        self._stage, self._entered = stage, self._clock()
+    def enter(self, stage: str, at: float | None = None) -> None:
+        """Leave the stage before and begin this one, now or at a time of the clock."""
+        at = self._clock() if at is None else at
+        self._leave(at)
+        self.stage, self.entered = stage, at
 
     def leave(self) -> None:
         """End the stage that the request is in, if any."""
-        if self._stage:
-            self._stages = self.stages()
-            self._stage = ""
+        self._leave(self._clock())
+
+    def _leave(self, at: float) -> None:
+        if self.stage:
+            self._stages = self._until(at)
+            self.stage = ""
 
     def stages(self) -> dict[str, float]:
         """Return the seconds in each stage, in order; in the one it is in, up to now.
 
         They do not overlap, so their sum is never above `seconds`.
         """
-        if not self._stage:
-            return self._stages
-        before = self._stages.get(self._stage, 0.0)
-        return {**self._stages, self._stage: before + self._clock() - self._entered}
+        return self._until(self._clock()) if self.stage else self._stages
+
+    def _until(self, at: float) -> dict[str, float]:
+        before = self._stages.get(self.stage, 0.0)
+        return {**self._stages, self.stage: before + at - self.entered}
 
     @property
     def seconds(self) -> float:

@@ -23,8 +23,19 @@ LEVELS = {
     "master": "abgeschlossenes Studium mit Master",
 }
 HEADS = {
-    "job_category": Head(labels=tuple(TRADES), names={"de": ("Pflege", "Küche", "Software")}),
-    "min_education": Head(labels=tuple(LEVELS), ordered=True),
+    "job_category": Head(
+        labels=tuple(TRADES),
+        names={"de": ("Pflege", "Küche", "Software")},
+        codes={"kldb": (("813", "821"), ("293",), ()), "isco": ((), (), ("2512",))},
+    ),
+    "min_education": Head(
+        labels=tuple(LEVELS),
+        ordered=True,
+        codes={
+            "credential": (("no requirements",), ("professional certificate",), ()),
+            "dqr": (("1", "2"), ("3", "4"), ("7",)),
+        },
+    ),
 }
 POSITIONS = 64
 

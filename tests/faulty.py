@@ -1,26 +1,27 @@
 """The real server with an engine that is slow and fails on demand.
 
-    python -m tests.faulty GATE SECONDS MEMORY
+    python -m tests.serve tests.faulty:FaultyEngine GATE SECONDS MEMORY
 
-Settings come from the environment, as for the real command. Every pass takes SECONDS more and fails
-for lack of memory above MEMORY tokens. A window of a certain length forces a fault, or holds the
-pass until the file GATE exists: `text_of` makes an ad that is read in one window of so many tokens.
+Every pass takes SECONDS more and fails for lack of memory above MEMORY tokens. A window of a
+certain length forces a fault, or holds the pass until the file GATE exists: `text_of` makes an ad
+that is read in one window of so many tokens.
 """
 
 import ctypes
+import os
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from app.engine import Engine
 from app.packing import Packed
 from app.records import Encoded, Scores
-from app.server import serve
-from app.settings import load_settings
+from tests.serve import OPTIONS
 
 BROKEN, NEVER_FITS, LOST, HANGS, ENDS, KILLED, HELD = range(11, 18)
 
@@ -33,7 +34,10 @@ def text_of(tokens: int) -> str:
 class FaultyEngine(Engine):
     """Fails where a batch holds a window of a length that stands for a fault."""
 
-    gate, seconds, memory = Path(), 0.0, 10**9
+    def __init__(self, *args: Any) -> None:
+        gate, seconds, memory = os.environ[OPTIONS].split()
+        self.gate, self.seconds, self.memory = Path(gate), float(seconds), int(memory)
+        super().__init__(*args)
 
     def run(self, batch: Sequence[Encoded]) -> list[Scores]:
         results = super().run(batch)
@@ -66,7 +70,9 @@ def kill(thread: int) -> None:
     sys.stderr.write("killed\n")
 
 
-if __name__ == "__main__":
-    FaultyEngine.gate = Path(sys.argv[1])
-    FaultyEngine.seconds, FaultyEngine.memory = float(sys.argv[2]), int(sys.argv[3])
-    sys.exit(serve(load_settings(), FaultyEngine))
+class TwinEngine(FaultyEngine):
+    """One of two."""
+
+    @staticmethod
+    def devices(wanted: str) -> list[str]:
+        return [wanted, wanted]

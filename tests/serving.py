@@ -235,11 +235,16 @@ class Faulty:
 
 @contextmanager
 def faulty_server(
-    model: Path, folder: Path, seconds: float = 0.0, memory: int = 10**9, **settings: str
+    model: Path,
+    folder: Path,
+    seconds: float = 0.0,
+    memory: int = 10**9,
+    engine: str = "FaultyEngine",
+    **settings: str,
 ) -> Iterator[Faulty]:
     """Give a real server whose passes take `seconds` more and fail above `memory` tokens."""
     log, gate = folder / "log", folder / "gate"
-    command = ("tests.faulty", str(gate), str(seconds), str(memory))
+    command = ("tests.serve", f"tests.faulty:{engine}", str(gate), str(seconds), str(memory))
     with running_process(model, log, command, **settings) as (address, process):
         faulty = Faulty(address, process, log, gate)
         yield faulty

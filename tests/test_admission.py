@@ -1,17 +1,19 @@
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
 from app.admission import House
 from app.errors import NotReadyError, OverloadedError
 from app.lanes import Lane
+from app.ledger import Ledger
 from app.metrics import Metrics
 
 
 @pytest.fixture
 def house():
     """At most 10 ads, 5 seconds ahead, at 100 tokens a second."""
-    return House(10, 5.0, 100.0, Metrics())
+    return House(10, 5.0, Ledger.of_one(100.0), Metrics())
 
 
 def test_an_idle_house_takes_a_request_of_any_length(house):
@@ -60,11 +62,12 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     assert value("doppelkopf_ready") == 0
-    house = House(10, 5.0, 100.0, metrics)
+    ledger = Ledger.of_one(100.0)
+    house = House(10, 5.0, ledger, metrics)
     assert (value("doppelkopf_ready"), value("doppelkopf_max_queue_seconds")) == (1, 5)
     with house.admit(1, 300, Lane.INTERACTIVE), house.admit(1, 50, Lane.BULK):
         assert value("doppelkopf_queued_seconds") == 3.5
-        house.rate = 50.0
+        ledger.accounts[0].rate = 50.0
         assert value("doppelkopf_queued_seconds") == 7
     assert value("doppelkopf_queued_seconds") == 0
     house.close("The service is shutting down.")
@@ -73,7 +76,7 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
 
 def test_emptied_waits_for_the_last_to_leave():
     async def main():
-        house = House(10, 5.0, 100.0, Metrics())
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
         with house.admit(1, 1, Lane.BULK):
             waiting = asyncio.create_task(house.emptied())
             await asyncio.sleep(0)
@@ -90,7 +93,7 @@ async def settle() -> None:
 
 def test_whoever_waits_comes_in_as_soon_as_there_is_spare_room():
     async def main():
-        house = House(10, 5.0, 100.0, Metrics())
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
         # Half of five seconds, so that requests are taken all the same.
         ahead = house.admit(1, 251, Lane.INTERACTIVE)
         waiting = asyncio.create_task(house.wait(1, 100))
@@ -105,7 +108,7 @@ def test_whoever_waits_comes_in_as_soon_as_there_is_spare_room():
 
 def test_whoever_waits_leaves_half_of_the_places_to_requests():
     async def main():
-        house = House(10, 5.0, 100.0, Metrics())
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
         inside = [await house.wait(3, 1), await house.wait(2, 1)]
         waiting = asyncio.create_task(house.wait(3, 1))
         inside.append(house.admit(1, 1, Lane.BULK))
@@ -120,7 +123,7 @@ def test_whoever_waits_leaves_half_of_the_places_to_requests():
 
 def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
     async def main():
-        house = House(3, 5.0, 100.0, Metrics())
+        house = House(3, 5.0, Ledger.of_one(100.0), Metrics())
         await asyncio.wait_for(house.wait(3, 10**6), 5)
         assert house.ads == 3
 
@@ -129,7 +132,7 @@ def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
 
 def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
     async def main():
-        house = House(4, 5.0, 100.0, Metrics())
+        house = House(4, 5.0, Ledger.of_one(100.0), Metrics())
         inside = house.admit(2, 1, Lane.BULK)
         many, one = (asyncio.create_task(house.wait(ads, 1)) for ads in (3, 1))
         await settle()
@@ -145,9 +148,42 @@ def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
     asyncio.run(main())
 
 
+def test_whoever_waits_sees_that_there_is_room_in_a_ledger_that_others_write_too(tmp_path):
+    async def main():
+        Ledger.create(tmp_path / "ledger", 2, 1).accounts[0].rate = 100.0
+        here, there = (
+            House(
+                2, 5.0, Ledger.open(tmp_path / "ledger", 2, 1, row), Metrics(), poll_seconds=0.001
+            )
+            for row in range(2)
+        )
+        inside = there.admit(2, 1, Lane.BULK)
+        waiting = asyncio.create_task(here.wait(1, 1))
+        await settle()
+        assert not waiting.done()
+        inside.__exit__(None, None, None)
+        with await asyncio.wait_for(waiting, 5):
+            assert there.ads == 1
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_comes_in_where_least_is_ahead():
+    async def main():
+        ledger = Ledger(bytearray(1000), 2, 0, nullcontext())
+        for account in ledger.accounts:
+            account.rate = 100.0
+        house = House(100, 5.0, ledger, Metrics())
+        ledger.accounts[0].count(Lane.BULK, 1, 1000)
+        with await asyncio.wait_for(house.wait(1, 100), 5) as admission:
+            assert admission.account is ledger.accounts[1]
+
+    asyncio.run(main())
+
+
 def test_those_who_wait_come_in_in_their_order():
     async def main():
-        house, order = House(2, 5.0, 100.0, Metrics()), []
+        house, order = House(2, 5.0, Ledger.of_one(100.0), Metrics()), []
 
         async def job(name):
             with await house.wait(2, 1):
@@ -162,7 +198,7 @@ def test_those_who_wait_come_in_in_their_order():
 
 def test_one_who_gives_up_waiting_lets_the_next_in():
     async def main():
-        house = House(2, 5.0, 100.0, Metrics())
+        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
         inside = house.admit(2, 1, Lane.BULK)
         first, second = (asyncio.create_task(house.wait(1, 1)) for _ in range(2))
         await settle()
@@ -177,7 +213,7 @@ def test_one_who_gives_up_waiting_lets_the_next_in():
 
 def test_a_house_that_closes_sends_away_those_who_wait():
     async def main():
-        house = House(2, 5.0, 100.0, Metrics())
+        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
         house.admit(2, 1, Lane.BULK)
         closed = asyncio.create_task(house.closed())
         waiting = [asyncio.create_task(house.wait(1, 1)) for _ in range(2)]
@@ -209,7 +245,7 @@ def clock():
 @pytest.fixture
 def timed(clock):
     """As `house`, with a clock."""
-    return House(10, 5.0, 100.0, Metrics(), clock)
+    return House(10, 5.0, Ledger.of_one(100.0), Metrics(), clock)
 
 
 def refusals(house: House, tokens: int, count: int) -> list[int]:
@@ -264,3 +300,19 @@ def test_a_full_house_is_never_said_to_empty_more_than_once(timed):
         with pytest.raises(OverloadedError) as caught:
             timed.admit(10, 1000, Lane.BULK)
     assert caught.value.retry_after == 1
+
+
+def test_a_request_goes_where_it_waits_least_and_is_refused_where_that_is_too_long(tmp_path):
+    ledger = Ledger.create(tmp_path / "ledger", rows=1, engines=2)
+    slow, fast = ledger.accounts
+    slow.rate, fast.rate = 100.0, 1000.0
+    house = House(10, 5.0, ledger, Metrics())
+    assert house.rate == 1100
+    with house.admit(1, 600, Lane.BULK) as first, house.admit(1, 9000, Lane.BULK) as second:
+        assert (first.account, second.account) == (slow, fast)
+        # 6 seconds are ahead at the one, 9 at the other.
+        with pytest.raises(OverloadedError) as caught:
+            house.admit(1, 1, Lane.BULK)
+        assert caught.value.retry_after == 1
+        assert house.ads == 2
+    assert (slow.ads, fast.ads) == (0, 0)

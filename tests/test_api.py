@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.errors import CheckpointError, EngineError, FatalEngineError
+from app.lanes import Lane
 from tests.serving import App
 
 KEY = "a-key-of-good-length"
@@ -163,12 +164,120 @@ def test_a_request_id_is_kept_when_well_formed_and_made_otherwise(client):
         assert len(made) == 32
 
 
+def test_html_is_answered_as_its_text_on_every_route(client):
+    plain = {"text": "Koch für die Küche", "title": "Koch & Kellner"}
+    html = {"text": "<p>Koch f&uuml;r</p><ul><li>die Küche</ul>", "title": "Koch &amp; Kellner"}
+    expected = client.post("/classify", json=plain).json()
+    for form in ("html", "auto"):
+        assert client.post("/classify", json={**html, "format": form}).json() == expected
+    ads = [{**html, "format": "html"}, plain, html]
+    batch = client.post("/classify/batch", json={"ads": ads}).json()["results"]
+    assert [one["tokens"] for one in batch[:2]] == [expected["tokens"]] * 2
+    assert batch[2]["tokens"] > expected["tokens"]
+    as_text = client.post("/classify", json={**plain, "format": "text"}).json()
+    assert as_text == expected
+
+
+def test_html_without_text_and_an_unknown_format_are_refused(client):
+    empty = {"text": "<script>Koch</script>", "format": "html"}
+    detail = assert_problem(client.post("/classify", json=empty), 422, "Invalid request")
+    assert "ad 1 of the request shows no text" in detail
+    ads = [AD, {**AD, "format": "auto"}, empty]
+    detail = assert_problem(
+        client.post("/classify/batch", json={"ads": ads}), 422, "Invalid request"
+    )
+    assert "ad 3 of the request" in detail
+    wrong = client.post("/classify", json={**AD, "format": "markdown"})
+    assert "body.format" in assert_problem(wrong, 422, "Invalid request")
+
+
+POSTING = {
+    "@context": "https://schema.org/",
+    "@type": "JobPosting",
+    "@id": "https://beispiel.de/1",
+    "title": "Koch",
+    "description": "<p>Koch f&uuml;r die Küche</p>",
+    "hiringOrganization": {"@type": "Organization", "name": "Restaurant"},
+}
+
+
+def test_a_posting_is_answered_like_its_text_and_with_a_patch(client, checkpoint):
+    (answer,) = client.post("/classify/jobposting", json=POSTING).json()["results"]
+    ad = {"title": "Koch", "text": "Koch für die Küche", "id": POSTING["@id"]}
+    expected = client.post("/classify", json=ad).json()
+    assert {name: answer[name] for name in expected} == expected
+    assert answer.keys() - expected.keys() == {"patch", "stated"}
+    category = answer["patch"]["occupationalCategory"]
+    codes = checkpoint.heads["job_category"]
+    index = codes.labels.index(expected["job_category"]["label"])
+    assert [one["codeValue"] for one in category] == [
+        code for own in codes.codes_of(index).values() for code in own
+    ]
+    patched = {**POSTING, **answer["patch"]}
+    (again,) = client.post("/classify/jobposting", json=patched).json()["results"]
+    assert again["patch"] == {}
+    assert again["stated"]["job_category"]["agrees"] is True
+
+
+def test_a_document_s_postings_are_answered_in_order(client):
+    graph = {"@graph": [{"@type": "WebPage"}, POSTING, {**POSTING, "@id": "b", "top_k": 2}]}
+    response = client.post("/classify/jobposting", json={**graph, "top_k": 1})
+    results = response.json()["results"]
+    assert [one["id"] for one in results] == [POSTING["@id"], "b"]
+    assert [len(one["job_category"]["top"]) for one in results] == [1, 2]
+    assert client.post("/classify/jobposting", json=[POSTING] * 8).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"text": "Koch"}, "body: send a JobPosting"),
+        ([{"@type": "WebPage"}], "body.list: there is no JobPosting"),
+        ({"@type": "JobPosting", "skills": "Kochen"}, "body.posting: a JobPosting needs text"),
+        ([POSTING, {**POSTING, "top_k": 0}], "body.list.1.posting.top_k: "),
+        ([{"@graph": [POSTING] * 5}, *[POSTING] * 4], "body: 9 postings are more than 8"),
+        ({**POSTING, "description": "<p hidden>Koch</p>"}, "ad 1 of the request shows no text"),
+    ],
+)
+def test_what_is_no_readable_posting_is_named(client, body, place):
+    response = client.post("/classify/jobposting", json=body)
+    assert place in assert_problem(response, 422, "Invalid request")
+
+
+class Noting(App):
+    """Notes what the service is asked for."""
+
+    async def _load(self):
+        self.service, self.asked = await super()._load(), []
+        return self
+
+    def classify(self, ads, *, lane, top_k, timeout_seconds):
+        self.asked.append((len(ads), lane, top_k, timeout_seconds))
+        return self.service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=timeout_seconds)
+
+    def __getattr__(self, name):
+        return getattr(self.service, name)
+
+
+def test_one_posting_is_interactive_and_several_are_bulk(checkpoint):
+    app = Noting(checkpoint)
+    several = {"@graph": [POSTING, {**POSTING, "top_k": 2}], "top_k": 1}
+    with app.client() as client:
+        client.post("/classify/jobposting", json=POSTING)
+        client.post("/classify/jobposting", json=[POSTING, {"@type": "WebPage"}])
+        headers = {"X-Request-Timeout-Ms": "60000"}
+        client.post("/classify/jobposting", json=several, headers=headers)
+    alone = (1, Lane.INTERACTIVE, 3, None)
+    assert app.asked == [alone, alone, (2, Lane.BULK, 2, 60.0)]
+
+
 def test_model_tells_labels_names_and_limits(client, checkpoint):
     body = client.get("/model").json()
     assert (body["name"], body["revision"]) == ("tiny", checkpoint.revision)
     assert body["heads"]["job_category"]["labels"][0] == {
         "label": "nursing",
         "names": {"de": "Pflege"},
+        "codes": {"kldb": ["813", "821"]},
     }
     assert body["heads"]["min_education"]["ordered"] is True
     assert body["limits"] == {

@@ -14,14 +14,16 @@ def qkv():
     return [torch.randn(shape, generator=generator) for _ in range(3)]
 
 
-def attend(qkv, lengths=LENGTHS, **options):
-    bounds = torch.tensor([0, *lengths]).cumsum(0).int()
+def attend(qkv, lengths=LENGTHS, asking=None, **options):
+    asking = asking or lengths
     given, weights = packed_attention(
         torch.nn.Identity(),
         *qkv,
         None,
-        cu_seq_lens_q=bounds,
-        max_length_q=max(lengths),
+        cu_seq_lens_q=torch.tensor([0, *asking]).cumsum(0).int(),
+        cu_seq_lens_k=torch.tensor([0, *lengths]).cumsum(0).int(),
+        max_length_q=max(asking),
+        max_length_k=max(lengths),
         **options,
     )
     assert weights is None
@@ -51,6 +53,13 @@ def test_nothing_leaks_from_one_window_into_another(qkv):
     torch.testing.assert_close(after[:, untouched], before[:, untouched], atol=0, rtol=0)
 
 
+def test_a_part_of_the_queries_gets_its_part_of_the_answer(qkv):
+    query, key, value = qkv
+    first = [0, 3, 4, 11]
+    given = attend([query[:, :, first], key, value], asking=[1] * len(first))
+    torch.testing.assert_close(given, attend(qkv)[:, first], atol=1e-6, rtol=0)
+
+
 def test_one_window_is_plain_attention(qkv):
     expected = F.scaled_dot_product_attention(*qkv).transpose(1, 2)
     torch.testing.assert_close(attend(qkv, [sum(LENGTHS)]), expected, atol=1e-6, rtol=0)
@@ -60,7 +69,13 @@ def test_a_mask_or_dropout_is_refused_rather_than_ignored(qkv):
     bounds = torch.tensor([0, 13], dtype=torch.int32)
     with pytest.raises(ValueError, match="neither a mask nor dropout"):
         packed_attention(
-            torch.nn.Identity(), *qkv, torch.ones(1), cu_seq_lens_q=bounds, max_length_q=13
+            torch.nn.Identity(),
+            *qkv,
+            torch.ones(1),
+            cu_seq_lens_q=bounds,
+            cu_seq_lens_k=bounds,
+            max_length_q=13,
+            max_length_k=13,
         )
     with pytest.raises(ValueError, match="neither a mask nor dropout"):
         attend(qkv, dropout=0.1)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import time
 from contextlib import suppress
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.bodies import parse
+from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest, parse
 from app.errors import InvalidRequestError, MalformedBodyError
 
 VALUES = st.recursive(
@@ -69,6 +70,35 @@ def test_values_are_counted_and_what_strings_hold_is_not():
     assert parse(json.dumps(fits).encode(), 6) == fits
     with pytest.raises(InvalidRequestError, match="more fields and values"):
         parse(json.dumps(fits | {"c": 1}).encode(), 5)
+
+
+class Asked:
+    """A request's head and body, as the server hands them on."""
+
+    def __init__(self, body):
+        self.scope = {
+            "type": "http",
+            "method": "POST",
+            "headers": [(b"content-type", b"application/ld+json")],
+        }
+        self._body = body
+
+    async def receive(self):
+        return {"type": "http.request", "body": self._body, "more_body": False}
+
+
+def test_a_route_takes_as_many_values_for_each_of_its_ads_as_it_says():
+    async def load(body, values):
+        asked = Asked(body)
+        request = JsonRequest(asked.scope, asked.receive)
+        await request.load(10_000_000, 2, values)
+        return await request.json()
+
+    posting = {str(number): "x" for number in range(VALUES_A_POSTING // 2 - 1)}
+    body = json.dumps([posting] * 12).encode()
+    assert asyncio.run(load(body, VALUES_A_POSTING * 6)) == [posting] * 12
+    with pytest.raises(InvalidRequestError, match="more fields and values"):
+        asyncio.run(load(body, VALUES_AN_AD))
 
 
 SIZE = 4 * 2**20

@@ -324,7 +324,7 @@ def test_weights_of_another_model_are_refused(folder, name):
 
 
 def test_fewer_labels_than_the_head_is_wide_are_refused(folder):
-    edit_json(folder / CONFIG, head("min_education", labels=["low", "high"]))
+    edit_json(folder / CONFIG, head("min_education", labels=["low", "high"], codes={}))
     assert "the head 'min_education' is 3 wide, but config.json has 2 labels" in refusal(folder)
 
 

@@ -82,8 +82,9 @@ def test_show_prints_heads_labels_names_sizes_and_metrics(doppelkopf, tiny_folde
     code, out, _ = doppelkopf("checkpoint", "show", tiny_folder)
     assert code == 0
     checkpoint = open_checkpoint(tiny_folder)
-    for text in ("nursing", "Pflege", "ordered, lowest first", "untrained", "64 tokens",
-                 checkpoint.revision, f"{checkpoint.parameters:,}"):  # fmt: skip
+    for text in ("nursing", "Pflege", "kldb", "813 821", "ordered, lowest first",
+                 "untrained", "64 tokens", checkpoint.revision,
+                 f"{checkpoint.parameters:,}"):  # fmt: skip
         assert text in out
 
 

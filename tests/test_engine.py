@@ -294,5 +294,13 @@ def test_dtypes_that_cannot_be_are_refused():
     assert resolve_dtype("float16", torch.device("cuda")) == "float16"
     with pytest.raises(SettingsError, match="DTYPE float16 is for CUDA"):
         resolve_dtype("float16", torch.device("cpu"))
-    with pytest.raises(SettingsError, match=r"DTYPE has to be auto, float32, .*, not 'int8'"):
-        resolve_dtype("int8", torch.device("cpu"))
+    with pytest.raises(SettingsError, match=r"DTYPE has to be auto, float32, .*, not 'int4'"):
+        resolve_dtype("int4", torch.device("cpu"))
+
+
+def test_int8_is_for_cpus_whose_torch_has_its_products():
+    assert resolve_dtype("int8", torch.device("cpu"), onednn=True) == "int8"
+    with pytest.raises(SettingsError, match="DTYPE int8 is for CPUs; CUDA computes in float16"):
+        resolve_dtype("int8", torch.device("cuda", 0))
+    with pytest.raises(SettingsError, match="DTYPE int8 needs a torch built with oneDNN"):
+        resolve_dtype("int8", torch.device("cpu"), onednn=False)

@@ -27,6 +27,13 @@ def test_a_head_keeps_its_labels_in_order_through_json():
         ({"labels": ["a", "b"], "temperature": float("inf")}, "less than or equal"),
         ({"labels": ["a", "b"], "temperature": 101}, "less than or equal"),
         ({"labels": ["a", "b"], "colour": "red"}, "Extra inputs"),
+        ({"labels": ["a", "b"], "codes": {"kldb": [["1"]]}}, "for 1 labels do not fit 2 labels"),
+        ({"labels": ["a", "b"], "codes": {"kldb": [["1", "2", "1"], []]}}, "kldb code '1' twice"),
+        ({"labels": ["a", "b"], "codes": {"kldb": [[""], []]}}, "at least 1 character"),
+        ({"labels": ["a", "b"], "codes": {"kldb": [[1], []]}}, "valid string"),
+        ({"labels": ["a", "b"], "codes": {"kldb": ["1", "2"]}}, "valid tuple"),
+        ({"labels": ["a", "b"], "codes": {"Kld B": [[], []]}}, "match pattern"),
+        ({"labels": ["a", "b"], "codes": {"credential": [["PhD"], []]}}, "known are no requirem"),
     ],
 )
 def test_a_malformed_head_is_refused_with_its_reason(fields, problem):
@@ -44,6 +51,19 @@ def test_first_repeated_names_the_first_label_that_comes_again():
     assert first_repeated(["a", "b", "c"]) is None
     assert first_repeated(["a", "b", "b", "a"]) == "b"
     assert first_repeated([]) is None
+
+
+def test_codes_and_names_are_told_by_label():
+    head = Head(
+        labels=("a", "b"),
+        names={"de": ("A", "B"), "en": ("C", "D")},
+        codes={"kldb": (("1", "2"), ()), "isco": (("1",), ("1",))},
+    )
+    assert head.codes_of(0) == {"kldb": ("1", "2"), "isco": ("1",)}
+    assert head.codes_of(1) == {"isco": ("1",)}
+    assert head.name_of(1) == "B"
+    assert Head(labels=("a", "b")).name_of(1) == "b"
+    assert Head.model_validate_json(head.model_dump_json()) == head
 
 
 def test_labels_of_gives_each_heads_labels():

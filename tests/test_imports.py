@@ -1,6 +1,7 @@
 """Imports point one way: a module may use what stands above it in `ORDER`, never what is below."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,26 +17,42 @@ ORDER = (
     "records",
     "trace",
     "settings",
+    "sockets",
+    "folder",
     "heads",
     "labels",
     "metrics",
     "scoring",
+    "markup",
     "tokenization",
     "attention",
+    "first_tokens",
+    "norms",
+    "fused",
     "model",
     "verification",
     "checkpoint",
     "base",
     "packing",
     "graphs",
+    "quantization",
     "engine",
     "lanes",
+    "ledger",
     "admission",
     "watchdog",
     "batching",
     "served",
+    "loading",
+    "framing",
+    "channel",
+    "broker",
+    "remote",
     "service",
     "schemas",
+    "schemas_jobposting",
+    "stated",
+    "jobposting",
     "bodies",
     "ndjson",
     "keys",
@@ -47,6 +64,7 @@ ORDER = (
     "protocol",
     "pages",
     "logs",
+    "api_stream",
     "api",
     "client",
     "training",
@@ -57,6 +75,11 @@ ORDER = (
     "draining",
     "memory",
     "server",
+    "link",
+    "child",
+    "engine_process",
+    "frontend",
+    "supervisor",
     "cli",
 )
 """The rooms of the design, top first; everything under `app/training/` is one room."""
@@ -79,6 +102,7 @@ TRAINING_MAY_USE = {
 WITHOUT_TORCH = [
     *ORDER[: ORDER.index("attention")],
     *ORDER[ORDER.index("lanes") : ORDER.index("training")],
+    *ORDER[ORDER.index("connections") : ORDER.index("cli")],
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
 
@@ -222,10 +246,27 @@ def test_what_needs_no_torch_does_not_import_it(code, name):
     assert not heavy, f"app.{name} loads {heavy}; import for types or inside a function"
 
 
+def test_the_supervisor_serves_no_http(code):
+    loaded = code.reached("app.supervisor", at_start=True)
+    assert not {one for one in loaded if code.foreign(one, at_start=True) & HTTP}
+
+
+@pytest.mark.parametrize("module", ["frontend", "supervisor"])
+def test_importing_it_loads_no_torch(module):
+    """By way of a library neither."""
+    code = f"import app.{module}, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert f"app.{module}" in done.stdout.split()
+    assert not TENSORS & set(done.stdout.split())
+
+
 def test_the_client_knows_the_wire_and_the_errors_only(code):
     parts = {name for name in code.imports if name.startswith("app.client")}
     used = set().union(*map(code.used, parts)) - parts
-    assert used == {"app.schemas", "app.errors", "app.ndjson"}
+    wire = {"app.schemas", "app.schemas_jobposting", "app.records", "app.ndjson"}
+    assert used == {*wire, "app.errors"}
     foreign = {one for part in code.reached("app.client") for one in code.foreign(part)}
     assert foreign - set(sys.stdlib_module_names) <= {"httpx", "pydantic", "numpy"}
     # Numpy is there for types alone.
@@ -235,7 +276,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine" in code.used(name)}
-    assert users <= {"app.server", "app.cli"}
+    assert users <= {"app.loading", "app.cli"}
 
 
 def test_no_module_imports_by_a_relative_name():

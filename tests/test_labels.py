@@ -31,6 +31,7 @@ TWO = {"labels": ["a", "b"]}
         ({"job_category": TWO, "min_education": {"labels": ["a", "a"]}}, "'a' appears twice"),
         ({"job_category": TWO, "min_education": {**TWO, "names": {"de": ["A"]}}}, "1 names in"),
         ({"job_category": TWO, "min_education": {**TWO, "sorted": True}}, "min_education.sorted"),
+        ({"job_category": TWO, "min_education": {**TWO, "codes": {"x": []}}}, "codes of 'x' for 0"),
     ],
 )
 def test_a_malformed_file_is_told_with_its_place(tmp_path, content, message):

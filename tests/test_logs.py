@@ -51,6 +51,13 @@ def test_a_text_line_ends_with_its_fields_and_the_id_of_its_request():
     assert written(TextFormatter(), record()).endswith("INFO     3 Ämter")
 
 
+def test_a_line_of_one_of_several_processes_ends_with_its_name():
+    assert written(TextFormatter("worker-1"), record(), "a1").endswith(
+        "3 Ämter request_id=a1 process=worker-1"
+    )
+    assert json.loads(written(JsonFormatter("worker-1"), record()))["process"] == "worker-1"
+
+
 def test_a_json_traceback_stays_on_its_line():
     line = written(JsonFormatter(), record(broken()), "a1")
     assert "\n" not in line

@@ -1,6 +1,12 @@
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
-from app.metrics import Metrics
+import pytest
+
+from app.metrics import FOLDER, Metrics
 from app.records import LabelProbability, Prediction
 
 
@@ -33,7 +39,76 @@ def test_two_services_do_not_share_metrics():
     assert second.registry.get_sample_value("doppelkopf_truncated_total") == 0
 
 
-def test_every_metric_is_documented():
+@pytest.fixture
+def status(tmp_path) -> Path:
+    """What a supervisor writes that has one process beside this one."""
+    file = tmp_path / "status"
+    processes = {"supervisor": os.getpid(), "worker-0": os.getppid()}
+    file.write_text(json.dumps({"processes": processes, "restarts": 3}))
+    return file
+
+
+def test_every_metric_is_documented(status):
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    for family in Metrics().registry.collect():
+    for family in Metrics(status=status).registry.collect():
         assert f"`{family.name}" in readme, f"the README does not mention {family.name}"
+
+
+def test_what_serves_together_is_told_by_process(status):
+    value = Metrics(status=status).registry.get_sample_value
+    memory = [
+        value("process_resident_memory_bytes", {"process": name})
+        for name in ("supervisor", "worker-0")
+    ]
+    assert all(memory)
+    assert memory[0] != memory[1]
+    assert value("doppelkopf_worker_restarts_total") == 3
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from app.metrics import Metrics
+from app.records import LabelProbability, Prediction
+
+number = int(sys.argv[2])
+metrics = Metrics(status=Path(sys.argv[1]))
+metrics.expect_routes([("/classify", (200, 429))])
+metrics.queued_ads.set(number)
+metrics.ready.set(number > 1)
+metrics.max_queue_seconds.set(10)
+metrics.batch_ads.observe(number)
+metrics.requests.labels("/classify", "200").inc(number)
+metrics.follow(metrics.queued_seconds, lambda: 7.5)
+if number > 1:
+    print(metrics.exposition().decode())
+"""
+
+
+def test_several_processes_add_up_to_one_service(status, tmp_path):
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    for number in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", WRITE, str(status), number],
+            env={**os.environ, FOLDER: str(folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    lines = done.stdout.splitlines()
+    for line in (
+        'doppelkopf_requests_total{route="/classify",status="200"} 3.0',
+        'doppelkopf_requests_total{route="/classify",status="429"} 0.0',
+        "doppelkopf_queued_ads 3.0",
+        "doppelkopf_queued_seconds 7.5",
+        "doppelkopf_max_queue_seconds 10.0",
+        "doppelkopf_ready 0.0",
+        "doppelkopf_batch_ads_sum 3.0",
+        'doppelkopf_batch_ads_bucket{le="1.0"} 1.0',
+        'doppelkopf_batch_ads_bucket{le="2.0"} 2.0',
+        "doppelkopf_batch_ads_count 2.0",
+        "doppelkopf_worker_restarts_total 3.0",
+        "# HELP doppelkopf_queued_ads Ads admitted and not yet answered",
+    ):
+        assert line in lines

@@ -73,6 +73,14 @@ def test_packed_equals_padded_equals_one_by_one(kind):
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
+def test_the_answer_is_the_same_where_only_first_tokens_are_kept(kind):
+    model, windows = tiny_model(kind), some_windows()
+    expected = run_packed(model, windows)
+    model.keep_first_tokens()
+    assert_equal(run_packed(model, windows), expected, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
 def test_bfloat16_on_a_cpu_comes_near_float32(kind):
     model, windows = tiny_model(kind), some_windows()
     exact = run_packed(model, windows)

@@ -31,11 +31,19 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 NEEDS_A_WEEK = "Drift against the week before"
 
 
-def test_every_metric_that_rules_and_dashboard_ask_for_exists():
+@pytest.fixture
+def metrics(tmp_path: Path) -> Metrics:
+    """Those of several processes, among which are all of one."""
+    status = tmp_path / "status"
+    status.write_text(json.dumps({"processes": {"supervisor": os.getpid()}, "restarts": 0}))
+    return Metrics(status=status)
+
+
+def test_every_metric_that_rules_and_dashboard_ask_for_exists(metrics):
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     exposed = {
         family.name + suffix
-        for family in Metrics().registry.collect()
+        for family in metrics.registry.collect()
         for suffix in suffixes[family.type]
     }
     recorded = {rule["record"] for rule in RULES if "record" in rule}
@@ -47,9 +55,9 @@ def test_every_metric_that_rules_and_dashboard_ask_for_exists():
     assert names - exposed - recorded == set()
 
 
-def test_every_metric_of_ours_is_looked_at():
+def test_every_metric_of_ours_is_looked_at(metrics):
     asked = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
-    for family in Metrics().registry.collect():
+    for family in metrics.registry.collect():
         if family.name.startswith("doppelkopf"):
             assert family.name in asked, f"no panel shows {family.name}"
 

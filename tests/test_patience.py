@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-from starlette.exceptions import HTTPException
 
+from app.errors import SlowBodyError
 from app.patience import BodyDeadline, lift
 
 
@@ -17,9 +17,8 @@ def run(app, receive, seconds):
 
 def test_a_body_that_does_not_come_is_refused_and_the_connection_closed():
     async def app(scope, receive, send):
-        with pytest.raises(HTTPException) as caught:
+        with pytest.raises(SlowBodyError) as caught:
             await receive()
-        assert caught.value.status_code == 408
         assert caught.value.headers == {"Connection": "close"}
 
     async def silence():
@@ -34,7 +33,7 @@ def test_all_parts_of_a_body_share_one_deadline():
             while True:
                 await receive()
 
-        with pytest.raises(HTTPException):
+        with pytest.raises(SlowBodyError):
             await read_on()
 
     async def drip():

@@ -17,12 +17,16 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.labels import read_labels
+from app.schemas import ClassifyResponse
+from app.schemas_jobposting import JobPostingResponse
 from tests.serving import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+SHOWN = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
             "bert-base-german-cased", str(tiny_base)
         )
 
-    start, classify, test, batch, stream, train, use, serve_own = BLOCKS
+    start, classify, test, batch, stream, posting, train, use, serve_own = BLOCKS
     # Not run: it would run this test. It has to exist and to run pytest.
     assert "python -m pytest\n" in run(f"make --dry-run {test.split()[1]}")
     with serving(start, folder, port, tmp_path / "demo.log"):
@@ -114,6 +118,10 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
         assert [line.split()[:2] for line in bulk.splitlines()] == [
             [str(line), str(line - 1)] for line in (250, 500, 750, 1000)
         ]
+        (answer,) = httpx.Response(200, text=run(here(posting))).json()["results"]
+        (shown,) = json.loads(SHOWN[1])["results"]
+        for part in ("id", "tokens", "model", "patch", "stated"):
+            assert answer[part] == shown[part]
     run(here(train))
     shown = run(here(use))
     assert "kitchen" in shown
@@ -129,9 +137,16 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
 
 
 def test_the_answer_shown_is_of_the_shape_that_is_sent():
-    from app.schemas import ClassifyResponse
-
-    (shown,) = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    answer = ClassifyResponse.model_validate_json(shown)
+    answer = ClassifyResponse.model_validate_json(SHOWN[0])
     assert answer.job_category.label == "nursing_emergency"
     assert len(answer.job_category.top) == 3
+    (posting,) = JobPostingResponse.model_validate_json(SHOWN[1]).results
+    assert posting.stated.min_education.agrees is False
+
+
+def test_the_label_file_shown_is_one(tmp_path):
+    file = tmp_path / "labels.json"
+    file.write_text(SHOWN[2], encoding="utf-8")
+    assert read_labels(file)["min_education"].codes_of(1) == {
+        "credential": ("professional certificate",)
+    }

@@ -8,35 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from app.errors import SettingsError
-from app.server import available_cores, largest_batch, listen
 from tests.serving import free_port, running_server, shared_ads, start_server, wait_until
-
-
-def test_a_taken_port_is_refused_in_one_sentence():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        sentence = rf"Cannot listen on 127\.0\.0\.1:{port}: .* in use"
-        with pytest.raises(SettingsError, match=sentence):
-            listen("127.0.0.1", port)
-
-
-def test_an_address_of_another_machine_is_refused():
-    with pytest.raises(SettingsError, match=r"Cannot listen on 192\.0\.2\.1"):
-        listen("192.0.2.1", 0)
-
-
-def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):
-    tokenizer = checkpoint.tokenizer()
-    batch = largest_batch(tokenizer, 3 * tokenizer.longest + 1)
-    assert [item.tokens for item in batch] == [tokenizer.longest] * 3
-    assert len(largest_batch(tokenizer, 1)) == 1
-
-
-def test_at_least_one_core_is_there():
-    assert available_cores() >= 1
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
 import asyncio
+import threading
+from typing import ClassVar
 
 import pytest
 
@@ -44,6 +46,25 @@ def test_answers_come_in_the_order_of_the_ads(checkpoint):
             item.tokens for item in checkpoint.tokenizer().encode(ads)
         ]
         assert all(len(top) == 2 for answer in answers for top in answer.heads.values())
+
+    in_service(checkpoint, test)
+
+
+class Telling(str):
+    """Tells in which thread it is read."""
+
+    read_in: ClassVar[list[str]] = []
+
+    def strip(self):
+        self.read_in.append(threading.current_thread().name)
+        return super().strip()
+
+
+def test_html_is_read_in_the_tokenizers_threads_while_the_loop_goes_on(checkpoint):
+    async def test(service, value):
+        ad = Ad(Telling("<p>Koch</p>"), format="html")
+        await service.classify([ad], lane=Lane.INTERACTIVE, top_k=1)
+        assert [name.split("_")[0] for name in Telling.read_in] == ["tokenizer"]
 
     in_service(checkpoint, test)
 

@@ -21,7 +21,13 @@ HEAD = (
 ROUTE = "/classify/stream"
 
 
-SETTINGS = {"client_seconds": "1", "max_batch_ads": "64", "max_body_bytes": "65536"}
+SETTINGS = {
+    "client_seconds": "1",
+    "max_batch_ads": "64",
+    "max_body_bytes": "65536",
+    # However slow the machine is, a window of lines finds room.
+    "max_queue_seconds": "60",
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from app.errors import InvalidRequestError
 from app.records import Ad
 from app.tokenization import (
     BARREN_CHARACTERS,
@@ -402,3 +404,62 @@ def test_letters_that_the_vocabulary_lacks_end_the_reading_and_layout_does_not(m
     assert one(tokenizer, "ü" * (BARREN_CHARACTERS + 2 * SLICE)).truncated
     table = ("Koch" + " " * 120 + "Küche\n") * (2 * BARREN_CHARACTERS // 130)
     assert not one(tokenizer, table).truncated
+
+
+def test_html_is_read_as_the_text_that_it_shows(make):
+    tokenizer = make()
+    plain = one(tokenizer, "Koch für die Küche", "Koch im Team")
+    html = Ad("<p>Koch f&uuml;r</p><script>Team</script>die K&uuml;che", "<b>Koch</b> im Team")
+    for form in ("html", "auto"):
+        (encoded,) = tokenizer.encode([replace(html, format=form)])
+        assert windows_of(encoded) == windows_of(plain)
+        assert not encoded.truncated
+    (as_it_is,) = tokenizer.encode([html])
+    assert as_it_is.tokens > plain.tokens
+
+
+def test_further_texts_are_read_behind_the_first_unless_they_repeat_it(make, ids):
+    ad = Ad("<p>Koch im Team</p>", None, "auto", ("Koch", "<li>Küche</li>", "", "im Team", "Küche"))
+    (encoded,) = make().encode([ad])
+    assert windows_of(encoded) == [[CLS, *ids("Koch im Team Küche"), SEP]]
+
+
+def test_each_text_of_an_ad_is_html_of_its_own(make, ids):
+    more = ("Küche <3", "<p hidden>x</p>")
+    (encoded,) = make().encode([Ad("<p>Koch<script>", None, "auto", more)])
+    assert windows_of(encoded) == [[CLS, *ids("Koch Küche <3"), SEP]]
+
+
+def test_html_that_shows_nothing_is_refused_with_its_ad(make):
+    ads = [Ad("Koch"), Ad("<p hidden>Koch", "Koch", "html")]
+    with pytest.raises(InvalidRequestError, match=r"HTML of ad 2 .* shows no text"):
+        make().encode(ads)
+
+
+def test_html_that_is_read_in_part_is_truncated(make):
+    tokenizer = make()
+    long = "<p>Koch</p>" * 2000
+    deep = "<div>" * 5000 + "Koch"
+    for text in (long, "<p>Koch</p>" + deep):
+        (encoded,) = tokenizer.encode([Ad(text, None, "html")])
+        assert encoded.truncated
+    (whole,) = tokenizer.encode([Ad("<p>Koch</p>" + " " * 5000, None, "html")])
+    assert not whole.truncated
+    (none_left,) = tokenizer.encode([Ad(words(3000), None, "auto", ("Software",))])
+    assert none_left.truncated
+
+
+def test_a_further_text_without_room_is_a_cut(make):
+    tokenizer = make()
+    # Long unknown words: all that may be read are few tokens.
+    filled = ("Ж" * 127 + " ") * (tokenizer.longest * CHARACTERS_A_TOKEN // 128 - 1) + "Ж" * 128
+    whole, cut = tokenizer.encode([Ad(filled), Ad(filled, None, "auto", ("Küche",))])
+    assert (whole.truncated, cut.truncated) == (False, True)
+    assert windows_of(whole) == windows_of(cut)
+
+
+def test_further_texts_count_in_the_estimate(make):
+    tokenizer = make()
+    assert tokenizer.estimate(Ad("x" * 40, more=("y" * 40, "z" * 40))) == tokenizer.estimate(
+        Ad("x" * 120)
+    )

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -48,7 +48,7 @@ class Shape:
         return 2 * self.layers * weights * tokens
 
     def flops(self, encoded: Encoded) -> int:
-        """Return the FLOPs of one ad's forward pass through the layers.
+        """Return the FLOPs of one ad's whole forward pass through the layers.
 
         2 a weight and token, and 4 * length * hidden a token and layer for attention, whose scores
         and weighted sums each cost 2 * length * hidden (Hoffmann et al. 2022, "Training
@@ -57,6 +57,26 @@ class Shape:
         """
         squares = sum(len(window) ** 2 for window in encoded.windows)
         return self.matmul_flops(encoded.tokens) + 4 * self.layers * self.hidden * squares
+
+    def packed_flops(self, encoded: Encoded) -> int:
+        """Return the FLOPs that the engine spends on an ad: `flops` less what nobody reads.
+
+        In the last layer keys and values are computed for all tokens, everything else for each
+        window's first.
+        """
+        before = replace(self, layers=self.layers - 1).flops(encoded)
+        square = self.hidden**2
+        of_first = 2 * square + 2 * self.hidden * self.intermediate
+        last = 2 * square * encoded.tokens + of_first * len(encoded.windows)
+        return before + 2 * last + 4 * self.hidden * encoded.tokens
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of running ads, and the FLOPs that an ad takes it."""
+
+    run: Pass
+    flops: Callable[[Encoded], int]
 
 
 @dataclass
@@ -126,17 +146,30 @@ def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> N
         output.min_education_logits.float().softmax(-1).cpu()
 
 
-def ways_to_run(run: Pass, padded: TwoHeadClassifier) -> dict[str, Pass]:
-    """Return what is compared: the engine's `run` in batches of sizes, and the padded model."""
+def ways_to_run(
+    run: Pass, padded: TwoHeadClassifier, shape: Shape, exact: Pass | None = None
+) -> dict[str, Way]:
+    """Return what is compared: the engine's `run` in batches of sizes, and the padded model.
 
-    def packed(tokens: int) -> Pass:
-        return lambda ads: [run(batch) for batch in batches(ads, tokens)]
+    Args:
+        run: the engine's.
+        padded: the same model with the library's attention.
+        shape: the model's.
+        exact: a float32 engine's `run`, to be compared as well.
+    """
 
-    return {
-        "1 ad": lambda ads: [run([ad]) for ad in ads],
-        **{f"packed, {tokens} tokens": packed(tokens) for tokens in PACKED_TOKENS},
-        f"padded, {PADDED_WINDOWS} windows": lambda ads: run_padded(padded, ads, PADDED_WINDOWS),
-    }
+    def packed(run: Pass, tokens: int) -> Way:
+        return Way(lambda ads: [run(batch) for batch in batches(ads, tokens)], shape.packed_flops)
+
+    ways = {"1 ad": Way(lambda ads: [run([ad]) for ad in ads], shape.packed_flops)}
+    for tokens in PACKED_TOKENS:
+        ways[f"packed, {tokens} tokens"] = packed(run, tokens)
+    if exact is not None:
+        ways[f"float32, {MATMUL_TOKENS} tokens"] = packed(exact, MATMUL_TOKENS)
+    ways[f"padded, {PADDED_WINDOWS} windows"] = Way(
+        lambda ads: run_padded(padded, ads, PADDED_WINDOWS), shape.flops
+    )
+    return ways
 
 
 def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:
@@ -168,7 +201,7 @@ def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[
 def measure(
     report: EngineReport,
     ads: Sequence[Encoded],
-    ways: Mapping[str, Pass],
+    ways: Mapping[str, Way],
     multiply: Callable[[], int],
     seconds: float,
     stopped: Callable[[], bool] = lambda: False,
@@ -179,7 +212,7 @@ def measure(
     Args:
         report: gets the figures, round by round; a round that is not finished leaves none.
         ads: what to read; the first of them are warmed up on.
-        ways: by name, what runs the ads.
+        ways: by name.
         multiply: does the matrix products and returns their FLOPs.
         seconds: of all rounds together; more where the machine needs more for `LEAST_ADS` a round.
         stopped: asked before each way; ends the measurement.
@@ -187,23 +220,23 @@ def measure(
     """
     first = ads[:LEAST_ADS]
     begin = clock()
-    for run in ways.values():
-        run(first)
+    for way in ways.values():
+        way.run(first)
     multiply()
     # The warm-up, which is slower than what follows, tells how many ads a round may have.
     spent = clock() - begin
     count = int(len(first) * seconds / (ROUNDS * spent)) if spent else len(ads)
     part = ads[: max(len(first), count)]
     report.ads, report.ways = len(part), [Measured(name) for name in ways]
-    tokens, flops = sum(ad.tokens for ad in part), sum(map(report.shape.flops, part))
+    tokens = sum(ad.tokens for ad in part)
     for _ in range(ROUNDS):
         taken: list[float] = []
         products, multiplying = 0, 0.0
-        for run in ways.values():
+        for way in ways.values():
             if stopped():
                 return
             begin = clock()
-            run(part)
+            way.run(part)
             middle = clock()
             taken.append(middle - begin)
             # Beside each way, for a tenth of its time: the machine's pace changes within a round.
@@ -212,8 +245,8 @@ def measure(
                 if clock() - middle >= 0.1 * taken[-1]:
                     break
             multiplying += clock() - middle
-        for way, spent in zip(report.ways, taken, strict=True):
-            way.ads.append(len(part) / spent)
-            way.tokens.append(tokens / spent)
-            way.gflops.append(flops / spent / 1e9)
+        for way, measured, spent in zip(ways.values(), report.ways, taken, strict=True):
+            measured.ads.append(len(part) / spent)
+            measured.tokens.append(tokens / spent)
+            measured.gflops.append(sum(map(way.flops, part)) / spent / 1e9)
         report.matmul.append(products / multiplying / 1e9)

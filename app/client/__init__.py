@@ -21,6 +21,7 @@ from app.client.errors import (
 )
 from app.client.retries import Retries
 from app.schemas import AdIn, ClassifyResponse, ModelResponse, StreamAnswer, StreamError
+from app.schemas_jobposting import JobPostingAnswer, JobPostingResponse
 
 __all__ = [
     "AdIn",
@@ -31,6 +32,8 @@ __all__ = [
     "DoppelkopfClient",
     "FailedError",
     "ForeignAnswerError",
+    "JobPostingAnswer",
+    "JobPostingResponse",
     "ModelResponse",
     "ProblemError",
     "RefusedError",

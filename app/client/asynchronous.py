@@ -5,9 +5,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -17,7 +17,9 @@ from app.client.pending import Pending
 from app.client.retries import Attempts, Retries
 from app.client.wire import POOL, AdLike, batches, checked_key, problem_of, unreachable
 from app.ndjson import LineReader
+from app.records import Format
 from app.schemas import ClassifyResponse, Limits, ModelResponse, StreamAnswer, StreamError
+from app.schemas_jobposting import JobPostingResponse
 
 Answer = TypeVar("Answer")
 
@@ -84,6 +86,7 @@ class AsyncDoppelkopfClient:
         *,
         title: str | None = None,
         id: str | None = None,
+        format: Format = "text",
         top_k: int = 3,
         timeout: float | None = None,
     ) -> ClassifyResponse:
@@ -93,11 +96,24 @@ class AsyncDoppelkopfClient:
             text: the ad, in full.
             title: its title, where there is one.
             id: comes back with the answer.
+            format: how text and title are written; "auto" reads HTML where it finds some.
             top_k: labels to return for each head.
             timeout: seconds, in place of the client's.
         """
-        ad = {"text": text, "title": title, "id": id}
+        ad = {"text": text, "title": title, "id": id, "format": format}
         return await self._run(self._calls.classify(ad, top_k, timeout))
+
+    async def classify_jobposting(
+        self, document: Mapping[str, Any], *, top_k: int = 3, timeout: float | None = None
+    ) -> JobPostingResponse:
+        """Classify schema.org postings; `patch` of each result is what to add to its posting.
+
+        Args:
+            document: JSON-LD, a JobPosting or an object with an `@graph` of them.
+            top_k: labels to return for each head, where the document does not say.
+            timeout: seconds, in place of the client's.
+        """
+        return await self._run(self._calls.jobposting(document, top_k, timeout))
 
     async def classify_many(
         self, ads: Iterable[AdLike], *, top_k: int = 3, timeout: float = BULK_SECONDS

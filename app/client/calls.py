@@ -5,7 +5,7 @@ of seconds, and is resumed after them. What it returns is the call's answer. So 
 here once, and the two clients only send and sleep.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from app.client.wire import (
     BATCH,
     MODEL,
     ONE,
+    POSTINGS,
     AdLike,
     deadline,
     encoded,
@@ -29,6 +30,7 @@ from app.client.wire import (
     unreachable,
 )
 from app.schemas import BatchResponse, ClassifyResponse, ModelResponse
+from app.schemas_jobposting import JobPostingResponse
 
 SECONDS = 60.0
 """Time of a call."""
@@ -62,6 +64,13 @@ class Calls:
         """Ask for one ad."""
         content = encoded({**fields_of(ad), "top_k": top_k})
         return self._call("POST", "/classify", ONE, seconds, content)
+
+    def jobposting(
+        self, document: Mapping[str, Any], top_k: int, seconds: float | None
+    ) -> Call[JobPostingResponse]:
+        """Ask for the postings of a document."""
+        content = encoded({"top_k": top_k, **document})
+        return self._call("POST", "/classify/jobposting", POSTINGS, seconds, content)
 
     def batch(self, content: bytes, seconds: float) -> Call[BatchResponse]:
         """Ask for a batch, as `batches` makes it."""

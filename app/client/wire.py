@@ -9,9 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from app.client.errors import ForeignAnswerError, ProblemError, UnreachableError
 from app.schemas import AdIn, BatchResponse, ClassifyResponse, Limits, ModelResponse, Problem
+from app.schemas_jobposting import JobPostingResponse
 
 AdLike = str | Mapping[str, Any] | AdIn
-"""A text, an object with `text` and perhaps `title` and `id`, or an `AdIn`."""
+"""A text, an object with `text` and perhaps `title`, `id` and `format`, or an `AdIn`."""
 
 NDJSON = "application/x-ndjson"
 MAX_TIMEOUT_MS = 600_000
@@ -25,6 +26,7 @@ Answer = TypeVar("Answer")
 ONE = TypeAdapter(ClassifyResponse)
 BATCH = TypeAdapter(BatchResponse)
 MODEL = TypeAdapter(ModelResponse)
+POSTINGS = TypeAdapter(JobPostingResponse)
 
 
 def fields_of(ad: AdLike) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from app.base import base_name
-from app.heads import HEADS
+from app.heads import HEADS, Head
 from app.model import TwoHeadClassifier
 from app.training.data import sha256
 from app.training.options import TrainOptions
@@ -40,7 +40,7 @@ def card(
         *([options.note, ""] if options.note else []),
         *([f"Licence: {options.license}", ""] if options.license else []),
         f"- Base encoder: {base_name(options.base)} ({encoder.model_type}, {sizes})",
-        *(f"- `{name}`: {len(heads[name].labels)} labels" for name in HEADS),
+        *(f"- `{name}`: {_labels(heads[name])}" for name in HEADS),
         "",
         "## Trained with",
         "",
@@ -62,6 +62,11 @@ def card(
         *_table(metrics),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _labels(head: Head) -> str:
+    codes = f", with codes ({', '.join(head.codes)})" if head.codes else ""
+    return f"{len(head.labels)} labels{codes}"
 
 
 def _teacher_lines(teacher: Mapping[str, Any] | None) -> list[str]:

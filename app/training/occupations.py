@@ -14,12 +14,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.errors import DataError
-from app.heads import Head
+from app.heads import CREDENTIAL, Head
 from app.training.titles import Forms, parse_title
 
 T = TypeVar("T")
 
 KLDB_DIGITS = 5
+KLDB_COLUMN, LEVEL_COLUMN = "kldb2010_prefixes", "kldb2010_requirement_level"
+DQR_COLUMN = "dqr_levels"
+CREDENTIALS_OF_LEVEL = {
+    "1": ("no requirements", "high school"),
+    "2": ("professional certificate",),
+    "3": ("bachelor degree", "associate degree"),
+    "4": ("postgraduate degree",),
+}
+"""By the KldB's requirement level, the first as the one that stands for it. The words are American:
+a vocational training is nearest to a certificate, a master craftsman a bachelor's equal (DQR 6)."""
+
 DEGREE = re.compile(r"^(Bachelor|Master|Diplom|Magister|Staatsexamen)\b")
 SUBJECT = re.compile(r"^(?:Bachelor|Master) of [\w.& ]+? - (?P<subject>[^()]{4,60})(?: \(.*)?$")
 FURTHER = re.compile(r"meister|techniker|fachwirt|betriebswirt|fachkaufmann|Geprüft", re.IGNORECASE)
@@ -103,27 +114,44 @@ def read_taxonomy(folder: Path) -> Taxonomy:
     """Read the two label tables of a taxonomy folder, in their own order."""
     names = ("label", "name_de", "name_en")
     path = folder / "job_categories.csv"
-    rows = [row for _, row in read_table(path, (*names, "kldb2010_prefixes"))]
-    prefixes = {p: row["label"] for row in rows for p in row["kldb2010_prefixes"].split()}
+    rows = [row for _, row in read_table(path, (*names, KLDB_COLUMN))]
+    prefixes = {p: row["label"] for row in rows for p in row[KLDB_COLUMN].split()}
     levels = [
         row
         for _, row in read_table(
-            folder / "min_education_levels.csv", (*names, "rank", "kldb2010_requirement_level")
+            folder / "min_education_levels.csv", (*names, "rank", LEVEL_COLUMN, DQR_COLUMN)
         )
     ]
     levels.sort(key=lambda row: int(row["rank"]))
     return Taxonomy(
-        categories=_head(rows, ordered=False),
-        levels=_head(levels, ordered=True),
+        categories=_head(rows, {"kldb": [row[KLDB_COLUMN].split() for row in rows]}),
+        levels=_head(levels, _level_codes(levels), ordered=True),
         prefixes=prefixes,
-        level_of_digit={row["kldb2010_requirement_level"]: row["label"] for row in levels},
+        level_of_digit={row[LEVEL_COLUMN]: row["label"] for row in levels},
     )
 
 
-def _head(rows: Sequence[Mapping[str, str]], *, ordered: bool) -> Head:
+Codes = Mapping[str, Sequence[Sequence[str]]]
+
+
+def _level_codes(rows: Sequence[Mapping[str, str]]) -> Codes:
+    """Return the codes of the levels: "3-4" in the table stands for the DQR's levels 3 and 4."""
+    spans = [[int(end) for end in row[DQR_COLUMN].split("-")] for row in rows]
+    levels = [[str(level) for level in range(span[0], span[-1] + 1)] for span in spans]
+    return {
+        "kldb_level": [[row[LEVEL_COLUMN]] for row in rows],
+        # The DQR's levels are those of the European framework, one for one.
+        "dqr": levels,
+        "eqf": levels,
+        CREDENTIAL: [CREDENTIALS_OF_LEVEL[row[LEVEL_COLUMN]] for row in rows],
+    }
+
+
+def _head(rows: Sequence[Mapping[str, str]], codes: Codes, *, ordered: bool = False) -> Head:
     return Head(
         labels=tuple(row["label"] for row in rows),
         names={lang: tuple(row[f"name_{lang}"] for row in rows) for lang in ("de", "en")},
+        codes={scheme: tuple(map(tuple, given)) for scheme, given in codes.items()},
         ordered=ordered,
     )
 

@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
-from transformers import BertConfig, BertModel
+from transformers import BertConfig
 
 from app.bench.passes import batches, run_padded
-from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from app.checkpoint import Checkpoint, open_checkpoint
 from app.engine import DTYPES, Engine
 from app.heads import HEADS, Head
-from app.model import TwoHeadClassifier
 from app.records import Encoded
 from app.tokenization import spans
+from tests.bench.synthetic import mixed_lengths, save_random
 from tests.conftest import tiny_tokenizer
 
 BATCH_TOKENS = 32768
@@ -64,27 +64,19 @@ def main() -> None:
 
 def random_base(folder: Path) -> Checkpoint:
     """Save a BERT-base of random weights with 34 and 4 labels."""
-    torch.manual_seed(0)
-    encoder = BertModel(BertConfig())
     heads = {
         "job_category": Head(labels=tuple(f"c{index}" for index in range(34))),
         "min_education": Head(labels=tuple(f"e{index}" for index in range(4))),
     }
-    model = TwoHeadClassifier.from_encoder(encoder, heads)
-    for head in HEADS:
-        # Fresh heads answer almost evenly, so that any rounding would swap labels.
-        getattr(model, head).weight.data.mul_(20)
     tokenizer, config = tiny_tokenizer()
     files = {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
-    return save_checkpoint(folder / "bert-base", model, files, {}, "random weights\n")
+    return save_random(folder / "bert-base", BertConfig(), heads, files)
 
 
 def mixed_ads(count: int, vocabulary: int, seed: int) -> list[Encoded]:
     """Make ads of random tokens whose lengths are spread as those of real ads."""
     random = np.random.default_rng(seed)
-    # 11.5 % above 512 at a median of 285 gives the spread.
-    lengths = np.clip(np.exp(random.normal(np.log(285), 0.488, count)), 20, 1800).astype(int)
-    return [ad_of(int(length), vocabulary, random) for length in lengths]
+    return [ad_of(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
 
 
 def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
@@ -102,7 +94,7 @@ def parity(checkpoint: Checkpoint) -> dict[str, object]:
     ads = mixed_ads(PARITY_ADS, checkpoint.config.encoder.vocab_size, seed=1)
     reference = all_logits(Engine(checkpoint, "cpu"), ads)
     compared = {}
-    for dtype in DTYPES:
+    for dtype in (name for name in DTYPES if name != "int8"):
         logits = all_logits(Engine(checkpoint, "cuda", dtype), ads)
         compared[dtype] = {
             head: {

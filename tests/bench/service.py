@@ -17,22 +17,25 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import torch
 
 from app.bench.ads import read_ads
+from app.bench.knee import knee
 from app.bench.load import Plan
 from app.bench.passes import batches
+from app.bench.runs import run_once, run_sweep
 from app.bench.summary import summarize
 from app.bench.target import Target
 from app.bench.wire import Connections
 from app.bench.workers import Workers
 from app.checkpoint import open_checkpoint
 from app.engine import Engine
+from app.loading import available_cores, largest_batch
 from app.records import Ad, Encoded
-from app.server import available_cores, largest_batch
 from tests.serving import running_server
 
 
@@ -47,6 +50,7 @@ def main() -> None:
     options.add_argument("--connections", type=int, default=32)
     options.add_argument("--lone", type=int, default=100, help="ads sent one by one")
     options.add_argument("--processes", type=int, default=1, help="processes that send")
+    options.add_argument("--knee", type=float, metavar="MS", help="find it, for this p99")
     options.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", dest="changes")
     given = options.parse_args()
     settings = dict(change.lower().split("=", 1) for change in given.changes)
@@ -72,6 +76,8 @@ def main() -> None:
                 "idle": idle(engine, encoded, ads, address, given.lone),
                 "saturated": saturated(engine, encoded, ads, address, batch_tokens, given),
             }
+            if given.knee:
+                figures["knee"] = below_the_knee(ads, address, figures["saturated"], given)
     print(json.dumps(figures, indent=1))  # noqa: T201  a script's result
     if given.out:
         given.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -138,6 +144,30 @@ def saturated(
         "share": round(statistics.median(own / bare for own, bare, _ in rounds), 3),
         "p50_ms": round(statistics.median(one.latency_ms["p50"] for _, _, one in rounds)),
         "statuses": [one.statuses for _, _, one in rounds],
+    }
+
+
+def below_the_knee(
+    ads: Sequence[Ad], address: str, full: dict[str, float], given: argparse.Namespace
+) -> dict[str, object]:
+    """Find the knee of an open loop, then measure at 80 % of it."""
+    requests = Target(address).requests(ads, None, 1)
+    start = full["service_ads_per_second"] / 2
+    plan = Plan(address, requests, rate=start, warm_up=1.0, duration=given.seconds / 2)
+    with Workers(given.processes) as workers:
+        found = knee(run_sweep(plan, workers, 1e5, given.knee), given.knee)
+        if found is None or found.rate is None:
+            return {"requests_per_second": None}
+        calm = run_once(replace(plan, rate=0.8 * found.rate, duration=given.seconds), workers)
+    return {
+        "requests_per_second": round(found.rate, 1),
+        "p99_ms": round(found.latency_ms["p99"], 1),
+        "at_80_percent": {
+            "requests_per_second": round(calm.achieved, 1),
+            **{name: round(value, 1) for name, value in calm.latency_ms.items()},
+            "statuses": calm.statuses,
+            "generator_late_ms_p99": round(calm.lateness_ms["p99"], 1),
+        },
     }
 
 

@@ -158,3 +158,11 @@ def test_the_engine_alone_is_measured_beside_the_matmul(ads, tiny_folder, tmp_pa
     assert all(row["ads"] > 0 and row["share"] > 0 for row in figures["medians"])
     assert len(figures["engine"]["matmul"]) == 5
     assert "of matmul" in shown
+
+
+def test_int8_is_measured_beside_float32(ads, tiny_folder, tmp_path):
+    words = ["--engine", tiny_folder, "--ads", ads, "--duration", 1, "--dtype", "int8"]
+    figures, shown = measured(*words, "--device", "cpu", out=tmp_path / "out.json")
+    assert figures["engine"]["dtype"] == "int8"
+    assert "float32, 1024 tokens" in [row["name"] for row in figures["medians"]]
+    assert "float32 matmul alone" in shown

@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from app.bench.passes import (
     EngineReport,
     Shape,
+    Way,
     batches,
     matmul,
     measure,
@@ -44,6 +46,17 @@ def test_the_formula_counts_what_torch_counts(checkpoint):
     assert shape.flops(ad(48)) == counter.get_total_flops()
 
 
+def test_the_engines_formula_counts_what_torch_counts(checkpoint):
+    engine, windows = Engine(checkpoint, "cpu"), ad(48, 20, 7)
+    shape = Shape.of(checkpoint.config.encoder)
+    # The counter does not know the CPU's own attention.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        engine.logits([windows])
+    heads = 2 * 3 * shape.hidden * (shape.hidden + sum(engine._widths))
+    assert shape.packed_flops(windows) == counter.get_total_flops() - heads
+    assert shape.packed_flops(windows) < shape.flops(windows)
+
+
 def test_the_products_are_the_layers_own():
     shape = Shape(layers=2, hidden=32, intermediate=64)
     multiply = matmul(shape, torch.device("cpu"), torch.float32)
@@ -64,13 +77,14 @@ def test_all_ways_read_all_ads(checkpoint):
     padded = checkpoint.model(torch.float32, "sdpa")
     padded.register_forward_hook(lambda _model, args, _output: seen.append(args[0].shape))
     read = []
-    ways = ways_to_run(read.extend, padded)
+    ways = ways_to_run(read.extend, padded, BASE, exact=lambda ads: read.extend(ads))
+    assert "float32, 1024 tokens" in ways
     ads = [ad(20), ad(40, 30), *[ad(5)] * 7]
     for way in [*ways][:-1]:
         read.clear()
-        ways[way](ads)
+        ways[way].run(ads)
         assert read == ads
-    ways["padded, 8 windows"](ads)
+    ways["padded, 8 windows"].run(ads)
     assert seen == [(8, 40), (2, 5)]
 
 
@@ -101,7 +115,11 @@ class Machine:
         return 50
 
     def measure(self, report: EngineReport, seconds: float, stopped=lambda: False) -> None:
-        ways = {"fast": self.run, "slow": lambda ads: (self.run(ads), self.run(ads))}
+        shape = report.shape
+        ways = {
+            "fast": Way(self.run, shape.flops),
+            "slow": Way(lambda ads: (self.run(ads), self.run(ads)), shape.flops),
+        }
         measure(report, ADS, ways, self.multiply, seconds, stopped, lambda: self.now)
 
 

@@ -30,13 +30,14 @@ def call(request):
 
 def test_an_ad_is_asked_for_and_its_answer_is_typed_and_frozen(call):
     fake = Fake()
-    answer = call(fake, "classify", "Koch", title="Küche", id="a", top_k=2, timeout=5)
+    options = {"title": "Küche", "id": "a", "format": "auto", "top_k": 2}
+    answer = call(fake, "classify", "Koch", timeout=5, **options)
     assert answer.job_category.label == "nursing_emergency"
     with pytest.raises(ValidationError, match="frozen"):
         answer.tokens = 3
     (request,) = fake.requests
     assert request.headers["x-request-timeout-ms"] == "5000"
-    assert json.loads(request.content) == {"text": "Koch", "title": "Küche", "id": "a", "top_k": 2}
+    assert json.loads(request.content) == {"text": "Koch", **options}
 
 
 def test_the_key_is_sent_and_shown_nowhere(call):

@@ -80,11 +80,36 @@ def test_options_arrive(call: Both, server: Faulty) -> None:
     assert (streamed.line, len(streamed.min_education.top)) == (77, 2)
 
 
+def test_html_is_read_on_every_way(call: Both) -> None:
+    html = "<p>Koch</p><script>Python</script>"
+    plain, marked = call("classify", "Koch"), call("classify", html, format="html")
+    ad = AdIn(text=html, format="auto")
+    (batch,), (line,) = call("classify_many", [ad]), call("stream", [ad])
+    assert {one.tokens for one in (plain, marked, batch, line)} == {plain.tokens}
+    assert call("classify", html).tokens > plain.tokens
+
+
+def test_postings_are_answered_with_what_to_add_to_them(call: Both) -> None:
+    posting = {"@type": "JobPosting", "identifier": "7", "description": "<p>Koch</p>"}
+    (one,) = call("classify_jobposting", posting, top_k=1).results
+    assert (one.id, len(one.job_category.top)) == ("7", 1)
+    assert one.stated.min_education.text is None
+    assert set(one.patch.model_dump(by_alias=True)) == {
+        "occupationalCategory",
+        "educationRequirements",
+    }
+    several = call("classify_jobposting", {"@graph": [posting, posting | {"identifier": "8"}]})
+    assert [each.id for each in several.results] == ["7", "8"]
+    with pytest.raises(RefusedError, match="422 Invalid request"):
+        call("classify_jobposting", {"@type": "JobPosting"})
+
+
 def test_the_model_and_its_limits_are_told(call: Both) -> None:
     model = call("model")
     assert model.name == "tiny"
     assert model.limits.max_batch_ads == 8
-    assert model.heads["min_education"].labels[0].label == "none"
+    first = model.heads["min_education"].labels[0]
+    assert (first.label, type(first.codes)) == ("none", dict)
 
 
 def test_readiness_is_told_and_a_key_is_not_needed_for_it(call: Both) -> None:

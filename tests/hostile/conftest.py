@@ -22,18 +22,19 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("hostile") / "log"
 
 
+LIMITS = {
+    "api_keys": f"{KEY},another-key-of-good-length",
+    "max_body_bytes": str(MAX_BODY_BYTES),
+    "max_batch_ads": str(MAX_BATCH_ADS),
+    # One full batch fills the house.
+    "max_queued_ads": str(MAX_BATCH_ADS),
+    "threads": "1",
+}
+
+
 @pytest.fixture(scope="session")
 def running(tiny_folder: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with running_process(
-        tiny_folder,
-        log,
-        api_keys=f"{KEY},another-key-of-good-length",
-        max_body_bytes=str(MAX_BODY_BYTES),
-        max_batch_ads=str(MAX_BATCH_ADS),
-        # One full batch fills the house.
-        max_queued_ads=str(MAX_BATCH_ADS),
-        threads="1",
-    ) as running:
+    with running_process(tiny_folder, log, **LIMITS) as running:
         yield running
     assert "Traceback" not in log.read_text(encoding="utf-8")
 

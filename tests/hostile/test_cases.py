@@ -68,6 +68,14 @@ def test_any_text_is_classified(ask: Ask, name: str, escaped: bool) -> None:
     assert answer.json()["truncated"] is True
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_any_text_is_read_as_html_or_refused(ask: Ask, name: str) -> None:
+    for form in ("html", "auto"):
+        answer = ask(post({"text": TEXTS[name], "format": form}))
+        assert answer.status in (200, 422)
+        assert answer.status == 200 or "shows no text" in detail(answer)
+
+
 @pytest.mark.parametrize("place", ["text", "title", "id", "unknown"])
 @pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"\udc00\ud800"])
 def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
@@ -99,7 +107,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-@pytest.mark.parametrize("path", [b"/classify", b"/classify/batch"])
+@pytest.mark.parametrize("path", [b"/classify", b"/classify/batch", b"/classify/jobposting"])
 def test_what_is_not_json_gets_400(ask: Ask, name: str, path: bytes) -> None:
     answer = ask(post(MALFORMED[name], path))
     assert answer.status == 400
@@ -131,14 +139,19 @@ def test_json_of_another_shape_gets_422_that_says_where(ask: Ask, name: str) -> 
     assert place in detail(answer)
 
 
-@pytest.mark.parametrize("path", ["/classify", "/classify/batch", "/model"])
+@pytest.mark.parametrize("path", ["/classify", "/classify/batch", "/classify/jobposting", "/model"])
 def test_no_option_is_accepted_and_ignored(ask: Ask, path: str) -> None:
-    body = {"/classify": {"text": "Koch"}, "/classify/batch": {"ads": [{"text": "Koch"}]}}
+    body = {
+        "/classify": {"text": "Koch"},
+        "/classify/batch": {"ads": [{"text": "Koch"}]},
+        "/classify/jobposting": {"@type": "JobPosting", "title": "Koch"},
+    }
     sent = post(body.get(path, b""), f"{path}?top_k=1".encode())
     if path == "/model":
         sent = Sent("GET", sent.target, sent.headers)
     assert "query.top_k" in detail(ask(sent))
-    if path != "/model":
+    # A posting may have any property of any vocabulary.
+    if path in ("/classify", "/classify/batch"):
         for option in ("raw_scores", "timeout", "truncate"):
             answer = ask(post({**body[path], option: 1}, path.encode()))
             assert detail(answer).startswith(f"body.{option}: ")
@@ -356,6 +369,64 @@ def test_a_hostile_body_stalls_nobody_and_costs_little_memory(
     # Eight megabytes of empty ads once took 24 s, in which nobody else was answered, and 4 GB.
     assert seconds < 1
     assert peak_megabytes(process) - before < 60
+
+
+def posting(**fields: object) -> dict[str, object]:
+    return {"@type": "JobPosting", "title": "Koch", **fields}
+
+
+def nested(depth: int) -> list[object]:
+    value: list[object] = ["Koch"]
+    for _ in range(depth):
+        value = [value, {"name": value}] if depth < 9 else [value]
+    return value
+
+
+POSTINGS: dict[str, tuple[object, int]] = {
+    "tags": (posting(description="<p>" * 600_000), 422),
+    "formatting": (posting(description="".join(f"<b id={n}><p>" for n in range(110_000))), 422),
+    "attributes": (posting(description="<p " + "a=b " * 400_000), 422),
+    "escaped tags": (posting(description="&lt;p&gt;" * 150_000), 422),
+    "text": (posting(description="<li>Koch</li>" * 100_000), 200),
+    "many skills": (posting(skills=[f"s{n}" for n in range(5000)]), 200),
+    "one skill, often": (posting(skills=["<p>Saucen</p>"] * 5000), 200),
+    "a long classification": (
+        posting(occupationalCategory={"inCodeSet": "k" * 1_000_000, "name": ["Koch"] * 4000}),
+        200,
+    ),
+    "many codes": (
+        posting(educationRequirements=[{"codeValue": n, "inCodeSet": "DQR"} for n in range(1500)]),
+        200,
+    ),
+    "a long category": (posting(occupationalCategory="Koch " * 300_000), 200),
+    "deep": (posting(skills=nested(400), occupationalCategory=nested(400)), 200),
+    "wide and deep": (posting(skills=nested(8), educationRequirements=nested(8)), 200),
+    "half a letter": (posting(identifier="\ud800", skills="\udfff", industry={"\ud800": 1}), 200),
+    "many nodes": ({"@graph": [3] * 6000 + [posting()]}, 200),
+    "too many postings": ([posting()] * 33, 422),
+    "too many values": ([posting(skills=["x"] * 8000)], 422),
+}
+
+
+@pytest.mark.parametrize("name", POSTINGS)
+def test_a_hostile_posting_stalls_nobody_and_costs_little_memory(
+    ask: Ask, process: subprocess.Popen[bytes], name: str
+) -> None:
+    body, status = POSTINGS[name]
+    content = json.dumps(body).encode()
+    before = peak_megabytes(process)
+    begin = time.perf_counter()
+    answer = ask(post(content, b"/classify/jobposting"))
+    assert time.perf_counter() - begin < 2
+    assert answer.status == status, answer.body
+    assert peak_megabytes(process) - before < 60
+    assert len(answer.body) < 4000
+
+
+def test_a_field_that_is_there_twice_is_refused_in_a_posting_too(ask: Ask) -> None:
+    body = b'{"@type": "JobPosting", "@type": "JobPosting", "title": "Koch"}'
+    answer = ask(post(body, b"/classify/jobposting"))
+    assert (answer.status, "'@type' is there twice" in detail(answer)) == (422, True)
 
 
 def test_a_key_never_leaves_in_an_answer(connection: Connection) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.server
 
 AT_ONCE = 4
 REQUESTS_AN_EXAMPLE = 40
-EXAMPLES = 460
+EXAMPLES = 520
 
 AUTHORIZED = (b"authorization", b"Bearer " + KEY.encode())
 JSON = (b"content-type", b"application/json")
@@ -34,7 +34,10 @@ METHODS = st.sampled_from(
     + ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "CONNECT", "BREW"]
 )  # fmt: skip
 PATHS = st.sampled_from(
-    [b"/classify"] * 6 + [b"/classify/batch"] * 6 + [b"/classify/stream"] * 4
+    [b"/classify"] * 6
+    + [b"/classify/batch"] * 6
+    + [b"/classify/stream"] * 4
+    + [b"/classify/jobposting"] * 7
     + [b"/model", b"/health", b"/health/live", b"/health/ready", b"/metrics"]
     + [name.encode() for name in PAGES]
 )  # fmt: skip
@@ -66,11 +69,48 @@ ANYTHING = st.recursive(
     max_leaves=6,
 )
 TOP_K = st.integers(1, 5) | SCALARS
-ADS = st.fixed_dictionaries({"text": TEXTS}, optional={"title": TEXTS, "id": TEXTS})
+MARKUP = st.lists(
+    st.sampled_from(["<p>", "</p>", "<b", ">", "<script>", "<!--", "&amp;", "&#0;", "='", "Koch"]),
+    max_size=20,
+).map("".join)
+FORMATS = st.sampled_from(["text", "html", "auto", "auto", "markdown", None])
+ADS = st.fixed_dictionaries(
+    {"text": TEXTS | MARKUP}, optional={"title": TEXTS | MARKUP, "id": TEXTS, "format": FORMATS}
+)
 SOUND_TEXTS = st.text(st.characters(codec="utf-8"), max_size=100).map(lambda text: "Koch" + text)
 SOUND_ADS = st.fixed_dictionaries({"text": SOUND_TEXTS}, optional={"title": SOUND_TEXTS})
 BROKEN_ADS = st.fixed_dictionaries(
     {}, optional={"text": TEXTS | ANYTHING, "title": ANYTHING, "id": ANYTHING, "tetx": ANYTHING}
+)
+NODES = st.recursive(
+    TEXTS | MARKUP | SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["@value", "@type", "name", "description", "codeValue", "inCodeSet",
+                             "credentialCategory", "educationalLevel", "url", "@id", "@graph"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)  # fmt: skip
+POSTINGS = st.fixed_dictionaries(
+    {"@type": st.sampled_from(["JobPosting", ["schema:JobPosting"], "Thing"])},
+    optional=dict.fromkeys(
+        ("title", "description", "skills", "qualifications", "occupationalCategory",
+         "educationRequirements", "identifier", "@id", "hiringOrganization"),
+        NODES,
+    )
+    | {"top_k": TOP_K},
+)  # fmt: skip
+SOUND_POSTINGS = st.tuples(POSTINGS, SOUND_TEXTS).map(
+    lambda pair: {**pair[0], "@type": "JobPosting", "title": pair[1], "top_k": 2}
+)
+DOCUMENTS = (
+    POSTINGS
+    | st.lists(POSTINGS, max_size=4)
+    | st.fixed_dictionaries({"@graph": st.lists(POSTINGS | ANYTHING, max_size=4)})
 )
 BODIES = (
     st.fixed_dictionaries({"text": TEXTS}, optional={"title": TEXTS, "top_k": TOP_K, "id": TEXTS})
@@ -79,6 +119,7 @@ BODIES = (
         optional={"top_k": TOP_K},
     )
     | BROKEN_ADS
+    | DOCUMENTS
     | ANYTHING
 )
 
@@ -106,6 +147,9 @@ SOUND_CONTENTS = {
         encoded,
         st.fixed_dictionaries({"ads": st.lists(SOUND_ADS, min_size=1, max_size=4)}),
         st.booleans(),
+    ),
+    b"/classify/jobposting": st.builds(
+        encoded, SOUND_POSTINGS | st.lists(SOUND_POSTINGS, min_size=1, max_size=4), st.booleans()
     ),
 }
 
@@ -215,7 +259,7 @@ def test_every_answer_is_one_that_is_promised(
     ask()
     reached = callers.reached
     assert sum(reached.values()) >= EXAMPLES * REQUESTS_AN_EXAMPLE
-    for path in ("/classify", "/classify/batch"):
+    for path in ("/classify", "/classify/batch", "/classify/jobposting"):
         statuses = {status: reached["POST", path, status] for status in (200, 400, 401, 415, 422)}
         assert min(statuses.values()) > 50, (path, statuses)
     # Whatever else is wrong with a stream is told in its lines.

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.hostile.conftest import MAX_BATCH_ADS, MAX_BODY_BYTES
+from tests.hostile.conftest import LIMITS, MAX_BATCH_ADS, MAX_BODY_BYTES
 from tests.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
 from tests.serving import free_port, running_server, start_server, wait_until
 
@@ -19,9 +19,20 @@ pytestmark = pytest.mark.server
 LONG = {"text": "Koch für die Küche mit Speisen " * 200}
 BATCH = {"ads": [LONG] * MAX_BATCH_ADS}
 STREAM = "/classify/stream"
-SOUND = {"/classify": LONG, "/classify/batch": BATCH, STREAM: LONG}
+POSTING = {"@type": "JobPosting", "description": f"<p>{LONG['text']}</p>"}
+POSTINGS = {"@graph": [POSTING] * MAX_BATCH_ADS}
+SOUND = {
+    "/classify": LONG,
+    "/classify/batch": BATCH,
+    "/classify/jobposting": POSTINGS,
+    STREAM: LONG,
+}
 # Its tokenizer has no piece for this letter, and none for the unknown.
-FATAL = {"/classify": {"text": "あ"}, "/classify/batch": {"ads": [{"text": "あ"}]}}
+FATAL = {
+    "/classify": {"text": "あ"},
+    "/classify/batch": {"ads": [{"text": "あ"}]},
+    "/classify/jobposting": {"@type": "JobPosting", "title": "あ"},
+}
 
 
 def ask_for(path: str, body: object, **headers: str) -> Sent:
@@ -46,8 +57,33 @@ class World:
             return connection.ask(sent)
 
 
+@pytest.fixture(scope="module", params=["1", "2"], ids=lambda count: f"{count} workers")
+def workers(request: pytest.FixtureRequest) -> str:
+    """How many processes take requests: what they answer may not tell."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def loading(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[int]]:
+def limited(
+    workers: str,
+    request: pytest.FixtureRequest,
+    tiny_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[str]:
+    """The server that the other hostile tests share, or one like it."""
+    if workers == "1":
+        yield request.getfixturevalue("server")
+        return
+    log = tmp_path_factory.mktemp("limited") / "log"
+    with running_server(tiny_folder, log, workers=workers, **LIMITS) as address:
+        yield address
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def loading(
+    workers: str, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[int]]:
     """The statuses that each path answered with, from the process's start until it was ready."""
     log = tmp_path_factory.mktemp("loading") / "log"
     port = free_port()
@@ -65,7 +101,7 @@ def loading(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
             seen.setdefault(path, set()).add(status)
         return status == 200
 
-    process = start_server(tiny_folder, log, port)
+    process = start_server(tiny_folder, log, port, workers=workers)
     try:
         wait_until(ready, seconds=60)
     finally:
@@ -76,14 +112,16 @@ def loading(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 @pytest.fixture(scope="module")
 def world(
-    server: str,
+    workers: str,
+    limited: str,
     loading: dict[str, set[int]],
     failing_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     log = tmp_path_factory.mktemp("failing") / "log"
-    with running_server(failing_folder, log, client_seconds="1") as failing:
-        yield World(server, failing, loading)
+    options = {"workers": workers, "client_seconds": "1"}
+    with running_server(failing_folder, log, **options) as failing:
+        yield World(limited, failing, loading)
 
 
 def sound(world: World, path: str) -> int:
@@ -174,6 +212,7 @@ REACHED: dict[tuple[str, str], dict[int, Reach]] = {
         429: crowded,
         503: too_early,
     },
+    ("POST", "/classify/jobposting"): WORK,
     ("GET", "/model"): {200: sound, 401: keyless, 422: of_another_shape, 503: too_early},
     ("GET", "/health/live"): {200: sound},
     ("GET", "/health/ready"): {200: sound, 503: too_early},

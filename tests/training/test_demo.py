@@ -1,15 +1,19 @@
 import csv
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from app.checkpoint import open_checkpoint
 from app.heads import Head
 from app.training import demo
+from app.training.occupations import read_taxonomy
 from tests.training.tiny_occupations import write_shared
 
 REAL = Path(__file__).parents[3] / "shared"
+DEMO = Path(__file__).parents[2] / "model_store" / "demo"
 
 
 def read(path):
@@ -34,7 +38,14 @@ def test_the_command_writes_rows_and_labels(tiny, tmp_path, capsys):
     assert labels["min_education"]["labels"] == ["none", "vocational", "advanced", "master"]
     assert labels["min_education"]["ordered"] is True
     assert labels["job_category"]["ordered"] is False
-    assert all(Head(**head) for head in labels.values())
+    heads = {name: Head(**head) for name, head in labels.items()}
+    assert heads["job_category"].codes_of(1) == {"kldb": ("232", "93")}
+    assert heads["min_education"].codes_of(0) == {
+        "kldb_level": ("1",),
+        "dqr": ("1", "2"),
+        "eqf": ("1", "2"),
+        "credential": ("no requirements", "high school"),
+    }
     assert {row["job_category"] for row in rows} <= set(labels["job_category"]["labels"])
 
 
@@ -67,6 +78,19 @@ def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "does not exist" in error
     assert error.count("\n") == 1
+
+
+def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
+    if not (REAL / "taxonomy").is_dir():
+        pytest.skip(f"the label tables are not here: {REAL}")
+    if not DEMO.is_dir():
+        pytest.skip("there is no demo checkpoint")
+    taxonomy = read_taxonomy(REAL / "taxonomy")
+    heads = open_checkpoint(DEMO).heads
+    assert heads["job_category"].codes == taxonomy.categories.codes
+    assert heads["min_education"].codes == taxonomy.levels.codes
+    card = (DEMO / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(demo.labels_json(taxonomy).encode()).hexdigest() in card
 
 
 def test_the_real_tables_give_every_label_enough_rows(tmp_path):

@@ -153,11 +153,14 @@ def test_resume_without_anything_to_resume_begins_anew(options):
     assert "There is no interrupted training to resume; this one begins anew." in said
 
 
-def test_a_label_file_fixes_order_and_names(options, tmp_path):
+def test_a_label_file_fixes_order_names_and_codes(options, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({name: head.model_dump() for name, head in HEADS.items()}))
     checkpoint = train(options(labels=labels, epochs=1))
     assert checkpoint.heads["job_category"].names == HEADS["job_category"].names
+    assert checkpoint.heads["job_category"].codes == HEADS["job_category"].codes
+    card = (checkpoint.path / "README.md").read_text(encoding="utf-8")
+    assert "- `min_education`: 3 labels, with codes (credential, dqr)\n" in card
     assert checkpoint.heads["min_education"].labels == tuple(LEVELS)
     assert "mean_level_error" in checkpoint.metrics["min_education"]
 

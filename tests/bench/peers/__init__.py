@@ -1,0 +1,1 @@
+"""The same checkpoint behind what people would use instead, measured in turn with Doppelkopf."""

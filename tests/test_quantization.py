@@ -1,0 +1,220 @@
+"""Linear layers in 8 bit against the same in float32, within the bound that rounding sets."""
+
+import os
+import subprocess
+import sys
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from app.attention import PACKED
+from app.engine import Engine
+from app.heads import HEADS
+from app.quantization import QuantizedLinear, quantize
+from app.records import Encoded
+from tests.conftest import POSITIONS
+
+
+def linear(inputs: int = 48, outputs: int = 40, bias: bool = True) -> nn.Linear:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return nn.Linear(inputs, outputs, bias=bias)
+
+
+def states(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(5))
+
+
+def bound(layer: nn.Linear, given: torch.Tensor) -> torch.Tensor:
+    """Half a step for each activation, half a step for each weight: what rounding can add up to."""
+    weight = layer.weight.detach()
+    weight_steps = weight.abs().amax(1) / 63
+    token_steps = given.abs().amax(-1, keepdim=True) / 127
+    widest = weight.abs().sum(1) + weight.shape[1] * weight_steps / 2
+    return given.abs().sum(-1, keepdim=True) * weight_steps / 2 + token_steps / 2 * widest
+
+
+def outlier() -> torch.Tensor:
+    """One channel 100 times as large as the rest, as encoders have them."""
+    given = states(1, 20, 48)
+    given[:, :, 7] *= 100
+    return given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        states(1, 20, 48),
+        states(3, 5, 48),
+        states(1, 48),
+        outlier(),
+        states(1, 20, 48) * 1e30,
+        states(1, 20, 48) * 1e-20,
+        states(1, 20, 48).abs(),
+        -states(1, 20, 48).abs(),
+        torch.cat([states(1, 10, 48) * 1000, states(1, 10, 48) / 1000], dim=1),
+    ],
+    ids=["random", "padded", "one", "outlier", "huge", "tiny", "above 0", "below 0", "uneven"],
+)
+@torch.inference_mode()
+def test_a_layer_answers_as_float32_within_the_rounding(given):
+    layer = linear()
+    expected, answered = layer(given), QuantizedLinear(layer)(given)
+    assert answered.shape == expected.shape
+    assert answered.dtype == torch.float32
+    assert answered.isfinite().all()
+    difference = (answered - expected).abs()
+    assert (difference <= bound(layer, given) * 1.0001 + 1e-6).all()
+    # The bound is for the worst case; rounding errors mostly cancel.
+    assert difference.mean() < 0.2 * bound(layer, given).mean() + 1e-6
+
+
+@torch.inference_mode()
+def test_activations_are_rounded_to_the_nearest_step_of_their_token():
+    layer = nn.Linear(5, 1, bias=False)
+    layer.weight.data.fill_(1.0)
+    quantized = QuantizedLinear(layer)
+    assert quantized(torch.tensor([[127, 3.4, 3.6, -3.4, -3.7]])).item() == pytest.approx(127)
+    assert quantized(torch.tensor([[-127, 0.6, 0.6, 0.6, -0.4]])).item() == pytest.approx(-124)
+    # In steps of a half.
+    assert quantized(torch.tensor([[63.5, 0.3, 0.3, 0.2, 0]])).item() == pytest.approx(64.5)
+
+
+@torch.inference_mode()
+def test_a_layer_maps_zeros_to_its_bias():
+    layer = linear()
+    assert torch.equal(QuantizedLinear(layer)(torch.zeros(1, 3, 48)), layer.bias.expand(1, 3, 40))
+    plain = linear(bias=False)
+    assert torch.equal(QuantizedLinear(plain)(torch.zeros(1, 3, 48)), torch.zeros(1, 3, 40))
+
+
+@torch.inference_mode()
+def test_a_layer_whose_weights_are_zeros_answers_with_its_bias():
+    layer = linear()
+    layer.weight.data[2] = 0
+    answered = QuantizedLinear(layer)(states(1, 4, 48))
+    assert torch.equal(answered[..., 2], layer.bias[2].expand(1, 4))
+    assert answered.isfinite().all()
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@torch.inference_mode()
+def test_what_is_no_number_stays_none_and_in_its_token(poison):
+    """The engine refuses such an answer; rounding must not turn it into one that looks well."""
+    given = states(1, 6, 48)
+    given[0, 2, 9] = poison
+    answered = QuantizedLinear(linear())(given)[0]
+    assert not answered[2].isfinite().any()
+    assert answered[[0, 1, 3, 4, 5]].isfinite().all()
+
+
+@torch.inference_mode()
+def test_a_tokens_answer_does_not_depend_on_its_neighbours():
+    layer, given = QuantizedLinear(linear()), states(1, 600, 48)
+    alone = torch.cat([layer(given[:, token : token + 1]) for token in range(600)], dim=1)
+    for tokens in (600, 512, 257, 33, 2):
+        assert torch.equal(layer(given[:, :tokens]), alone[:, :tokens])
+    loud = given.clone()
+    loud[:, 35:] *= 1e6
+    assert torch.equal(layer(loud)[:, :35], alone[:, :35])
+
+
+@torch.inference_mode()
+def test_a_layer_takes_no_tokens_too():
+    assert QuantizedLinear(linear())(states(1, 0, 48)).shape == (1, 0, 40)
+
+
+@torch.inference_mode()
+def largest_products() -> float:
+    """Return how far off the layer is where every product is as large as can be."""
+    layer = nn.Linear(1536, 32, bias=False)
+    layer.weight.data.fill_(1.0)
+    layer.weight.data[1::2] = -1.0
+    given = torch.ones(1, 64, 1536)
+    given[:, 1::2] = -1.0
+    return float((QuantizedLinear(layer)(given) - layer(given)).abs().max() / 1536)
+
+
+@pytest.mark.parametrize("instructions", ["AVX2", "DEFAULT"])
+def test_the_largest_products_do_not_saturate_on_any_processor(instructions):
+    """Without VNNI two products are added in 16 bits."""
+    script = "from tests.test_quantization import largest_products; print(largest_products())"
+    shown = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert float(shown.stdout) < 1e-6
+
+
+def test_only_linear_layers_are_replaced_and_their_float32_weights_dropped():
+    module = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 4)))
+    dropped = [weakref.ref(module[0].weight), weakref.ref(module[1][1].weight)]
+    quantize(module)
+    assert isinstance(module[0], QuantizedLinear)
+    assert isinstance(module[1][0], nn.LayerNorm)
+    assert isinstance(module[1][1], QuantizedLinear)
+    assert [one() for one in dropped] == [None, None]
+
+
+# --- the engine
+
+
+@pytest.fixture(scope="module")
+def ads() -> list[Encoded]:
+    random = np.random.default_rng(11)
+    lengths = random.integers(3, POSITIONS, 300)
+    return [Encoded((random.integers(5, 90, length).astype(np.int32),)) for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def engine(checkpoint):
+    return Engine(checkpoint, "cpu", "int8")
+
+
+def labels(answers, head):
+    return np.array([one.probabilities[head].argmax() for one in answers])
+
+
+def spread(answers, others, head):
+    pairs = zip(answers, others, strict=True)
+    return np.array(
+        [np.abs(one.probabilities[head] - other.probabilities[head]).max() for one, other in pairs]
+    )
+
+
+def test_the_engine_answers_nearly_as_in_float32(engine, checkpoint, ads):
+    answers, exact = engine.run(ads), Engine(checkpoint, "cpu", "float32").run(ads)
+    for head in HEADS:
+        assert (labels(answers, head) == labels(exact, head)).mean() >= 0.98
+        assert len(set(labels(exact, head))) > 1
+        difference = spread(answers, exact, head)
+        assert 0 < difference.mean() < 0.01
+
+
+def test_an_ads_answer_does_not_depend_on_who_shares_its_batch(engine, ads):
+    together, alone = engine.run(ads[:60]), [engine.run([ad])[0] for ad in ads[:60]]
+    for head in HEADS:
+        # Attention adds up in another order; where that tips a rounding, a step is seen.
+        assert spread(together, alone, head).max() < 2e-3
+        assert np.median(spread(together, alone, head)) < 1e-6
+
+
+def test_the_engine_names_its_dtype_and_warms_up(engine, ads):
+    assert engine.dtype == "int8"
+    assert engine.warm_up(ads[:4]) > 0
+
+
+def test_what_meets_no_more_than_one_token_a_window_stays_as_it_is(engine, checkpoint):
+    exact = checkpoint.model(torch.float32, PACKED)
+    exact.keep_first_tokens()
+    last = f"encoder.encoder.layer.{exact.config.encoder.num_hidden_layers - 1}."
+    kept = dict(engine._model.named_parameters())
+    for name, parameter in exact.named_parameters():
+        of_first = name.startswith(last) and "every_token" not in name
+        if "encoder.encoder" not in name or "LayerNorm" in name or of_first:
+            assert torch.equal(kept.pop(name), parameter)
+    assert not kept

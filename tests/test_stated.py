@@ -1,0 +1,137 @@
+import pytest
+
+from app.heads import Head
+from app.stated import DEPTH, Claim, Meanings, claims, free_texts
+
+CATEGORIES = Head(
+    labels=("management", "office", "nursing", "it"),
+    names={"de": ("Führung", "Büro", "Pflege", "IT"), "en": ("Management", "Office", "Care", "IT")},
+    codes={
+        "kldb": (("711", "712"), ("714",), ("813", "821"), ("43",)),
+        "isco": ((), (), ("2221",), ("251",)),
+        "house": (("A-1",), ("7",), (), ()),
+    },
+)
+LEVELS = Head(
+    labels=("none", "training", "bachelor"),
+    ordered=True,
+    codes={
+        "credential": (
+            ("no requirements", "high school"),
+            ("professional certificate",),
+            ("bachelor degree",),
+        ),
+        "dqr": (("1", "2"), ("3", "4"), ("5", "6")),
+        "eqf": (("1", "2"), ("3", "4"), ("5", "6")),
+    },
+)
+
+
+def labels(head: Head, value: object) -> set[str]:
+    meanings = Meanings(head)
+    return {head.labels[index] for claim in claims(value) for index in meanings.of(claim)}
+
+
+def code(value: object, code_set: object) -> dict[str, object]:
+    return {"@type": "CategoryCode", "codeValue": value, "inCodeSet": code_set}
+
+
+KLDB = {"@type": "CategoryCodeSet", "name": "Klassifikation der Berufe 2010"}
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("nursing", {"nursing"}),
+        (" PFLEGE ", {"nursing"}),
+        ("Pflegekraft", set()),
+        (["Office", "it"], {"office", "it"}),
+        (code("81302", KLDB), {"nursing"}),
+        (code(81302, "KldB"), {"nursing"}),
+        (code("81302", [{"url": "https://beispiel.de/kldb2010"}]), {"nursing"}),
+        (code("71402", KLDB), {"office"}),
+        (code("43", KLDB), {"it"}),
+        (code("71", KLDB), {"management", "office"}),
+        (code("99", KLDB), set()),
+        (code("81302", None), set()),
+        (code("81302", "SOC"), set()),
+        ("81302", set()),
+        ("KldB 2010: 81302 Pflege", {"nursing"}),
+        ("B 43412-100 (KldB)", {"it"}),
+        ("ISCO-08 2221", {"nursing"}),
+        (code("2512", "ISCO-08"), {"it"}),
+        (code("7", "house"), {"office"}),
+        (code("7", "housekeeping"), set()),
+        ({"@type": "DefinedTerm", "termCode": "813", "inDefinedTermSet": KLDB}, {"nursing"}),
+        ({"@value": "Pflege", "@language": "de"}, {"nursing"}),
+        ({"name": ["Pflege"]}, {"nursing"}),
+        (None, set()),
+        (3, set()),
+        ({"codeValue": {}, "inCodeSet": 3, "name": None}, set()),
+    ],
+)
+def test_categories_are_known_by_name_and_by_code_of_a_named_classification(value, meant):
+    assert labels(CATEGORIES, value) == meant
+
+
+def credential(**fields: object) -> dict[str, object]:
+    return {"@type": "EducationalOccupationalCredential", **fields}
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("no requirements", {"none"}),
+        (credential(credentialCategory="high school"), {"none"}),
+        (credential(credentialCategory="Bachelor's Degree"), {"bachelor"}),
+        (credential(credentialCategory="bachelor-degree"), {"bachelor"}),
+        (credential(credentialCategory="postgraduate degree"), set()),
+        (credential(credentialCategory={"@type": "DefinedTerm", "name": "bachelor degree"}),
+         {"bachelor"}),
+        (credential(educationalLevel="DQR 4"), {"training"}),
+        (credential(educationalLevel="EQR-Niveau 6"), {"bachelor"}),
+        (credential(educationalLevel={"name": "4", "inDefinedTermSet": "https://dqr.de"}),
+         {"training"}),
+        (credential(educationalLevel="4"), set()),
+        ("Abgeschlossenes Studium", set()),
+    ],
+)  # fmt: skip
+def test_levels_are_known_by_credential_and_by_framework(value, meant):
+    assert labels(LEVELS, value) == meant
+
+
+def test_a_head_without_codes_is_known_by_its_labels_alone():
+    assert labels(Head(labels=("a", "b")), ["b", "KldB 813", "no requirements"]) == {"b"}
+
+
+def test_free_texts_are_neither_codes_nor_addresses_nor_words_of_a_vocabulary():
+    value = [
+        "Abitur",
+        {"name": "Lehre", "description": "drei Jahre", "credentialCategory": "high school"},
+        credential(credentialCategory="Meisterbrief"),
+        code("81302", KLDB),
+        "https://beispiel.de",
+        "No Requirements",
+        {"@value": "Englisch"},
+    ]
+    assert list(free_texts(value)) == ["Abitur", "Lehre", "drei Jahre", "Meisterbrief", "Englisch"]
+
+
+def test_what_lies_too_deep_is_not_looked_for():
+    value: object = "Abitur"
+    for _ in range(DEPTH):
+        value = [value]
+    assert [claim.text for claim in claims(value)] == ["Abitur"]
+    assert list(claims([value])) == []
+
+
+def test_a_claim_holds_no_copy_of_what_names_its_classification():
+    """Sixty thousand names beside one long classification would be gigabytes else."""
+    value = {"inCodeSet": "x" * 10**6, "name": ["Koch"] * 1000}
+    assert sum(len(claim.scheme) for claim in claims(value)) < 10**6
+
+
+def test_a_number_of_a_classification_s_own_name_is_no_code():
+    meanings = Meanings(CATEGORIES)
+    assert meanings.of(Claim("KldB 2010", "KldB 2010")) == set()
+    assert meanings.of(Claim("2010", "KldB 2010", is_code=True)) == set()
