@@ -4,6 +4,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from app.errors import NotReadyError, OverloadedError
@@ -16,6 +17,13 @@ LOST = "The device failed; the service is restarting."
 
 MAX_RETRY_SECONDS = 60.0
 """No one is sent away for longer: those who were refused before may never come back."""
+
+WAITING_SHARE = 0.5
+"""Of the house, for those who wait for room: the rest is kept for requests, which cannot wait."""
+
+POLL_SECONDS = 0.05
+"""Nobody is woken by who leaves in another process, so those who wait look from time to time. It is
+below the time of most batches: no engine runs dry between two looks."""
 
 
 class Admission:
@@ -67,13 +75,29 @@ class House:
         ledger: Ledger,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        poll_seconds: float | None = None,
     ) -> None:
+        """Open.
+
+        Args:
+            max_queued_ads: ads inside at once.
+            max_queue_seconds: work that may be ahead of a request that is admitted.
+            ledger: counts what is inside, here and in other processes.
+            metrics: where it is recorded.
+            clock: seconds, monotonic, the same for all that share the ledger.
+            poll_seconds: how often those who wait for room look at a shared ledger; None where it
+                is this process's own.
+        """
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
         self._ledger, self._accounts = ledger, ledger.accounts
         self._metrics, self._clock = metrics, clock
+        self._poll_seconds = poll_seconds
         self._refusal: NotReadyError | None = None
         self._empty = asyncio.Event()
         self._empty.set()
+        self._freed = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._turn = asyncio.Lock()
         metrics.max_queue_seconds.set(max_queue_seconds)
         metrics.follow(metrics.queued_seconds, lambda: self._queued_tokens() / self.rate)
         metrics.ready.set(1)
@@ -106,6 +130,22 @@ class House:
             share = excess / inside
             raise self.refuse("queue_full", tokens, self._queued_tokens() / self.rate * share)
         return self._accounts[waits.index(wait)]
+
+    async def wait(self, ads: int, tokens: int) -> Admission:
+        """Take a part of a bulk job in as soon as there is room; jobs take turns.
+
+        Raises:
+            NotReadyError: the service is draining or has lost its device.
+        """
+        async with self._turn:
+            while (account := self._with_spare_room(ads)) is None:
+                self.require_ready()
+                self._freed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_seconds):
+                        await self._freed.wait()
+            self.require_ready()
+            return Admission(self, account, Lane.BULK, ads, tokens)
 
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return the error that says when there will be room.
@@ -150,6 +190,7 @@ class House:
         own_ads = sum(account.own_ads for account in self._accounts)
         self._metrics.queued_ads.set(own_ads)
         self._metrics.queued_tokens.set(sum(account.own_tokens for account in self._accounts))
+        self._freed.set()
         if own_ads:
             self._empty.clear()
         else:
@@ -168,11 +209,27 @@ class House:
         """Admit nothing from now on; return the error that says why."""
         self._refusal = self._refusal or NotReadyError(reason)
         self._metrics.ready.set(0)
+        self._closed.set()
+        self._freed.set()
         return self._refusal
+
+    async def closed(self) -> None:
+        """Wait until nothing is admitted any more."""
+        await self._closed.wait()
 
     async def emptied(self) -> None:
         """Wait until everything that this process admitted is answered or has left."""
         await self._empty.wait()
+
+    def _with_spare_room(self, ads: int) -> Account | None:
+        account = min(self._accounts, key=lambda one: _ahead(one, Lane.BULK) / one.rate)
+        inside = self.ads
+        is_spare = (
+            _ahead(account, Lane.BULK) / account.rate <= self._max_queue_seconds * WAITING_SHARE
+            and inside <= self._max_queued_ads * WAITING_SHARE
+            and inside + ads <= self._max_queued_ads
+        )
+        return account if is_spare else None
 
     def _queued_tokens(self) -> int:
         return sum(_ahead(account, Lane.BULK) for account in self._accounts)

@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
+from app.api_stream import streams
 from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest
 from app.errors import (
     BodyTooLargeError,
@@ -101,6 +102,7 @@ def create_app(
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
     _add_classify(guarded, settings)
+    _add_model(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
         _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
@@ -111,6 +113,7 @@ def create_app(
         app.include_router(documentation())
     app.include_router(guarded)
     app.include_router(_jobpostings(settings))
+    app.include_router(streams(settings, metrics, GuardedRoute, get_service, WithoutQuery))
     app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)
@@ -301,6 +304,8 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
         return schemas.BatchResponse(results=answers)
 
+
+def _add_model(router: APIRouter, settings: Settings) -> None:
     @router.get(
         "/model",
         name="get_model",

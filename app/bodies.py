@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -81,11 +82,16 @@ class JsonRequest(Request):
         )
 
 
-def parse(body: bytes, max_values: int) -> Any:
+def parse(body: bytes, max_values: int, noun: str = "body") -> Any:
     """Parse JSON more strictly than the standard library.
 
     Objects and arrays cost a hundred times their bytes once parsed, and each wrong one an error
     message beside it: so `{},{},{},...` is counted, strings left out, before anything is made.
+
+    Args:
+        body: the JSON.
+        max_values: fields and values it may have.
+        noun: what messages call it.
 
     Raises:
         MalformedBodyError: it is not JSON in UTF-8, or nested too deep.
@@ -94,29 +100,29 @@ def parse(body: bytes, max_values: int) -> Any:
     rest, strings = STRING.subn(b"", body, count=max_values + 1)
     if max(strings, sum(map(rest.count, (b"{", b"[", b",")))) > max_values:
         raise InvalidRequestError(
-            "body: it has more fields and values than the server takes; send fewer ads at once."
+            f"{noun}: it has more fields and values than the server takes; send fewer ads at once."
         )
     try:
         # Windows puts a byte order mark before UTF-8; any other encoding is no JSON (RFC 8259).
         text = body.decode("utf-8-sig")
-        return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=partial(_unique, noun), parse_constant=_refuse)
     except RecursionError as error:
-        raise MalformedBodyError("The body is not JSON: it is nested too deep.") from error
+        raise MalformedBodyError(f"The {noun} is not JSON: it is nested too deep.") from error
     except UnicodeDecodeError as error:
-        raise MalformedBodyError("The body is not JSON in UTF-8.") from error
+        raise MalformedBodyError(f"The {noun} is not JSON in UTF-8.") from error
     except json.JSONDecodeError as error:
-        raise MalformedBodyError(f"The body is not JSON: {error}.") from error
+        raise MalformedBodyError(f"The {noun} is not JSON: {error}.") from error
     except ValueError as error:  # a number of thousands of digits, or NaN
-        raise MalformedBodyError("The body is not JSON: a number cannot be read.") from error
+        raise MalformedBodyError(f"The {noun} is not JSON: a number cannot be read.") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(noun: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object; parsers disagree on which of two equal names counts, so neither does."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         seen: set[str] = set()
         name = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InvalidRequestError(f"body: the field {name!r} is there twice.")
+        raise InvalidRequestError(f"{noun}: the field {name!r} is there twice.")
     return fields
 
 

@@ -95,7 +95,7 @@ class Connection(Protocol):
 
     def _give_up(self) -> None:
         self._limit = None
-        if self.timeout_keep_alive_task and not self._unsent():
+        if self.timeout_keep_alive_task and not self._unsent() and not self._in_message:
             return  # all is done, and what is idle has an end of its own
         # Not close(), which would wait for the client to take what is written.
         self.transport.abort()

@@ -11,7 +11,7 @@ import socket
 
 import zmq
 
-from app.admission import House
+from app.admission import POLL_SECONDS, House
 from app.api import create_app
 from app.channel import unlimited
 from app.errors import FatalEngineError
@@ -84,6 +84,7 @@ class FrontEnd:
             start.settings.max_queue_seconds,
             ledger.only(range(engines)),
             self._metrics,
+            poll_seconds=POLL_SECONDS if rows > 1 else None,
         )
         return Remote(house, sockets, labels_of(model.heads))
 

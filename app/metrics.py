@@ -35,6 +35,7 @@ TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
 REJECTIONS = ("queue_full", "queue_slow", "queue_late")
+LINE_STATUSES = ("200", "400", "413", "422", "500")
 FAILURES = ("batch", "ad", "fatal")
 
 # A second series for each counter, of no use to anyone who scrapes.
@@ -119,6 +120,12 @@ class Metrics:
         self.rejected = Counter(
             "doppelkopf_rejected", "Requests refused with 429", ["reason"], registry=registry
         )
+        self.stream_lines = Counter(
+            "doppelkopf_stream_lines",
+            "Lines of streams answered, by the status each would have as a request",
+            ["status"],
+            registry=registry,
+        )
         self.predictions = Counter(
             "doppelkopf_predictions", "Ads by predicted label", ["head", "label"], registry=registry
         )
@@ -152,6 +159,8 @@ class Metrics:
             ProcessCollector(registry=registry)
         for reason in REJECTIONS:
             self.rejected.labels(reason)
+        for line_status in LINE_STATUSES:
+            self.stream_lines.labels(line_status)
         for kind in FAILURES:
             self.engine_failures.labels(kind)
 

@@ -7,11 +7,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
-from app.schemas import Problem
+from app.schemas import Problem, StreamAnswer, StreamError
 from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"
@@ -55,7 +56,7 @@ def _described(error: type[ServiceError]) -> dict[str, Any]:
 
 
 def add_problems(app: FastAPI) -> None:
-    """Let every error be answered as a problem document, and describe that document."""
+    """Let every error be answered as a problem document; describe it and a stream's lines."""
     app.exception_handler(ServiceError)(_service_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http_error)
@@ -64,7 +65,12 @@ def add_problems(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         document = generate()
-        document["components"]["schemas"].setdefault("Problem", Problem.model_json_schema())
+        _, lines = models_json_schema(
+            [(StreamAnswer, "serialization"), (StreamError, "serialization")],
+            ref_template="#/components/schemas/{model}",
+        )
+        for name, schema in lines["$defs"].items():
+            document["components"]["schemas"].setdefault(name, schema)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # the framework's own way to extend it
@@ -73,11 +79,23 @@ def add_problems(app: FastAPI) -> None:
 def _problem(
     request: Request, status: int, title: str, detail: str, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    current().reason = current().reason or title.lower().replace(" ", "_")
-    if len(detail) > MAX_DETAIL:
-        detail = detail[:MAX_DETAIL] + "..."
-    document = Problem.of(status, title, detail, request_id(request.scope))
+    current().reason = current().reason or reason_of(title)
+    document = Problem.of(status, title, _cut(detail), request_id(request.scope))
     return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: ServiceError, request_id: str) -> dict[str, Any]:
+    """Return the document of an error that is told inside of an answer."""
+    return Problem.of(error.status, error.title, _cut(str(error)), request_id)
+
+
+def reason_of(title: str) -> str:
+    """Return a problem's title as a line in the log has it."""
+    return title.lower().replace(" ", "_")
+
+
+def _cut(detail: str) -> str:
+    return detail if len(detail) <= MAX_DETAIL else detail[:MAX_DETAIL] + "..."
 
 
 async def _service_error(request: Request, error: ServiceError) -> JSONResponse:

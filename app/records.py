@@ -1,17 +1,23 @@
 """The values that travel through the service, frozen."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal
 
 Labels = tuple[str, ...]
 Format = Literal["text", "html", "auto"]
 """How an ad's texts are written; "auto" looks at each."""
 
-FloatArray = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    FloatArray = npt.NDArray[np.float32]
+else:
+    # A client imports this for an ad and its answer, and has no arrays.
+    FloatArray = Any
 
 
 @dataclass(frozen=True, slots=True)

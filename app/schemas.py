@@ -81,6 +81,14 @@ EXAMPLE_MODEL: dict[str, JsonValue] = {
     },
 }
 
+EXAMPLE_LINE_PROBLEM: dict[str, JsonValue] = {
+    "type": "urn:doppelkopf:problem:invalid-request",
+    "title": "Invalid request",
+    "status": 422,
+    "detail": "line.text: Field required.",
+    "request_id": "5f0c4e3b9a7d4f21",
+}
+
 
 class Wire(BaseModel):
     """Base of everything on the wire: an unknown field is an error, never ignored."""
@@ -323,3 +331,31 @@ class Problem(BaseModel):
         return cls(
             type=kind, title=title, status=status, detail=detail, request_id=request_id
         ).model_dump()
+
+
+class StreamLine(Wire):
+    """Base of a stream's answers."""
+
+    line: int = Field(ge=1, description="number of the line that is answered, the first being 1")
+
+
+class StreamAnswer(ClassifyResponse, StreamLine):
+    """One line of a stream's answer: what `POST /classify` answers, and the line it is for."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"line": 1, **EXAMPLE_ANSWER}]})
+
+
+class StreamError(StreamLine):
+    """One line of a stream's answer in place of an ad's."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"line": 2, "resume": False, "error": EXAMPLE_LINE_PROBLEM}]
+        }
+    )
+
+    resume: bool = Field(
+        description="false: this line alone failed. true: the stream ends here, unfinished; send "
+        "this line and all behind it again"
+    )
+    error: Problem

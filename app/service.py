@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from app.admission import Admission, House
-from app.errors import DeadlineExceededError
+from app.errors import DeadlineExceededError, OverloadedError
 from app.heads import labels_of
 from app.lanes import Lane
 from app.metrics import Metrics
@@ -72,27 +72,68 @@ class Service:
             ) from error
 
     async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
+        current().ads += len(ads)
+        with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission:
+            return await self._answer(ads, admission, [top_k] * len(ads))
+
+    async def classify_when_there_is_room(
+        self, ads: Sequence[Ad], top_k: Sequence[int]
+    ) -> list[Prediction]:
+        """Answer as `classify` does in the bulk lane, but wait for room and be never refused.
+
+        Args:
+            ads: a part of a bulk job, no more than a batch has.
+            top_k: for each of them.
+
+        Raises:
+            NotReadyError: the service is draining or has lost its device.
+            EngineError: the engine failed on one of the ads.
+        """
+        current().ads += len(ads)
+        while True:
+            with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
+                try:
+                    return await self._answer(ads, admission, top_k)
+                except OverloadedError:
+                    continue  # the engine became slow; once more, behind the others
+
+    async def _answer(
+        self, ads: Sequence[Ad], admission: Admission, top_k: Sequence[int]
+    ) -> list[Prediction]:
         trace = current()
-        trace.ads += len(ads)
-        estimate = sum(self._tokenizer.estimate(ad) for ad in ads)
-        with self._batcher.house.admit(len(ads), estimate, lane) as admission:
-            trace.enter(TOKENIZE)
-            begin = time.perf_counter()
-            encoded = await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._tokenizer.encode, ads
-            )
-            self._metrics.tokenize_seconds.observe(time.perf_counter() - begin)
-            trace.tokens += sum(item.tokens for item in encoded)
-            trace.enter(QUEUE)
-            scored = await self._batcher.classify(encoded, admission)
-            trace.leave()
+        trace.enter(TOKENIZE)
+        begin = time.perf_counter()
+        encoded = await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._tokenizer.encode, ads
+        )
+        self._metrics.tokenize_seconds.observe(time.perf_counter() - begin)
+        trace.tokens += sum(item.tokens for item in encoded)
+        trace.enter(QUEUE)
+        scored = await self._batcher.classify(encoded, admission)
+        trace.leave()
         answers = [
-            prediction(item, scores, self._labels, top_k)
-            for item, scores in zip(encoded, scored, strict=True)
+            prediction(item, scores, self._labels, count)
+            for item, scores, count in zip(encoded, scored, top_k, strict=True)
         ]
         for answer in answers:
             self._metrics.record_prediction(answer)
         return answers
+
+    def _estimate(self, ads: Sequence[Ad]) -> int:
+        return sum(self._tokenizer.estimate(ad) for ad in ads)
+
+    def require_room(self) -> None:
+        """Return if a bulk job may begin; its ads wait for room, once it has.
+
+        Raises:
+            OverloadedError: too much work is waiting already.
+            NotReadyError: the service is draining or has lost its device.
+        """
+        self._batcher.house.require_room(1, self._tokenizer.longest, Lane.BULK)
+
+    async def closed(self) -> None:
+        """Wait until no more ads are taken."""
+        await self._batcher.house.closed()
 
     def require_ready(self) -> None:
         """Return if ads can be classified.

@@ -56,9 +56,11 @@ class Settings(BaseSettings):
     max_queue_seconds: float = Field(
         3.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
     )
-    max_batch_ads: int = Field(256, ge=1, description="ads of one POST /classify/batch")
+    max_batch_ads: int = Field(
+        256, ge=1, description="ads of one POST /classify/batch, lines of a stream inside at once"
+    )
     max_body_bytes: int = Field(
-        8 * 2**20, ge=1024, description="size of a request's body; a larger one gets 413"
+        8 * 2**20, ge=1024, description="size of a body or a stream's line; a larger one gets 413"
     )
     grace_seconds: float = Field(
         30.0, ge=0, description="time to finish accepted work after SIGTERM"

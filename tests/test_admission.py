@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import nullcontext
 
 import pytest
 
@@ -81,6 +82,148 @@ def test_emptied_waits_for_the_last_to_leave():
             await asyncio.sleep(0)
             assert not waiting.done()
         await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(main())
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_whoever_waits_comes_in_as_soon_as_there_is_spare_room():
+    async def main():
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
+        # Half of five seconds, so that requests are taken all the same.
+        ahead = house.admit(1, 251, Lane.INTERACTIVE)
+        waiting = asyncio.create_task(house.wait(1, 100))
+        await settle()
+        assert not waiting.done()
+        ahead.correct(250)
+        with await asyncio.wait_for(waiting, 5) as admission:
+            assert (house.ads, admission.lane) == (2, Lane.BULK)
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_leaves_half_of_the_places_to_requests():
+    async def main():
+        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
+        inside = [await house.wait(3, 1), await house.wait(2, 1)]
+        waiting = asyncio.create_task(house.wait(3, 1))
+        inside.append(house.admit(1, 1, Lane.BULK))
+        await settle()
+        assert not waiting.done()
+        inside.pop().__exit__(None, None, None)
+        await asyncio.wait_for(waiting, 5)
+        assert house.ads == 8
+
+    asyncio.run(main())
+
+
+def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
+    async def main():
+        house = House(3, 5.0, Ledger.of_one(100.0), Metrics())
+        await asyncio.wait_for(house.wait(3, 10**6), 5)
+        assert house.ads == 3
+
+    asyncio.run(main())
+
+
+def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
+    async def main():
+        house = House(4, 5.0, Ledger.of_one(100.0), Metrics())
+        inside = house.admit(2, 1, Lane.BULK)
+        many, one = (asyncio.create_task(house.wait(ads, 1)) for ads in (3, 1))
+        await settle()
+        assert not many.done()
+        assert not one.done()
+        inside.__exit__(None, None, None)
+        await asyncio.wait_for(many, 5)
+        await settle()
+        assert not one.done()
+        (await many).__exit__(None, None, None)
+        await asyncio.wait_for(one, 5)
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_sees_that_there_is_room_in_a_ledger_that_others_write_too(tmp_path):
+    async def main():
+        Ledger.create(tmp_path / "ledger", 2, 1).accounts[0].rate = 100.0
+        here, there = (
+            House(
+                2, 5.0, Ledger.open(tmp_path / "ledger", 2, 1, row), Metrics(), poll_seconds=0.001
+            )
+            for row in range(2)
+        )
+        inside = there.admit(2, 1, Lane.BULK)
+        waiting = asyncio.create_task(here.wait(1, 1))
+        await settle()
+        assert not waiting.done()
+        inside.__exit__(None, None, None)
+        with await asyncio.wait_for(waiting, 5):
+            assert there.ads == 1
+
+    asyncio.run(main())
+
+
+def test_whoever_waits_comes_in_where_least_is_ahead():
+    async def main():
+        ledger = Ledger(bytearray(1000), 2, 0, nullcontext())
+        for account in ledger.accounts:
+            account.rate = 100.0
+        house = House(100, 5.0, ledger, Metrics())
+        ledger.accounts[0].count(Lane.BULK, 1, 1000)
+        with await asyncio.wait_for(house.wait(1, 100), 5) as admission:
+            assert admission.account is ledger.accounts[1]
+
+    asyncio.run(main())
+
+
+def test_those_who_wait_come_in_in_their_order():
+    async def main():
+        house, order = House(2, 5.0, Ledger.of_one(100.0), Metrics()), []
+
+        async def job(name):
+            with await house.wait(2, 1):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        await asyncio.wait_for(asyncio.gather(*map(job, "abcd")), 5)
+        assert order == [*"abcd"]
+
+    asyncio.run(main())
+
+
+def test_one_who_gives_up_waiting_lets_the_next_in():
+    async def main():
+        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
+        inside = house.admit(2, 1, Lane.BULK)
+        first, second = (asyncio.create_task(house.wait(1, 1)) for _ in range(2))
+        await settle()
+        first.cancel()
+        await settle()
+        inside.__exit__(None, None, None)
+        await asyncio.wait_for(second, 5)
+        assert house.ads == 1
+
+    asyncio.run(main())
+
+
+def test_a_house_that_closes_sends_away_those_who_wait():
+    async def main():
+        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
+        house.admit(2, 1, Lane.BULK)
+        closed = asyncio.create_task(house.closed())
+        waiting = [asyncio.create_task(house.wait(1, 1)) for _ in range(2)]
+        await settle()
+        assert not closed.done()
+        house.close("The service is shutting down.")
+        for one in waiting:
+            with pytest.raises(NotReadyError, match="shutting down"):
+                await asyncio.wait_for(one, 5)
+        await asyncio.wait_for(closed, 5)
 
     asyncio.run(main())
 

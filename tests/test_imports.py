@@ -56,13 +56,17 @@ ORDER = (
     "stated",
     "jobposting",
     "bodies",
+    "ndjson",
     "keys",
     "middleware",
     "patience",
     "problems",
+    "answering",
+    "streaming",
     "protocol",
     "pages",
     "logs",
+    "api_stream",
     "api",
     "client",
     "training",
@@ -238,8 +242,6 @@ def test_the_batchers_policy_knows_neither_tensors_nor_http(code, name):
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_what_needs_no_torch_does_not_import_it(code, name):
-    if f"app.{name}" not in code.imports:
-        pytest.skip(f"there is no app/{name}.py yet")
     loaded = code.reached(f"app.{name}", at_start=True)
     heavy = {one for one in loaded if code.foreign(one, at_start=True) & TENSORS}
     assert not heavy, f"app.{name} loads {heavy}; import for types or inside a function"
@@ -286,9 +288,17 @@ def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
 
 
 def test_the_client_knows_the_wire_and_the_errors_only(code):
-    if "app.client" not in code.imports:
-        pytest.skip("there is no app/client.py yet")
-    assert code.used("app.client") <= {"app.schemas", "app.errors"}
+    parts = {name for name in code.imports if name.startswith("app.client")}
+    used = set().union(*map(code.used, parts)) - parts
+    wire = {"app.schemas", "app.schemas_jobposting", "app.records", "app.ndjson"}
+    assert used == {*wire, "app.errors"}
+    foreign = {one for part in code.reached("app.client") for one in code.foreign(part)}
+    # Pydantic brings its core along.
+    allowed = {"httpx", "pydantic", "pydantic_core", "numpy"}
+    assert foreign - set(sys.stdlib_module_names) <= allowed
+    # Numpy is there for types alone.
+    at_start = code.reached("app.client", at_start=True)
+    assert not any("numpy" in code.foreign(part, at_start=True) for part in at_start)
 
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.errors import SlowBodyError
-from app.patience import BodyDeadline
+from app.patience import BodyDeadline, lift
 
 
 def run(app, receive, seconds):
@@ -58,5 +58,21 @@ def test_behind_a_whole_body_nothing_is_timed():
             for _ in range(10):
                 await asyncio.sleep(0)
         return messages.pop(0)
+
+    run(app, receive, seconds=0)
+
+
+def test_a_request_with_a_limit_of_its_own_may_take_longer():
+    messages = [{"type": "http.request", "body": b"a", "more_body": True}] * 3
+
+    async def app(scope, receive, send):
+        lift(scope)
+        while messages:
+            assert (await receive())["body"] == b"a"
+
+    async def receive():
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return messages.pop()
 
     run(app, receive, seconds=0)

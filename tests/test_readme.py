@@ -24,6 +24,7 @@ from tests.serving import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 SHOWN = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
@@ -93,7 +94,7 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
             "bert-base-german-cased", str(tiny_base)
         )
 
-    start, classify, test, batch, posting, train, use, serve_own = BLOCKS
+    start, classify, test, batch, stream, posting, train, use, serve_own = BLOCKS
     # Not run: it would run this test. It has to exist and to run pytest.
     assert "python -m pytest\n" in run(f"make --dry-run {test.split()[1]}")
     with serving(start, folder, port, tmp_path / "demo.log"):
@@ -104,6 +105,19 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
         assert [
             (one["job_category"]["label"], one["min_education"]["label"]) for one in results
         ] == [("doctors", "master"), ("retail_sales", "vocational")]
+        run(here(stream))
+        lines = (folder / "answers.ndjson").read_text(encoding="utf-8").splitlines()
+        first, error, last = map(json.loads, lines)
+        assert (first["line"], first["job_category"]["label"]) == (1, "doctors")
+        assert (error["line"], error["resume"], error["error"]["status"]) == (2, False, 422)
+        assert (last["id"], len(last["min_education"]["top"])) == ("3", 1)
+        one_by_one, bulk = (
+            run(f"{sys.executable} - <<'PYTHON'\n{here(block)}PYTHON") for block in PYTHON
+        )
+        assert one_by_one.split() == ["doctors", "master", "hospitality_tourism", "retail_sales"]
+        assert [line.split()[:2] for line in bulk.splitlines()] == [
+            [str(line), str(line - 1)] for line in (250, 500, 750, 1000)
+        ]
         (answer,) = httpx.Response(200, text=run(here(posting))).json()["results"]
         (shown,) = json.loads(SHOWN[1])["results"]
         for part in ("id", "tokens", "model", "patch", "stated"):

@@ -6,7 +6,7 @@ import pytest
 
 from app.batching import MicroBatcher
 from app.engine import Engine
-from app.errors import DeadlineExceededError, NotReadyError
+from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.records import Ad
@@ -15,12 +15,12 @@ from app.trace import Trace, follow
 from tests.serving import served_model
 
 
-def in_service(checkpoint, test, run=None):
+def in_service(checkpoint, test, run=None, batcher_type=MicroBatcher):
     """Run a test with a service of its own inside an event loop."""
 
     async def main():
         metrics = Metrics()
-        batcher = MicroBatcher(
+        batcher = batcher_type(
             run or Engine(checkpoint, "cpu").run,
             max_batch_tokens=512,
             max_queued_ads=100,
@@ -113,3 +113,52 @@ def test_after_draining_nothing_is_taken(checkpoint):
             await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1)
 
     in_service(checkpoint, test)
+
+
+def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
+    async def test(service, value):
+        house = service._batcher.house
+        with house.admit(51, 1, Lane.INTERACTIVE):
+            waiting = asyncio.create_task(
+                service.classify_when_there_is_room([Ad("Koch"), Ad("Koch")], [1, 2])
+            )
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not waiting.done()
+        answers = await waiting
+        assert [len(answer.heads["job_category"]) for answer in answers] == [1, 2]
+        assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test)
+
+
+def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
+    async def test(service, value):
+        service.require_room()
+        with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
+            service.require_room()
+        assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
+
+    in_service(checkpoint, test)
+
+
+class SlowOnce(MicroBatcher):
+    """An engine that becomes too slow for the first request, and is itself again."""
+
+    refused = 0
+
+    async def classify(self, encoded, admission):
+        if not self.refused:
+            self.refused = self.house.ads
+            raise self.house.refuse("queue_late", 1)
+        return await super().classify(encoded, admission)
+
+
+def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
+    async def test(service, value):
+        (answer,) = await service.classify_when_there_is_room([Ad("Koch")], [1])
+        assert answer.heads
+        assert service._batcher.refused == 1
+        assert value("doppelkopf_queued_ads") == 0
+
+    in_service(checkpoint, test, batcher_type=SlowOnce)

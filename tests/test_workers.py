@@ -1,6 +1,7 @@
 """Several front ends before one engine process: the real processes, and how each may end."""
 
 import asyncio
+import json
 import re
 import shutil
 import signal
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import httpx
 import psutil
@@ -98,6 +100,43 @@ def test_the_answers_are_those_of_one_process(server, checkpoint):
         there, here = HTTP.get(f"{server.address}/model").json(), alone.get("/model").json()
         assert there["heads"] == here["heads"]
         assert there["device"] == here["device"]
+
+
+def test_streams_wait_for_the_requests_of_other_front_ends(server):
+    """Nobody tells those who wait in one process that another's requests have left."""
+    ads = [{"text": text, "top_k": 1} for text in texts(30)]
+    body = b"".join(json.dumps(ad).encode() + b"\n" for ad in ads)
+    headers = {"content-type": "application/x-ndjson"}
+    heads = Barrier(7)
+
+    def stream(_: int) -> list[dict]:
+        with (
+            newcomer(server) as client,
+            client.stream("POST", "/classify/stream", content=body, headers=headers) as answer,
+        ):
+            assert answer.status_code == 200
+            heads.wait(20)
+            return [json.loads(line) for line in answer.iter_lines()]
+
+    before = server.metric("stream_lines_total", status="200")
+    [held] = server.send_behind_held()
+    with ThreadPoolExecutor(7) as pool:
+        batch = pool.submit(
+            HTTP.post, f"{server.address}/classify/batch", json={"ads": [{"text": "Koch"}] * 30}
+        )
+        # One more than half of the 60 places, where no stream finds room.
+        wait_until(lambda: server.metric("queued_ads") == 31, seconds=20)
+        running = [pool.submit(stream, number) for number in range(6)]
+        heads.wait(20)
+        assert server.metric("stream_lines_total", status="200") == before
+        assert server.metric("queued_ads") == 31
+        server.open()
+        assert batch.result().status_code == held.result().status_code == 200
+        for answers in (one.result(timeout=30) for one in running):
+            assert [line["line"] for line in answers] == list(range(1, 31))
+            assert all("job_category" in line for line in answers)
+    assert server.metric("stream_lines_total", status="200") == before + 180
+    assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
 def test_a_front_end_has_no_torch_in_it(server):

@@ -27,13 +27,17 @@ EXAMPLES = 520
 
 AUTHORIZED = (b"authorization", b"Bearer " + KEY.encode())
 JSON = (b"content-type", b"application/json")
+NDJSON = (b"content-type", b"application/x-ndjson")
 
 METHODS = st.sampled_from(
     ["POST"] * 8 + ["GET"] * 6
     + ["HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND", "CONNECT", "BREW"]
 )  # fmt: skip
 PATHS = st.sampled_from(
-    [b"/classify"] * 6 + [b"/classify/batch"] * 6 + [b"/classify/jobposting"] * 7
+    [b"/classify"] * 6
+    + [b"/classify/batch"] * 6
+    + [b"/classify/stream"] * 4
+    + [b"/classify/jobposting"] * 7
     + [b"/model", b"/health", b"/health/live", b"/health/ready", b"/metrics"]
     + [name.encode() for name in PAGES]
 )  # fmt: skip
@@ -135,6 +139,10 @@ def damaged(draw: st.DrawFn) -> bytes:
 CONTENTS = st.builds(encoded, BODIES, st.booleans())
 SOUND_CONTENTS = {
     b"/classify": st.builds(encoded, SOUND_ADS, st.booleans()),
+    b"/classify/stream": st.lists(
+        st.builds(encoded, SOUND_ADS | BROKEN_ADS, st.booleans()) | st.binary(max_size=50),
+        max_size=5,
+    ).map(b"\n".join),
     b"/classify/batch": st.builds(
         encoded,
         st.fixed_dictionaries({"ads": st.lists(SOUND_ADS, min_size=1, max_size=4)}),
@@ -157,6 +165,8 @@ HEADERS = st.one_of(
     st.sampled_from(
         [
             (b"x-request-timeout-ms", b"1"),
+            (b"x-first-line", b"1001"),
+            (b"x-first-line", b"-1"),
             (b"x-request-timeout-ms", b"60000"),
             (b"x-request-timeout-ms", b"1e3"),
             (b"x-request-id", b"job-7:a.b_c"),
@@ -173,9 +183,10 @@ HEADERS = st.one_of(
 
 @st.composite
 def requests(draw: st.DrawFn) -> Sent:
-    honest = draw(st.sampled_from([[AUTHORIZED, JSON]] * 12 + [[], [JSON], [AUTHORIZED]]))
-    odd = draw(st.lists(HEADERS, max_size=2)) if draw(st.booleans()) else []
     target = draw(TARGETS)
+    kind = NDJSON if target.startswith(b"/classify/stream") else JSON
+    honest = draw(st.sampled_from([[AUTHORIZED, kind]] * 12 + [[], [kind], [AUTHORIZED]]))
+    odd = draw(st.lists(HEADERS, max_size=2)) if draw(st.booleans()) else []
     sound = SOUND_CONTENTS.get(target, CONTENTS)
     content = draw(sound | CONTENTS | CONTENTS | damaged() | st.binary(max_size=50))
     return Sent(draw(METHODS), target, (*odd, *honest), content)
@@ -251,6 +262,11 @@ def test_every_answer_is_one_that_is_promised(
     for path in ("/classify", "/classify/batch", "/classify/jobposting"):
         statuses = {status: reached["POST", path, status] for status in (200, 400, 401, 415, 422)}
         assert min(statuses.values()) > 50, (path, statuses)
+    # Whatever else is wrong with a stream is told in its lines.
+    statuses = {
+        status: reached["POST", "/classify/stream", status] for status in (200, 401, 415, 422)
+    }
+    assert min(statuses.values()) > 30, statuses
     assert {path for method, path, _ in reached if method == "GET"} > {"/model", "/", "elsewhere"}
     assert httpx.get(f"{server}/health/ready").status_code == 200
     assert peak_megabytes(process) - before < 150

@@ -18,15 +18,28 @@ pytestmark = pytest.mark.server
 
 LONG = {"text": "Koch für die Küche mit Speisen " * 200}
 BATCH = {"ads": [LONG] * MAX_BATCH_ADS}
+STREAM = "/classify/stream"
 POSTING = {"@type": "JobPosting", "description": f"<p>{LONG['text']}</p>"}
 POSTINGS = {"@graph": [POSTING] * MAX_BATCH_ADS}
-SOUND = {"/classify": LONG, "/classify/batch": BATCH, "/classify/jobposting": POSTINGS}
+SOUND = {
+    "/classify": LONG,
+    "/classify/batch": BATCH,
+    "/classify/jobposting": POSTINGS,
+    STREAM: LONG,
+}
 # Its tokenizer has no piece for this letter, and none for the unknown.
 FATAL = {
     "/classify": {"text": "あ"},
     "/classify/batch": {"ads": [{"text": "あ"}]},
     "/classify/jobposting": {"@type": "JobPosting", "title": "あ"},
 }
+
+
+def ask_for(path: str, body: object, **headers: str) -> Sent:
+    """Make a request that does work, of the type that its route takes."""
+    if path == STREAM:
+        headers = {"content_type": "application/x-ndjson"} | headers
+    return post(body, path.encode(), **headers)
 
 
 def get(path: str, key: str = KEY) -> Sent:
@@ -79,7 +92,7 @@ def loading(
 
     def ready() -> bool:
         for path in (*SOUND, "/model", "/health", "/health/ready"):
-            sent = post({"text": "Koch"}, path.encode()) if "classify" in path else get(path)
+            sent = ask_for(path, {"text": "Koch"}) if path in SOUND else get(path)
             try:
                 with Connection(address) as connection:
                     status = connection.ask(sent).status
@@ -112,7 +125,7 @@ def world(
 
 
 def sound(world: World, path: str) -> int:
-    return world.ask(post(SOUND[path], path.encode()) if path in SOUND else get(path)).status
+    return world.ask(ask_for(path, SOUND[path]) if path in SOUND else get(path)).status
 
 
 def malformed(world: World, path: str) -> int:
@@ -120,7 +133,7 @@ def malformed(world: World, path: str) -> int:
 
 
 def keyless(world: World, path: str) -> int:
-    return world.ask(post({}, path.encode(), key="") if path in SOUND else get(path, "")).status
+    return world.ask(ask_for(path, {}, key="") if path in SOUND else get(path, "")).status
 
 
 def slow(world: World, path: str) -> int:
@@ -143,13 +156,17 @@ def of_another_shape(world: World, path: str) -> int:
     return world.ask(sent).status
 
 
+def numbered_from_nothing(world: World, path: str) -> int:
+    return world.ask(ask_for(path, SOUND[path], x_first_line="0")).status
+
+
 def crowded(world: World, path: str) -> int:
     """Fill the house from several sides until somebody has to wait outside."""
     full = post(BATCH, b"/classify/batch")
     with ThreadPoolExecutor(8) as others:
         for _ in range(50):
             filling = [others.submit(world.ask, full) for _ in range(8)]
-            answer = world.ask(post(SOUND[path], path.encode()))
+            answer = world.ask(ask_for(path, SOUND[path]))
             for one in filling:
                 one.result()
             if answer.status == 429:
@@ -187,6 +204,14 @@ WORK: dict[int, Reach] = {
 REACHED: dict[tuple[str, str], dict[int, Reach]] = {
     ("POST", "/classify"): WORK,
     ("POST", "/classify/batch"): WORK,
+    ("POST", STREAM): {
+        200: sound,
+        401: keyless,
+        415: of_another_type,
+        422: numbered_from_nothing,
+        429: crowded,
+        503: too_early,
+    },
     ("POST", "/classify/jobposting"): WORK,
     ("GET", "/model"): {200: sound, 401: keyless, 422: of_another_shape, 503: too_early},
     ("GET", "/health/live"): {200: sound},

@@ -170,6 +170,9 @@ class Contract:
         assert media_type in content, answer
         if media_type == "application/json":
             self._validator(content[media_type]["schema"]).validate(answer.json())
+        if media_type == "application/x-ndjson":
+            for line in answer.body.splitlines():
+                self._validator(content[media_type]["schema"]).validate(json.loads(line))
 
     def _check_problem(self, method: str, answer: Answer) -> None:
         assert answer.headers["content-type"] == PROBLEM, answer

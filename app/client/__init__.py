@@ -1,0 +1,44 @@
+"""The client: classify ads at a running service, from anything that speaks Python.
+
+    from app.client import DoppelkopfClient
+
+    with DoppelkopfClient("http://localhost:8000") as client:
+        print(client.classify("Wir suchen eine Pflegefachkraft").job_category.label)
+
+Needs httpx and pydantic; neither torch nor anything of the server.
+"""
+
+from app.client.asynchronous import AsyncDoppelkopfClient
+from app.client.blocking import DoppelkopfClient
+from app.client.errors import (
+    BusyError,
+    CallError,
+    FailedError,
+    ForeignAnswerError,
+    ProblemError,
+    RefusedError,
+    UnreachableError,
+)
+from app.client.retries import Retries
+from app.schemas import AdIn, ClassifyResponse, ModelResponse, StreamAnswer, StreamError
+from app.schemas_jobposting import JobPostingAnswer, JobPostingResponse
+
+__all__ = [
+    "AdIn",
+    "AsyncDoppelkopfClient",
+    "BusyError",
+    "CallError",
+    "ClassifyResponse",
+    "DoppelkopfClient",
+    "FailedError",
+    "ForeignAnswerError",
+    "JobPostingAnswer",
+    "JobPostingResponse",
+    "ModelResponse",
+    "ProblemError",
+    "RefusedError",
+    "Retries",
+    "StreamAnswer",
+    "StreamError",
+    "UnreachableError",
+]

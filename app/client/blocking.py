@@ -1,0 +1,220 @@
+"""The client that blocks."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from app.client.calls import BULK_SECONDS, SECONDS, Call, Calls, Outcome, is_ready
+from app.client.errors import CallError
+from app.client.pending import Pending
+from app.client.retries import Attempts, Retries
+from app.client.wire import POOL, AdLike, batches, checked_key, problem_of, unreachable
+from app.ndjson import LineReader
+from app.records import Format
+from app.schemas import ClassifyResponse, Limits, ModelResponse, StreamAnswer, StreamError
+from app.schemas_jobposting import JobPostingResponse
+
+Answer = TypeVar("Answer")
+
+
+class DoppelkopfClient:
+    """Calls one service over kept connections; threads may share it. Close it, or use `with`.
+
+    Every call raises a `CallError` where it has no answer; see `app.client.errors`. What may go
+    better next time is tried again, as `Retries` says, until the call's timeout has passed.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = SECONDS,
+        retries: Retries = Retries(),  # noqa: B008  frozen
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """Take the service's address; nothing is sent yet.
+
+        Args:
+            address: as in "http://localhost:8000".
+            api_key: sent as a bearer token, and shown nowhere.
+            timeout: seconds of a call, with all its tries and pauses, where it does not say.
+            retries: how often a call is tried.
+            transport: sends the requests; by default over the network.
+            sleep: waits some seconds.
+            clock: seconds, monotonic.
+            uniform: draws between two bounds.
+        """
+        self._http = httpx.Client(
+            base_url=address, headers=checked_key(api_key), transport=transport, limits=POOL
+        )
+        self._calls = Calls(self._http.build_request, timeout, retries, clock, uniform)
+        self._sleep = sleep
+        self._limits: Limits | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._http.base_url)!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def classify(
+        self,
+        text: str,
+        *,
+        title: str | None = None,
+        id: str | None = None,
+        format: Format = "text",
+        top_k: int = 3,
+        timeout: float | None = None,
+    ) -> ClassifyResponse:
+        """Classify one ad; goes before those of `classify_many` and `stream`.
+
+        Args:
+            text: the ad, in full.
+            title: its title, where there is one.
+            id: comes back with the answer.
+            format: how text and title are written; "auto" reads HTML where it finds some.
+            top_k: labels to return for each head.
+            timeout: seconds, in place of the client's.
+        """
+        ad = {"text": text, "title": title, "id": id, "format": format}
+        return self._run(self._calls.classify(ad, top_k, timeout))
+
+    def classify_jobposting(
+        self, document: Mapping[str, Any], *, top_k: int = 3, timeout: float | None = None
+    ) -> JobPostingResponse:
+        """Classify schema.org postings; `patch` of each result is what to add to its posting.
+
+        Args:
+            document: JSON-LD, a JobPosting or an object with an `@graph` of them.
+            top_k: labels to return for each head, where the document does not say.
+            timeout: seconds, in place of the client's.
+        """
+        return self._run(self._calls.jobposting(document, top_k, timeout))
+
+    def classify_many(
+        self, ads: Iterable[AdLike], *, top_k: int = 3, timeout: float = BULK_SECONDS
+    ) -> Iterator[ClassifyResponse]:
+        """Classify a list in batches as large as the service takes; yield answers in order.
+
+        One ad that is refused fails its whole batch; `stream` answers it alone with an error.
+
+        Args:
+            ads: texts, objects with `text`, or `AdIn`; taken a batch at a time.
+            top_k: labels to return for each head.
+            timeout: seconds of a batch.
+        """
+        for content in batches(ads, self._known_limits(), top_k):
+            yield from self._run(self._calls.batch(content, timeout)).results
+
+    def stream(
+        self,
+        ads: Iterable[AdLike],
+        *,
+        top_k: int = 3,
+        first_line: int = 1,
+        timeout: float = BULK_SECONDS,
+    ) -> Iterator[StreamAnswer | StreamError]:
+        """Classify any number of ads; yield an answer or an error for each, in order.
+
+        Goes on by itself where a connection breaks or the service restarts: no ad is lost, and none
+        is answered twice. Neither side holds more than a batch of them.
+
+        Args:
+            ads: texts, objects with `text`, or `AdIn`; taken a part at a time.
+            top_k: labels to return for each head, where an object does not say.
+            first_line: number of the first ad, for a job that goes on where it ended once.
+            timeout: seconds without any answer.
+        """
+        pending = Pending(self._known_limits(), top_k, first_line)
+        source = iter(ads)
+        while True:
+            pending.begin_part()
+            for ad in source:
+                if not pending.offer(ad):
+                    break
+            if not pending:
+                return
+            attempts = self._calls.attempts(timeout)
+            while pending:
+                try:
+                    for answer in self._part(pending, attempts):
+                        attempts.succeed()
+                        yield answer
+                except CallError as error:
+                    pause = attempts.pause(error)
+                    self._sleep(pause)
+
+    def model(self, *, timeout: float | None = None) -> ModelResponse:
+        """Tell what is served: labels, limits, device and revision."""
+        return self._run(self._calls.model(timeout))
+
+    def ready(self) -> bool:
+        """Tell whether ads can be classified now; asks once."""
+        try:
+            return is_ready(self._http.send(self._calls.ready()))
+        except httpx.TransportError:
+            return False
+
+    def _run(self, call: Call[Answer]) -> Answer:
+        try:
+            step = next(call)
+            while True:
+                if isinstance(step, float):
+                    self._sleep(step)
+                    step = next(call)
+                else:
+                    step = call.send(self._sent(step))
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+
+    def _sent(self, request: httpx.Request) -> Outcome:
+        try:
+            return self._http.send(request)
+        except httpx.TransportError as error:
+            return error
+
+    def _part(self, pending: Pending, attempts: Attempts) -> Iterator[StreamAnswer | StreamError]:
+        """Send what is pending, and yield its answers as they come."""
+        request = self._calls.part(pending, attempts)
+        lines = LineReader(pending.next_line)
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                if response.status_code != 200:
+                    response.read()
+                    raise problem_of(response)
+                for chunk in response.iter_bytes():
+                    for line in lines.feed(chunk):
+                        yield pending.take(line.content or b"")
+            finally:
+                response.close()
+        except httpx.TransportError as error:
+            raise unreachable(error, request.url) from error
+        pending.require_none()
+
+    def _known_limits(self) -> Limits:
+        if self._limits is None:
+            self._limits = self.model().limits
+        return self._limits
