@@ -33,7 +33,7 @@ async def run(link: Link) -> None:
         start.settings,
         Metrics(status=start.folder.status),
         lambda error: link.tell(Failed(str(error))),
-        ledger.only(range(start.number, start.number + 1)),
+        ledger=ledger.only(range(start.number, start.number + 1)),
     )
     batcher.start()
     socket = unlimited(zmq.Context(), zmq.ROUTER)

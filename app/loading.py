@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.admission import House
 from app.batching import MicroBatcher
 from app.errors import FatalEngineError
 from app.ledger import Ledger
@@ -38,9 +39,10 @@ class Loaded:
         settings: Settings,
         metrics: Metrics,
         on_fatal: Callable[[FatalEngineError], None],
+        house: House | None = None,
         ledger: Ledger | None = None,
     ) -> MicroBatcher:
-        """Put a batcher of this event loop before the engine."""
+        """Put a batcher of this event loop before the engine; `house` of the one it succeeds."""
         return MicroBatcher(
             self.engine.run,
             max_batch_tokens=self.max_batch_tokens,
@@ -49,6 +51,8 @@ class Loaded:
             tokens_per_second=self.rate,
             metrics=metrics,
             ledger=ledger,
+            house=house,
+            free=self.engine.close,
             # A device of its own computes while the CPU packs; a CPU would compete with itself.
             depth=1 if self.engine.device.type == "cpu" else 2,
             hang_seconds=settings.hang_seconds,
@@ -90,6 +94,18 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
         max_windows=tokenizer.max_windows,
     )
     return Loaded(made, tokenizer, model, max_batch_tokens, rate)
+
+
+def identify(model: Path) -> tuple[str, str]:
+    """Verify a checkpoint and return its name and revision.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    from app.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(model)
+    return checkpoint.name, checkpoint.revision
 
 
 def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:

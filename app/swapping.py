@@ -1,0 +1,182 @@
+"""A running server takes another checkpoint: loaded beside the one that it serves, then swapped."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from app.errors import (
+    CheckpointRefusedError,
+    NotReadyError,
+    ServiceError,
+    StartupError,
+    SwapRunningError,
+)
+from app.metrics import Metrics
+from app.served import ServedModel
+from app.service import Service
+from app.store import checkpoint_folder
+
+log = logging.getLogger(__name__)
+
+QUIET_SECONDS = 2.0
+"""So long nobody asks a service that was replaced, and it goes; see `Service.retire`."""
+
+LEAVING_SECONDS = 60.0
+"""So long a swap waits for the end of what the swap before replaced."""
+
+LOADING = "The model is still loading; try again in a few seconds."
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What was served before, what is served now, and how long it took."""
+
+    old: ServedModel
+    new: ServedModel
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether the answers are another checkpoint's."""
+        return self.old is not self.new
+
+    def __str__(self) -> str:
+        """Say it in the line that is logged."""
+        if not self.changed:
+            return f"serves {self.new} already"
+        return f"serves {self.new} after {self.seconds:.1f} s, no longer {self.old}"
+
+
+Load = Callable[[Path], Awaitable[Callable[[], Service]]]
+"""Verifies, loads and warms up a checkpoint; what it returns puts it into service."""
+
+
+class Serving(Protocol):
+    """Where requests find their service: an application's state."""
+
+    service: Service | None
+
+
+class Swapper:
+    """Replaces an application's service, one at a time; requests keep the one they began with."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        model: Path,
+        load: Load,
+        identify: Callable[[Path], tuple[str, str]],
+        metrics: Metrics,
+        quiet_seconds: float = QUIET_SECONDS,
+    ) -> None:
+        """Take what to replace and how.
+
+        Args:
+            serving: holds the service.
+            model: the setting.
+            load: see `Load`; raises a `StartupError` where the checkpoint cannot be served.
+            identify: verifies a checkpoint and returns its name and revision; likewise. Called in
+                a thread.
+            metrics: where swaps are counted.
+            quiet_seconds: see `Service.retire`.
+        """
+        self._serving, self._model, self._load, self._identify = serving, model, load, identify
+        self._metrics, self._quiet_seconds = metrics, quiet_seconds
+        self._running = self._again = False
+        self._leaving: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def swap(self, name: str | None = None) -> Swap:
+        """Serve another checkpoint of the model store, or what the setting leads to by now.
+
+        Returns:
+            Once whoever asks gets answers of the new one.
+
+        Raises:
+            SwapRunningError: another swap is not over.
+            InvalidRequestError: `name` names nothing in the store.
+            CheckpointRefusedError: it cannot be served; says why. The old one goes on.
+            NotReadyError: the service is still loading, or ends.
+        """
+        if self._running:
+            raise SwapRunningError("Another checkpoint is being loaded; try again when it is done.")
+        folder = checkpoint_folder(self._model, name)
+        self._running = True
+        try:
+            swap = await self._swap(folder)
+        finally:
+            self._running = False
+        log.info("the service %s", swap)
+        return swap
+
+    def reread(self) -> None:
+        """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
+        self._again = True
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._reread())
+
+    async def drain(self) -> None:
+        """Let nothing begin any more, and let go of what was replaced."""
+        for task in (self._reading, self._leaving):
+            if task and not task.done():
+                task.cancel()
+
+    async def _reread(self) -> None:
+        while self._again:
+            self._again = False
+            try:
+                await self.swap()
+            except ServiceError as error:
+                log.error("the model was not replaced: %s", error)
+
+    async def _swap(self, folder: Path) -> Swap:
+        begin = time.perf_counter()
+        old = self._service()
+        try:
+            identity = await asyncio.to_thread(self._identify, folder)
+            if identity == (old.model.name, old.model.revision):
+                self._metrics.swaps.labels("unchanged").inc()
+                return Swap(old.model, old.model, time.perf_counter() - begin)
+            await self._until_two_fit()
+            put_into_service = await self._load(folder)
+        except ServiceError:
+            raise
+        except Exception as error:
+            self._metrics.swaps.labels("refused").inc()
+            raise _refusal(error) from error
+        # It may have begun to drain, or have lost its device, meanwhile.
+        self._service()
+        new = self._serving.service = put_into_service()
+        self._metrics.swaps.labels("ok").inc()
+        self._metrics.last_swap.set_to_current_time()
+        self._leaving = asyncio.create_task(old.retire(self._quiet_seconds))
+        return Swap(old.model, new.model, time.perf_counter() - begin)
+
+    async def _until_two_fit(self) -> None:
+        """Wait until nobody needs the one before any more: memory is planned for two at once."""
+        if self._leaving:
+            await asyncio.wait({self._leaving}, timeout=LEAVING_SECONDS)
+            if not self._leaving.done():
+                raise SwapRunningError(
+                    "The model that was replaced last still answers; try again later."
+                )
+
+    def _service(self) -> Service:
+        service = self._serving.service
+        if service is None:
+            raise NotReadyError(LOADING)
+        service.require_ready()
+        return service
+
+
+def _refusal(error: Exception) -> CheckpointRefusedError:
+    if isinstance(error, StartupError):
+        return CheckpointRefusedError(str(error))
+    log.error("a checkpoint could not be loaded", exc_info=error)
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        return CheckpointRefusedError("There is no memory to load it beside the served one.")
+    return CheckpointRefusedError("It could not be loaded; the server's log tells why.")
