@@ -23,7 +23,7 @@ from app.keys import BEARER, Keys
 from app.problems import responses
 from app.schemas import ModelRef, Wire
 from app.served import ServedModel
-from app.swapping import LOADING, Swapper
+from app.swapping import LOADING, Swapping
 
 MAX_BODY_BYTES = 4096
 
@@ -87,7 +87,7 @@ def administration(keys: Keys) -> APIRouter:
         The answer comes once it does. One that is damaged is refused with 422, and the served one
         goes on; so it does with 409 where another is being loaded.
         """
-        swapper: Swapper | None = request.app.state.swapper
+        swapper: Swapping | None = request.app.state.swapper
         if swapper is None:
             raise NotReadyError(LOADING)
         swap = await swapper.swap(body.model if body else None)

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ def _base(metrics: Mapping[str, Any]) -> str | None:
         words = shlex.split(command) if isinstance(command, str) else []
     except ValueError:
         return None
-    bases = [after for word, after in zip(words, words[1:], strict=False) if word == "--base"]
+    bases = [after for word, after in pairwise(words) if word == "--base"]
     return Path(bases[0]).name if bases else None
 
 

@@ -200,6 +200,12 @@ class Metrics:
         self._model = labels
         self.model_info.labels(*labels).set(1)
 
+    def count_swap(self, result: str) -> None:
+        """Count how an attempt to replace the served checkpoint ended, one of `SWAPS`."""
+        self.swaps.labels(result).inc()
+        if result == "ok":
+            self.last_swap.set_to_current_time()
+
     def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
         """Let a gauge show what `value` returns at the time of a scrape."""
         if self._supervision:

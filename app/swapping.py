@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,7 +15,7 @@ from app.errors import (
     SwapRunningError,
 )
 from app.metrics import Metrics
-from app.served import ServedModel
+from app.served import Swap
 from app.service import Service
 from app.store import checkpoint_folder
 
@@ -31,28 +30,18 @@ LEAVING_SECONDS = 60.0
 LOADING = "The model is still loading; try again in a few seconds."
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """What was served before, what is served now, and how long it took."""
-
-    old: ServedModel
-    new: ServedModel
-    seconds: float
-
-    @property
-    def changed(self) -> bool:
-        """Whether the answers are another checkpoint's."""
-        return self.old is not self.new
-
-    def __str__(self) -> str:
-        """Say it in the line that is logged."""
-        if not self.changed:
-            return f"serves {self.new} already"
-        return f"serves {self.new} after {self.seconds:.1f} s, no longer {self.old}"
-
-
 Load = Callable[[Path], Awaitable[Callable[[], Service]]]
 """Verifies, loads and warms up a checkpoint; what it returns puts it into service."""
+
+
+class Swapping(Protocol):
+    """How a process has its model replaced: by a `Swapper` of its own, or by its supervisor."""
+
+    async def swap(self, name: str | None = None) -> Swap:
+        """See `Swapper.swap`."""
+
+    async def drain(self) -> None:
+        """Let nothing begin any more, and settle what the replaced model has not answered."""
 
 
 class Serving(Protocol):
@@ -87,6 +76,7 @@ class Swapper:
         self._serving, self._model, self._load, self._identify = serving, model, load, identify
         self._metrics, self._quiet_seconds = metrics, quiet_seconds
         self._running = self._again = False
+        self._old: Service | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -120,10 +110,11 @@ class Swapper:
             self._reading = asyncio.create_task(self._reread())
 
     async def drain(self) -> None:
-        """Let nothing begin any more, and let go of what was replaced."""
-        for task in (self._reading, self._leaving):
-            if task and not task.done():
-                task.cancel()
+        """Let nothing begin any more, and settle what the replaced model has not answered."""
+        if self._reading:
+            self._reading.cancel()
+        if self._old and self._leaving and self._leaving.cancel():
+            await self._old.drain(0)
 
     async def _reread(self) -> None:
         while self._again:
@@ -138,22 +129,21 @@ class Swapper:
         old = self._service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
-            if identity == (old.model.name, old.model.revision):
-                self._metrics.swaps.labels("unchanged").inc()
+            if identity == old.model.identity:
+                self._metrics.count_swap("unchanged")
                 return Swap(old.model, old.model, time.perf_counter() - begin)
             await self._until_two_fit()
             put_into_service = await self._load(folder)
         except ServiceError:
             raise
         except Exception as error:
-            self._metrics.swaps.labels("refused").inc()
-            raise _refusal(error) from error
+            self._metrics.count_swap("refused")
+            raise refusal(error) from error
         # It may have begun to drain, or have lost its device, meanwhile.
         self._service()
         new = self._serving.service = put_into_service()
-        self._metrics.swaps.labels("ok").inc()
-        self._metrics.last_swap.set_to_current_time()
-        self._leaving = asyncio.create_task(old.retire(self._quiet_seconds))
+        self._metrics.count_swap("ok")
+        self._old, self._leaving = old, asyncio.create_task(old.retire(self._quiet_seconds))
         return Swap(old.model, new.model, time.perf_counter() - begin)
 
     async def _until_two_fit(self) -> None:
@@ -173,7 +163,8 @@ class Swapper:
         return service
 
 
-def _refusal(error: Exception) -> CheckpointRefusedError:
+def refusal(error: Exception) -> CheckpointRefusedError:
+    """Return what to say of a checkpoint that could not be loaded; logs what no sentence tells."""
     if isinstance(error, StartupError):
         return CheckpointRefusedError(str(error))
     log.error("a checkpoint could not be loaded", exc_info=error)

@@ -74,6 +74,8 @@ ORDER = (
     "server",
     "link",
     "child",
+    "rollout",
+    "remote_swapping",
     "engine_process",
     "frontend",
     "supervisor",
