@@ -5,6 +5,7 @@ It never loads torch: what it serves comes from an engine process.
 
 import asyncio
 import dataclasses
+import logging
 import os
 import pickle
 import socket
@@ -28,6 +29,8 @@ from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
 from app.tokenization import AdTokenizer
+
+log = logging.getLogger(__name__)
 
 
 class FrontEnd:
@@ -68,9 +71,15 @@ class FrontEnd:
         return service
 
     async def _serve(self, serve: Serve) -> Service:
-        # In a thread: a tokenizer takes a while to unpack.
-        read = await asyncio.to_thread(self._read, serve)
-        return self._put_into_service(serve, *read)
+        try:
+            # In a thread: a tokenizer takes a while to unpack.
+            read = await asyncio.to_thread(self._read, serve)
+            return self._put_into_service(serve, *read)
+        except Exception:
+            log.critical("the new model cannot be taken", exc_info=True)
+            # A successor may; all others serve it by now.
+            self._server.should_exit = True
+            raise
 
     def _read(self, serve: Serve) -> tuple[ServedModel, AdTokenizer]:
         folder = self._start.folder

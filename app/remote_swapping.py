@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
 
+from app.admission import DRAINING
 from app.errors import NotReadyError
 from app.link import Link, Outcome, Serve, Serving, Settled, Wanted
 from app.served import Swap
@@ -53,6 +54,9 @@ class RemoteSwapper:
 
     async def drain(self) -> None:
         """Let nothing begin any more, and settle what the replaced model has not answered."""
+        for future in self._wanted.values():
+            if not future.done():
+                future.set_exception(NotReadyError(DRAINING))
         if self._old and self._leaving and self._leaving.cancel():
             await self._old.drain(0)
 

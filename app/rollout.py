@@ -14,7 +14,7 @@ from pathlib import Path
 from app.child import Child
 from app.errors import CheckpointRefusedError, ServiceError, SwapRunningError
 from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
-from app.served import ServedModel, Swap
+from app.served import RUNNING, ServedModel, Swap
 from app.store import checkpoint_folder
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,7 @@ class Rollout:
         try:
             request = Request(checkpoint_folder(self._model, wanted.name), worker, wanted.number)
             if self._request or self._next:
-                raise SwapRunningError(
-                    "Another checkpoint is being loaded; try again when it is done."
-                )
+                raise SwapRunningError(RUNNING)
         except ServiceError as error:
             worker.tell(Outcome(wanted.number, error))
             return

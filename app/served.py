@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from app.heads import Head
 
+RUNNING = "Another checkpoint is being loaded; try again when it is done."
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:

@@ -15,7 +15,7 @@ from app.errors import (
     SwapRunningError,
 )
 from app.metrics import Metrics
-from app.served import Swap
+from app.served import RUNNING, Swap
 from app.service import Service
 from app.store import checkpoint_folder
 
@@ -75,7 +75,8 @@ class Swapper:
         """
         self._serving, self._model, self._load, self._identify = serving, model, load, identify
         self._metrics, self._quiet_seconds = metrics, quiet_seconds
-        self._running = self._again = False
+        self._turn = asyncio.Lock()
+        self._again = False
         self._old: Service | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -92,16 +93,9 @@ class Swapper:
             CheckpointRefusedError: it cannot be served; says why. The old one goes on.
             NotReadyError: the service is still loading, or ends.
         """
-        if self._running:
-            raise SwapRunningError("Another checkpoint is being loaded; try again when it is done.")
-        folder = checkpoint_folder(self._model, name)
-        self._running = True
-        try:
-            swap = await self._swap(folder)
-        finally:
-            self._running = False
-        log.info("the service %s", swap)
-        return swap
+        if self._turn.locked():
+            raise SwapRunningError(RUNNING)
+        return await self._swap(checkpoint_folder(self._model, name))
 
     def reread(self) -> None:
         """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
@@ -118,13 +112,20 @@ class Swapper:
 
     async def _reread(self) -> None:
         while self._again:
-            self._again = False
             try:
-                await self.swap()
+                await self._swap(self._model)
             except ServiceError as error:
                 log.error("the model was not replaced: %s", error)
 
     async def _swap(self, folder: Path) -> Swap:
+        async with self._turn:
+            if folder is self._model:
+                self._again = False
+            swap = await self._replace(folder)
+            log.info("the service %s", swap)
+            return swap
+
+    async def _replace(self, folder: Path) -> Swap:
         begin = time.perf_counter()
         old = self._service()
         try:
@@ -134,7 +135,7 @@ class Swapper:
                 return Swap(old.model, old.model, time.perf_counter() - begin)
             await self._until_two_fit()
             put_into_service = await self._load(folder)
-        except ServiceError:
+        except SwapRunningError:
             raise
         except Exception as error:
             self._metrics.count_swap("refused")
