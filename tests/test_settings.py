@@ -45,6 +45,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known():
         ("MAX_WINDOWS", "0"),
         ("LOG_FORMAT", "xml"),
         ("API_KEYS", "short"),
+        ("ADMIN_KEYS", "short"),
         ("API_KEYS", "long enough, but with blanks"),
         ("API_KEYS", "schlüssel-von-guter-länge"),
         ("METRICS_ACCESS", "closed"),
