@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
-from app.admission import Admission, House
-from app.errors import DeadlineExceededError, OverloadedError
+from app.admission import REPLACED, Admission, House
+from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.heads import labels_of
 from app.lanes import Lane
 from app.metrics import Metrics
@@ -51,6 +51,7 @@ class Service:
         self._labels = labels_of(model.heads)
         self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
         self._inside = self._calls = 0
+        self._left = False
         metrics.expect_labels(self._labels)
         metrics.tell_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
@@ -144,6 +145,8 @@ class Service:
 
     @contextmanager
     def _visit(self) -> Iterator[None]:
+        if self._left:
+            raise NotReadyError(REPLACED)
         self._calls += 1
         self._inside += 1
         try:
@@ -177,5 +180,6 @@ class Service:
         while self._inside or seen != self._calls:
             seen = self._calls
             await asyncio.sleep(quiet_seconds)
+        self._left = True
         await self._batcher.retire()
         self._threads.shutdown(wait=False)
