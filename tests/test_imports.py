@@ -58,6 +58,7 @@ ORDER = (
     "protocol",
     "pages",
     "logs",
+    "routes",
     "api",
     "client",
     "training",
