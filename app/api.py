@@ -7,14 +7,13 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from fastapi.routing import APIRoute
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
 from app.api_admin import administration
 from app.api_stream import streams
-from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest
+from app.bodies import VALUES_A_POSTING
 from app.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -37,6 +36,7 @@ from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.records import Ad, Prediction
+from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Service
 from app.settings import Settings
@@ -126,52 +126,6 @@ def create_app(
     return app
 
 
-class GuardedRoute(APIRoute):
-    """Asks for a key, then reads a JSON body, both before the framework does anything."""
-
-    values_an_ad = VALUES_AN_AD
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Put the guard before the handler."""
-        handle = super().get_route_handler()
-        has_body = self.body_field is not None
-
-        async def guarded(request: Request) -> Response:
-            state = request.app.state
-            await state.keys.require(request)
-            if has_body:
-                request = JsonRequest(request.scope, request.receive)
-                await request.load(
-                    state.settings.max_body_bytes, state.settings.max_batch_ads, self.values_an_ad
-                )
-            return await handle(request)
-
-        return guarded
-
-
-# Not awaiting anything, and coroutines all the same: the framework would call them in threads.
-async def get_service(request: Request) -> Service:
-    """Return the service of a ready application.
-
-    Raises:
-        NotReadyError: the checkpoint is still loading.
-    """
-    service: Service | None = request.app.state.service
-    if service is None:
-        raise NotReadyError("The model is still loading; try again in a few seconds.")
-    return service
-
-
-async def without_query(request: Request) -> None:
-    """Refuse options in the address, which nothing would heed.
-
-    Raises:
-        InvalidRequestError: names the first.
-    """
-    for name in request.query_params:
-        raise InvalidRequestError(f"query.{name}: send it in the body, or leave it out.")
-
-
 Ready = Annotated[Service, Depends(get_service)]
 WithoutQuery = [Depends(without_query)]
 
@@ -182,20 +136,28 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Answer]) -> An
     Raises:
         ClientLeftError: nobody waits for the answer any more.
     """
+    task = asyncio.current_task()
+    assert task  # noqa: S101  for types: a coroutine runs in one
+    gone = False
 
-    async def gone() -> None:
+    async def watch() -> None:
+        nonlocal gone
         while (await request.receive())["type"] != "http.disconnect":
             pass
-
-    task, watch = asyncio.create_task(work), asyncio.create_task(gone())
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientLeftError("The client closed the connection.")
-        return await task
-    finally:
+        gone = True
         task.cancel()
-        watch.cancel()
+
+    # The work stays in this task: one of its own would cost as much as its whole bookkeeping.
+    watching = asyncio.create_task(watch())
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise ClientLeftError("The client closed the connection.") from None
+    finally:
+        watching.cancel()
 
 
 DESCRIBED = {200: TIMED} | responses(

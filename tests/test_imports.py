@@ -68,6 +68,7 @@ ORDER = (
     "protocol",
     "pages",
     "logs",
+    "routes",
     "api_stream",
     "api_admin",
     "api",
