@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from app.admission import Admission, House
@@ -19,6 +20,22 @@ from app.trace import QUEUE, TOKENIZE, current
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2
+
+
+@asynccontextmanager
+async def deadline(seconds: float | None) -> AsyncIterator[None]:
+    """Give a block so many seconds (None: all it needs), then cancel what it awaits.
+
+    Raises:
+        DeadlineExceededError: they have passed.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceededError(
+            "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
+        ) from error
 
 
 class Batcher(Protocol):
@@ -63,17 +80,39 @@ class Service:
             EngineError: the engine failed on one of the ads.
             DeadlineExceededError: `timeout_seconds` have passed.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._classify(ads, lane, top_k)
-        except TimeoutError as error:
-            raise DeadlineExceededError(
-                "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
-            ) from error
+        async with deadline(timeout_seconds):
+            current().ads += len(ads)
+            encoded, scored = await self._scored(ads, lane)
+        answers = [
+            prediction(item, scores, self._labels, top_k)
+            for item, scores in zip(encoded, scored, strict=True)
+        ]
+        for answer in answers:
+            self._metrics.record_prediction(answer)
+        return answers
 
-    async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
+    async def scored(self, ads: Sequence[Ad], lane: Lane) -> list[Scores]:
+        """Return all probabilities of texts that are no ads to be answered, nor counted as such.
+
+        Otherwise as `classify`.
+        """
+        _, scored = await self._scored(ads, lane)
+        return scored
+
+    async def plain(self, ad: Ad) -> Ad:
+        """Return an ad as its reading finds it; see `AdTokenizer.plain`."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, self._tokenizer.plain, ad
+        )
+
+    def seconds_for(self, tokens: int) -> float:
+        """Return how long the engine needs for so many tokens, at the rate it shows."""
+        return tokens / self._batcher.house.rate
+
+    async def _scored(
+        self, ads: Sequence[Ad], lane: Lane
+    ) -> tuple[Sequence[Encoded], list[Scores]]:
         trace = current()
-        trace.ads += len(ads)
         estimate = sum(self._tokenizer.estimate(ad) for ad in ads)
         with self._batcher.house.admit(len(ads), estimate, lane) as admission:
             trace.enter(TOKENIZE)
@@ -86,13 +125,7 @@ class Service:
             trace.enter(QUEUE)
             scored = await self._batcher.classify(encoded, admission)
             trace.leave()
-        answers = [
-            prediction(item, scores, self._labels, top_k)
-            for item, scores in zip(encoded, scored, strict=True)
-        ]
-        for answer in answers:
-            self._metrics.record_prediction(answer)
-        return answers
+        return encoded, scored
 
     def require_ready(self) -> None:
         """Return if ads can be classified.
