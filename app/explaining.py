@@ -134,6 +134,7 @@ def _explanation(
     as_sent = ad.text.startswith(text, offset)
     return Explanation(
         text=None if as_sent else text,
+        title_text=None if parts.ad.title == (ad.title or "").strip() else parts.ad.title,
         title=title,
         sentences=tuple(
             ExplainedSentence(start + offset * as_sent, end + offset * as_sent, weight)

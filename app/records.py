@@ -78,5 +78,7 @@ class Explanation:
 
     text: str | None
     """What the places refer to, where that is not the text as it was sent."""
+    title_text: str | None
+    """What was read of the title, where that is not as it was sent."""
     title: Mapping[str, float] | None
     sentences: tuple[ExplainedSentence, ...]

@@ -157,6 +157,9 @@ Weight = Annotated[
 class TitleWeights(Wire):
     """What the title does to each head's answer."""
 
+    text: str | None = Field(
+        None, description="null is the `title` as it was sent, else what was read of its HTML"
+    )
     job_category: Weight
     min_education: Weight
 
@@ -186,7 +189,9 @@ class ExplanationOut(Wire):
         """Put an explanation on the wire."""
         return cls(
             text=explanation.text,
-            title=TitleWeights(**explanation.title) if explanation.title else None,
+            title=TitleWeights(text=explanation.title_text, **explanation.title)
+            if explanation.title
+            else None,
             sentences=[
                 SentenceOut(start=one.start, end=one.end, **one.weights)
                 for one in explanation.sentences

@@ -5,6 +5,7 @@ import threading
 import httpx
 import pytest
 
+from app.checkpoint import open_checkpoint
 from app.lanes import Lane
 from tests.serving import App, running_server
 from tests.test_api import Held, assert_problem
@@ -27,13 +28,8 @@ HEADS = ("job_category", "min_education")
 
 
 @pytest.fixture(scope="module")
-def app(checkpoint):
-    return App(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def client(app):
-    with app.client() as client:
+def client(swayed_folder):
+    with App(open_checkpoint(swayed_folder)).client() as client:
         yield client
 
 
@@ -62,6 +58,7 @@ def test_a_weight_is_the_labels_probability_less_the_one_without_the_sentence(cl
         expected = [plain[head]["probability"] - probability(one, head, label) for one in without]
         assert [one[head] for one in weights] == pytest.approx(expected, abs=1e-5)
     assert len({one["job_category"] for one in weights}) == len(weights)
+    assert explanation["title"]["text"] is None
 
 
 def test_without_being_asked_nothing_is_explained(client):
@@ -75,8 +72,8 @@ def test_without_a_title_it_has_no_weight(client):
 
 def test_places_are_code_points_of_the_text_as_it_was_sent(client):
     text = "\n 👩‍🍳 Koch. Küche."
-    explanation = explained(client, text=text)["explanation"]
-    assert explanation["text"] is None
+    explanation = explained(client, text=text, title=" Koch ")["explanation"]
+    assert explanation["text"] is explanation["title"]["text"] is None
     parts = [text[one["start"] : one["end"]] for one in explanation["sentences"]]
     assert parts == ["👩‍🍳 Koch.", "Küche."]
 
@@ -84,7 +81,9 @@ def test_places_are_code_points_of_the_text_as_it_was_sent(client):
 @pytest.mark.parametrize("form", ["html", "auto"])
 def test_html_is_explained_as_the_text_that_was_read_which_comes_along(client, form):
     markup = "<h2>K&ouml;che</h2><ul><li>Koch. Team<li>Speisen</ul>"
-    explanation = explained(client, text=markup, format=form)["explanation"]
+    ad = {"text": markup, "title": "<b>Koch</b>", "format": form}
+    explanation = explained(client, **ad)["explanation"]
+    assert explanation["title"]["text"] == "Koch"
     assert explanation["text"] == "Köche\nKoch. Team\nSpeisen"
     parts = [explanation["text"][one["start"] : one["end"]] for one in explanation["sentences"]]
     assert parts == ["Köche", "Koch.", "Team", "Speisen"]
@@ -295,8 +294,8 @@ def test_the_answer_goes_before_and_its_readings_wait_with_bulk(checkpoint):
 
 
 @pytest.mark.server
-def test_several_front_ends_explain_as_one_process_does(tiny_folder, tmp_path, client):
-    with running_server(tiny_folder, tmp_path / "log", workers="2") as address:
+def test_several_front_ends_explain_as_one_process_does(swayed_folder, tmp_path, client):
+    with running_server(swayed_folder, tmp_path / "log", workers="2") as address:
         answer = httpx.post(f"{address}/classify", json={**AD, "explain": True}, timeout=60).json()
     expected = explained(client, **AD)
     assert answer["job_category"]["label"] == expected["job_category"]["label"]
