@@ -27,6 +27,7 @@ from app.errors import (
     SlowBodyError,
     UnauthorizedError,
 )
+from app.explaining import Explainer
 from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
 from app.lanes import Lane
@@ -104,7 +105,7 @@ def create_app(
     app.state.keys = Keys(settings.api_keys)
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
-    _add_classify(guarded, settings)
+    _add_classify(guarded, settings, Explainer(settings, metrics))
     _add_model(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
@@ -223,7 +224,7 @@ def _jobpostings(settings: Settings) -> APIRouter:
     return router
 
 
-def _add_classify(router: APIRouter, settings: Settings) -> None:
+def _add_classify(router: APIRouter, settings: Settings, explainer: Explainer) -> None:
     async def answer(
         request: Request,
         service: Service,
@@ -240,6 +241,15 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
             for ad, one in zip(ads, answers, strict=True)
         ]
 
+    async def explained(
+        request: Request, service: Service, ad: schemas.ClassifyRequest, timeout_ms: int | None
+    ) -> schemas.ClassifyResponse:
+        seconds = None if timeout_ms is None else timeout_ms / 1000
+        work = explainer.explain(service, ad.ad(), top_k=ad.top_k, timeout_seconds=seconds)
+        answer, explanation = await unless_gone(request, work)
+        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        return schemas.ClassifyResponse.of(ad, answer, model, explanation)
+
     @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)
     async def classify(
         request: Request,
@@ -247,7 +257,9 @@ def _add_classify(router: APIRouter, settings: Settings) -> None:
         service: Ready,
         timeout_ms: TimeoutHeader = None,
     ) -> schemas.ClassifyResponse:
-        """Classify one ad; goes before the ads of batches."""
+        """Classify one ad; goes before the ads of batches. `explain` tells why."""
+        if body.explain:
+            return await explained(request, service, body, timeout_ms)
         answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
         return answers[0]
 
@@ -286,6 +298,7 @@ def _add_model(router: APIRouter, settings: Settings) -> None:
             service.model,
             max_batch_ads=settings.max_batch_ads,
             max_body_bytes=settings.max_body_bytes,
+            explain=settings.explain_concurrency > 0,
         )
 
 

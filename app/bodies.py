@@ -28,7 +28,7 @@ VALUES_A_POSTING = 200
 
 
 class JsonRequest(Request):
-    """A request whose body is JSON: first `load`, then `json`."""
+    """A request whose body is JSON: first `load`, then the rest."""
 
     async def load(self, max_bytes: int, max_ads: int, values_an_ad: int = VALUES_AN_AD) -> None:
         """Read the body and parse it.
@@ -46,8 +46,12 @@ class JsonRequest(Request):
             InvalidRequestError: a field is there twice, or there are too many values.
         """
         self._check_media_type()
-        content = await self._read(max_bytes)
-        self._value = parse(content, SPARE_VALUES + values_an_ad * max_ads)
+        self._content = await self._read(max_bytes)
+        self._value = parse(self._content, SPARE_VALUES + values_an_ad * max_ads)
+
+    async def body(self) -> bytes:
+        """Return the bytes that were read."""
+        return self._content
 
     async def json(self) -> Any:
         """Return the parsed value."""

@@ -34,7 +34,7 @@ ADS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 TOKENS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 
-REJECTIONS = ("queue_full", "queue_slow", "queue_late")
+REJECTIONS = ("queue_full", "queue_slow", "queue_late", "explain_busy")
 LINE_STATUSES = ("200", "400", "413", "422", "500")
 FAILURES = ("batch", "ad", "fatal")
 MODEL_INFO = "doppelkopf_model_info"
@@ -141,6 +141,14 @@ class Metrics:
         )
         self.truncated = Counter(
             "doppelkopf_truncated", "Ads that were longer than their windows", registry=registry
+        )
+        self.explanations = Counter(
+            "doppelkopf_explanations", "Ads whose answers were explained", registry=registry
+        )
+        self.explanation_variants = Counter(
+            "doppelkopf_explanation_variants",
+            "Readings of explained ads without a part; batches count them as ads",
+            registry=registry,
         )
         self.model_info = Gauge(
             MODEL_INFO,

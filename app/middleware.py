@@ -22,7 +22,7 @@ TIMED: dict[str, Any] = {
     "headers": {
         SERVER_TIMING: {
             "description": "milliseconds of tokenizing, of waiting for the first batch, from then "
-            "until all ads had their scores, and in total",
+            "until all ads had their scores, of an explanation, and in total",
             "schema": {
                 "type": "string",
                 "examples": ["tokenize;dur=0.61, queue;dur=0.12, batch;dur=41.80, total;dur=43.95"],

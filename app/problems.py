@@ -106,7 +106,10 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return await _service_error(request, InvalidRequestError(f"{place}: {first['msg']}."))
+    message = f"{first['msg']}."
+    if first["loc"][-1] == "explain" and first["type"] in ("extra_forbidden", "literal_error"):
+        message = "only POST /classify explains, one ad at a time; leave it out."
+    return await _service_error(request, InvalidRequestError(f"{place}: {message}"))
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:

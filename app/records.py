@@ -67,3 +67,24 @@ class Prediction:
     tokens: int
     windows: int
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedSentence:
+    """A part of a text, in Unicode code points, and by head what it does to the prediction."""
+
+    start: int
+    end: int
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What an ad's title, if it has one, and its sentences do to the prediction."""
+
+    text: str | None
+    """What the places refer to, where that is not the text as it was sent."""
+    title_text: str | None
+    """What was read of the title, where that is not as it was sent."""
+    title: Mapping[str, float] | None
+    sentences: tuple[ExplainedSentence, ...]

@@ -13,7 +13,7 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from app.heads import HEADS, Head
-from app.records import Ad, Format, Prediction
+from app.records import Ad, Explanation, Format, Prediction
 from app.served import ServedModel
 
 # At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
@@ -77,6 +77,7 @@ EXAMPLE_MODEL: dict[str, JsonValue] = {
         "max_length": 512,
         "max_windows": 4,
         "max_batch_ads": 256,
+        "explain": True,
         "max_body_bytes": 8388608,
     },
 }
@@ -87,6 +88,18 @@ EXAMPLE_LINE_PROBLEM: dict[str, JsonValue] = {
     "status": 422,
     "detail": "line.text: Field required.",
     "request_id": "5f0c4e3b9a7d4f21",
+}
+
+EXPLAINED_ANSWER: dict[str, JsonValue] = {
+    **EXAMPLE_ANSWER,
+    "explanation": {
+        "text": None,
+        "title": {"job_category": 0.21, "min_education": 0.01},
+        "sentences": [
+            {"start": 0, "end": 51, "job_category": 0.04, "min_education": -0.02},
+            {"start": 52, "end": 145, "job_category": 0.01, "min_education": 0.36},
+        ],
+    },
 }
 
 
@@ -138,7 +151,14 @@ TopK = Annotated[
 class ClassifyRequest(AdIn):
     """Body of `POST /classify`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [EXAMPLE_AD, {**EXAMPLE_AD, "explain": True}]}
+    )
+
     top_k: TopK = 3
+    explain: bool = Field(
+        False, description="also tell how much each sentence speaks for the predicted labels"
+    )
 
 
 class BatchRequest(Wire):
@@ -172,10 +192,65 @@ class ModelRef(Wire):
     revision: str = Field(description="changes whenever answers may change")
 
 
+Weight = Annotated[
+    float,
+    Field(
+        ge=-1,
+        le=1,
+        description="probability of the head's predicted label, less its probability without this",
+    ),
+]
+
+
+class TitleWeights(Wire):
+    """What the title does to each head's answer."""
+
+    text: str | None = Field(
+        None, description="null is the `title` as it was sent, else what was read of its HTML"
+    )
+    job_category: Weight
+    min_education: Weight
+
+
+class SentenceOut(Wire):
+    """A sentence, heading or list item, or several; what it does to each head's answer."""
+
+    start: int = Field(ge=0, description="where it begins, in Unicode code points")
+    end: int = Field(ge=1, description="where it has ended")
+    job_category: Weight
+    min_education: Weight
+
+
+class ExplanationOut(Wire):
+    """How much each part of an ad speaks for (above 0) or against the predicted labels."""
+
+    text: str | None = Field(
+        None,
+        description="what `start` and `end` refer to: null is the `text` as it was sent, else it "
+        "is what was read of its HTML",
+    )
+    title: TitleWeights | None = Field(None, description="null where there is no title")
+    sentences: list[SentenceOut] = Field(description="in order; only what was read")
+
+    @classmethod
+    def of(cls, explanation: Explanation) -> "ExplanationOut":
+        """Put an explanation on the wire."""
+        return cls(
+            text=explanation.text,
+            title=TitleWeights(text=explanation.title_text, **explanation.title)
+            if explanation.title
+            else None,
+            sentences=[
+                SentenceOut(start=one.start, end=one.end, **one.weights)
+                for one in explanation.sentences
+            ],
+        )
+
+
 class ClassifyResponse(Wire):
     """Both heads' answers for one ad."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ANSWER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_ANSWER, EXPLAINED_ANSWER]})
 
     id: str | None = Field(description="as it was sent")
     job_category: HeadOut
@@ -184,9 +259,20 @@ class ClassifyResponse(Wire):
     windows: int = Field(description="windows the ad was read in")
     truncated: bool = Field(description="whether the ad was longer than its windows")
     model: ModelRef
+    explanation: ExplanationOut | None = Field(
+        None,
+        description="only where `explain` asked for it",
+        exclude_if=lambda explanation: explanation is None,
+    )
 
     @classmethod
-    def of(cls, ad: Identified, answer: Prediction, model: ModelRef) -> "ClassifyResponse":
+    def of(
+        cls,
+        ad: Identified,
+        answer: Prediction,
+        model: ModelRef,
+        explanation: Explanation | None = None,
+    ) -> "ClassifyResponse":
         """Put one prediction on the wire."""
         heads = {
             head: HeadOut(
@@ -204,6 +290,7 @@ class ClassifyResponse(Wire):
             windows=answer.windows,
             truncated=answer.truncated,
             model=model,
+            explanation=ExplanationOut.of(explanation) if explanation else None,
         )
 
 
@@ -258,6 +345,7 @@ class Limits(Wire):
     max_length: int = Field(description="tokens of a window")
     max_windows: int = Field(description="windows of an ad")
     max_batch_ads: int = Field(description="ads of a batch")
+    explain: bool = Field(description="whether single ads are explained")
     max_body_bytes: int = Field(description="bytes of a body")
 
 
@@ -275,7 +363,9 @@ class ModelResponse(Wire):
     limits: Limits
 
     @classmethod
-    def of(cls, model: ServedModel, *, max_batch_ads: int, max_body_bytes: int) -> "ModelResponse":
+    def of(
+        cls, model: ServedModel, *, max_batch_ads: int, max_body_bytes: int, explain: bool
+    ) -> "ModelResponse":
         """Describe the served model and the server's limits."""
         return cls(
             name=model.name,
@@ -288,6 +378,7 @@ class ModelResponse(Wire):
                 max_length=model.max_length,
                 max_windows=model.max_windows,
                 max_batch_ads=max_batch_ads,
+                explain=explain,
                 max_body_bytes=max_body_bytes,
             ),
         )

@@ -140,6 +140,7 @@ class JobPosting(BaseModel):
     title: Any = Field(None, description="the ad's title")
     description: Any = Field(None, description="the ad's text, HTML or plain")
     top_k: TopK = 3
+    explain: Literal[False] = Field(False, description="single ads alone are explained")
 
     @model_validator(mode="after")
     def _check(self) -> "JobPosting":
@@ -178,6 +179,7 @@ class JobPostingGraph(BaseModel):
         ]
     ] = Field(alias="@graph", json_schema_extra={"contains": _IS_POSTING})
     top_k: TopK = Field(3, description="of the postings that do not say their own")
+    explain: Literal[False] = Field(False, description="single ads alone are explained")
 
     @model_validator(mode="after")
     def _check(self) -> "JobPostingGraph":

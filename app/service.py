@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from app.admission import REPLACED, Admission, House
@@ -20,6 +20,22 @@ from app.trace import QUEUE, TOKENIZE, current
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2
+
+
+@asynccontextmanager
+async def deadline(seconds: float | None) -> AsyncIterator[None]:
+    """Give a block so many seconds (None: all it needs), then cancel what it awaits.
+
+    Raises:
+        DeadlineExceededError: they have passed.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise DeadlineExceededError(
+            "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
+        ) from error
 
 
 class Batcher(Protocol):
@@ -69,19 +85,12 @@ class Service:
             EngineError: the engine failed on one of the ads.
             DeadlineExceededError: `timeout_seconds` have passed.
         """
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                with self._visit():
-                    return await self._classify(ads, lane, top_k)
-        except TimeoutError as error:
-            raise DeadlineExceededError(
-                "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
-            ) from error
-
-    async def _classify(self, ads: Sequence[Ad], lane: Lane, top_k: int) -> list[Prediction]:
-        current().ads += len(ads)
-        with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission:
-            return await self._answer(ads, admission, [top_k] * len(ads))
+        async with deadline(timeout_seconds):
+            with self.visit():
+                current().ads += len(ads)
+                with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission:
+                    encoded, scored = await self._scored(ads, admission)
+        return self._predictions(encoded, scored, [top_k] * len(ads))
 
     async def classify_when_there_is_room(
         self, ads: Sequence[Ad], top_k: Sequence[int]
@@ -97,17 +106,41 @@ class Service:
             EngineError: the engine failed on one of the ads.
         """
         current().ads += len(ads)
-        with self._visit():
+        with self.visit():
             while True:
                 with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
                     try:
-                        return await self._answer(ads, admission, top_k)
+                        encoded, scored = await self._scored(ads, admission)
                     except OverloadedError:
                         continue  # the engine became slow; once more, behind the others
+                return self._predictions(encoded, scored, top_k)
 
-    async def _answer(
-        self, ads: Sequence[Ad], admission: Admission, top_k: Sequence[int]
-    ) -> list[Prediction]:
+    async def scored(self, ads: Sequence[Ad], lane: Lane) -> list[Scores]:
+        """Return all probabilities of texts that are no ads to be answered, nor counted as such.
+
+        Otherwise as `classify`.
+        """
+        with (
+            self.visit(),
+            self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission,
+        ):
+            _, scored = await self._scored(ads, admission)
+        return scored
+
+    async def plain(self, ad: Ad) -> Ad:
+        """Return an ad as its reading finds it; see `AdTokenizer.plain`."""
+        with self.visit():
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, self._tokenizer.plain, ad
+            )
+
+    def seconds_for(self, tokens: int) -> float:
+        """Return how long the engine needs for so many tokens, at the rate it shows."""
+        return tokens / self._batcher.house.rate
+
+    async def _scored(
+        self, ads: Sequence[Ad], admission: Admission
+    ) -> tuple[Sequence[Encoded], list[Scores]]:
         trace = current()
         trace.enter(TOKENIZE)
         begin = time.perf_counter()
@@ -119,6 +152,11 @@ class Service:
         trace.enter(QUEUE)
         scored = await self._batcher.classify(encoded, admission)
         trace.leave()
+        return encoded, scored
+
+    def _predictions(
+        self, encoded: Sequence[Encoded], scored: Sequence[Scores], top_k: Sequence[int]
+    ) -> list[Prediction]:
         answers = [
             prediction(item, scores, self._labels, count)
             for item, scores, count in zip(encoded, scored, top_k, strict=True)
@@ -144,7 +182,12 @@ class Service:
         await self._batcher.house.closed()
 
     @contextmanager
-    def _visit(self) -> Iterator[None]:
+    def visit(self) -> Iterator[None]:
+        """Keep the service from retiring meanwhile.
+
+        Raises:
+            NotReadyError: it has.
+        """
         if self._left:
             raise NotReadyError(REPLACED)
         self._calls += 1

@@ -59,6 +59,14 @@ class Settings(BaseSettings):
     max_batch_ads: int = Field(
         256, ge=1, description="ads of one POST /classify/batch, lines of a stream inside at once"
     )
+    explain_concurrency: int = Field(
+        2, ge=0, description="ads that a process explains at once; more get 429; 0: none"
+    )
+    explain_tokens: int = Field(
+        8192,
+        ge=64,
+        description="tokens of an explanation; sentences are joined until it fits",
+    )
     max_body_bytes: int = Field(
         8 * 2**20, ge=1024, description="size of a body or a stream's line; a larger one gets 413"
     )

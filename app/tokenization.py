@@ -100,6 +100,31 @@ class AdTokenizer:
             )
         ]
 
+    def plain(self, ad: Ad) -> Ad:
+        """Return an ad without its markup, and without what no window has room for.
+
+        It is encoded as the ad itself, up to the word at its end.
+
+        Raises:
+            InvalidRequestError: the ad's HTML shows nothing to read.
+        """
+        title, text, _ = self._written(1, ad)
+        ((title_ids, _),) = self._read([title], self._title_tokens, self._title_characters)
+        room = self._room(title_ids)
+        _, most = spans(self.longest, room, overlap=room // 8, limit=self.max_windows)[-1]
+        return Ad(text[: self._place(text, most)], title or None)
+
+    def _place(self, text: str, tokens: int) -> int:
+        """Return where the token of this number ends, or all that is read of the text."""
+        end, limit = 0, min(len(text), self._max_characters)
+        while end < limit:
+            start, end = end, _end(text, end, limit)
+            encoding = self._tokenizer.encode(_encodable(text[start:end]), add_special_tokens=False)
+            if len(encoding.ids) >= tokens:
+                return start + int(encoding.offsets[tokens - 1][1])
+            tokens -= len(encoding.ids)
+        return end
+
     def _written(self, number: int, ad: Ad) -> tuple[str, str, bool]:
         """Return an ad's title and text without markup, and whether some of it was left unread."""
         title, cut = readable((ad.title or "").strip(), ad.format, self._title_characters)
@@ -154,13 +179,18 @@ class AdTokenizer:
         if title:
             cut = cut or len(title) > self._title_tokens
             head += [*title[: self._title_tokens], self._special.sep]
-        room = self.max_length - len(head) - 1
+        room = self._room(title)
         parts = spans(len(text), room, overlap=room // 8, limit=self.max_windows)
         windows = tuple(
             np.array([*head, *text[start:end], self._special.sep], dtype=np.int32)
             for start, end in parts
         )
         return Encoded(windows, truncated=cut or parts[-1][1] < len(text))
+
+    def _room(self, title: list[int]) -> int:
+        """Return the tokens of the text that a window holds behind its title."""
+        titled = min(len(title), self._title_tokens) + 1 if title else 0
+        return self.max_length - 2 - titled
 
     def estimate(self, ad: Ad) -> int:
         """Guess an ad's tokens without tokenizing it, for admission; never below the least."""

@@ -5,10 +5,11 @@ starts too.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
-TOKENIZE, QUEUE, BATCH = "tokenize", "queue", "batch"
+TOKENIZE, QUEUE, BATCH, EXPLAIN = "tokenize", "queue", "batch", "explain"
 
 
 class Trace:
@@ -94,3 +95,17 @@ def follow(trace: Trace) -> None:
 def current() -> Trace:
     """Return the trace of the request that this code runs for; outside of any, an unread one."""
     return _current.get(None) or Trace()
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Inside of the block, `current` returns another trace of the same request, read by nobody.
+
+    For work beside the request's own, whose ads and stages are not to be taken for it.
+    """
+    trace = current()
+    follow(Trace(trace.request_id))
+    try:
+        yield
+    finally:
+        follow(trace)

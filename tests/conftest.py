@@ -153,6 +153,21 @@ def other_folder(tiny_folder: Path, tokenizer_files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def swayed_folder(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
+) -> Path:
+    """A checkpoint whose answers hang on every sentence; the tiny one's hardly do."""
+    model = tiny_model()
+    model.encoder.embeddings.word_embeddings.weight.data.mul_(20)
+    for weight in model.encoder.encoder.parameters():
+        weight.data.mul_(4 if weight.ndim == 2 else 1)
+    model.pooler.dense.weight.data.mul_(20)
+    folder = tmp_path_factory.mktemp("store") / "swayed"
+    save_checkpoint(folder, model, tokenizer_files, {"note": "untrained"}, "# swayed\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]) -> Path:
     """A bare pretrained encoder, as a user names it with --base."""
     folder = tmp_path_factory.mktemp("base")

@@ -284,6 +284,7 @@ def test_model_tells_labels_names_and_limits(client, checkpoint):
         "max_length": 64,
         "max_windows": 4,
         "max_batch_ads": 8,
+        "explain": True,
         "max_body_bytes": 4096,
     }
 

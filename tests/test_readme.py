@@ -29,6 +29,13 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL
 SHOWN = re.findall(r"^```json\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
 
 
+def assert_like(answer, shown):
+    """Compare explanations: places to the letter, weights as far as machines agree."""
+    for one, other in zip(answer["sentences"], shown["sentences"], strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+    assert answer["text"] is None is answer["title"]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder like a fresh clone whose environment is installed already."""
@@ -94,7 +101,7 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
             "bert-base-german-cased", str(tiny_base)
         )
 
-    start, classify, test, batch, stream, posting, train, use, serve_own = BLOCKS
+    start, classify, test, batch, stream, why, posting, train, use, serve_own = BLOCKS
     # Not run: it would run this test. It has to exist and to run pytest.
     assert "python -m pytest\n" in run(f"make --dry-run {test.split()[1]}")
     with serving(start, folder, port, tmp_path / "demo.log"):
@@ -118,8 +125,10 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
         assert [line.split()[:2] for line in bulk.splitlines()] == [
             [str(line), str(line - 1)] for line in (250, 500, 750, 1000)
         ]
+        answer = httpx.Response(200, text=run(here(why))).json()
+        assert_like(answer["explanation"], json.loads(SHOWN[1])["explanation"])
         (answer,) = httpx.Response(200, text=run(here(posting))).json()["results"]
-        (shown,) = json.loads(SHOWN[1])["results"]
+        (shown,) = json.loads(SHOWN[2])["results"]
         for part in ("id", "tokens", "model", "patch", "stated"):
             assert answer[part] == shown[part]
     run(here(train))
@@ -140,13 +149,16 @@ def test_the_answer_shown_is_of_the_shape_that_is_sent():
     answer = ClassifyResponse.model_validate_json(SHOWN[0])
     assert answer.job_category.label == "nursing_emergency"
     assert len(answer.job_category.top) == 3
-    (posting,) = JobPostingResponse.model_validate_json(SHOWN[1]).results
+    explanation = ClassifyResponse.model_validate_json(SHOWN[1]).explanation
+    assert explanation is not None
+    assert len(explanation.sentences) == 2
+    (posting,) = JobPostingResponse.model_validate_json(SHOWN[2]).results
     assert posting.stated.min_education.agrees is False
 
 
 def test_the_label_file_shown_is_one(tmp_path):
     file = tmp_path / "labels.json"
-    file.write_text(SHOWN[2], encoding="utf-8")
+    file.write_text(SHOWN[3], encoding="utf-8")
     assert read_labels(file)["min_education"].codes_of(1) == {
         "credential": ("professional certificate",)
     }

@@ -463,3 +463,32 @@ def test_further_texts_count_in_the_estimate(make):
     assert tokenizer.estimate(Ad("x" * 40, more=("y" * 40, "z" * 40))) == tokenizer.estimate(
         Ad("x" * 120)
     )
+
+
+@pytest.mark.parametrize("title", [None, "Koch", words(40)])
+@pytest.mark.parametrize("count", [1, 29, 100, 104, 500, 3000])
+def test_the_plain_ad_is_encoded_as_the_ad_and_ends_where_reading_ends(make, title, count):
+    tokenizer = make()
+    ad = Ad(f"  {words(count)}\n", title)
+    plain = tokenizer.plain(ad)
+    assert ad.text.strip().startswith(plain.text)
+    assert windows_of(one(tokenizer, plain.text, title)) == windows_of(
+        one(tokenizer, ad.text, title)
+    )
+    if one(tokenizer, ad.text, title).truncated and title != words(40):
+        assert not one(tokenizer, plain.text, title).truncated
+        assert one(tokenizer, f"{plain.text} Koch", title).truncated
+
+
+def test_the_plain_ad_has_no_markup_and_is_read_as_text(make):
+    ad = Ad("<p>Koch &amp; Team</p><p>&lt;b&gt;</p>", "<b>Koch</b>", format="html")
+    assert make().plain(ad) == Ad("Koch & Team\n<b>", "Koch")
+    assert make().plain(Ad("C++ <3", format="auto")) == Ad("C++ <3")
+    with pytest.raises(InvalidRequestError, match="shows no text"):
+        make().plain(Ad("<p hidden>Koch", format="html"))
+
+
+def test_a_hostile_text_is_made_plain_for_no_more_than_the_windows(make):
+    tokenizer = make()
+    plain = tokenizer.plain(Ad("\ufdfa" * 10**6))
+    assert len(plain.text) <= LENGTH * 4 * CHARACTERS_A_TOKEN

@@ -1,6 +1,6 @@
 import asyncio
 
-from app.trace import Trace, current, follow
+from app.trace import Trace, apart, current, follow
 
 
 class Clock:
@@ -78,3 +78,14 @@ def test_a_task_follows_the_trace_of_the_request_that_started_it():
         assert current().request_id == ""
 
     asyncio.run(main())
+
+
+def test_what_runs_apart_is_traced_under_the_same_id_and_not_counted():
+    trace = Trace("a")
+    follow(trace)
+    with apart():
+        current().ads += 3
+        current().enter("queue")
+        assert current().request_id == "a"
+    assert current() is trace
+    assert (trace.ads, trace.stages()) == (0, {})

@@ -1,131 +1,44 @@
 // The try-it page: sends one ad to the service that served this page and shows both heads' answers.
 
-const german = navigator.language.toLowerCase().startsWith("de");
-const language = german ? "de" : "en";
-const say = (english, deutsch) => (german ? deutsch : english);
+import { showBars, showFacts } from "./answer.js";
+import { EXAMPLES } from "./examples.js";
+import { Failure, ask } from "./service.js";
+import { curl, python } from "./snippets.js";
+import { showWhy, telling } from "./why.js";
+import { HEADS, headName, language, percent, say, speak } from "./words.js";
+
 const $ = (id) => document.getElementById(id);
 
-const percent = new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 });
-const whole = new Intl.NumberFormat(language);
-
-const HEADS = {
-  job_category: say("Job category", "Berufsbereich"),
-  min_education: say("Minimum education", "Mindestabschluss"),
-};
-
-const EXAMPLES = {
-  nurse: {
-    title: "Pflegefachkraft (m/w/d) für die Innere Medizin",
-    text: `Unser Kreiskrankenhaus sucht zum nächstmöglichen Zeitpunkt Verstärkung für die Station 3 der Inneren Medizin, in Vollzeit oder Teilzeit.
-
-Ihre Aufgaben
-• Sie planen die Pflege, führen sie durch und dokumentieren sie.
-• Sie überwachen Vitalzeichen, verabreichen Medikamente und begleiten Visiten.
-• Sie beraten Patientinnen, Patienten und Angehörige.
-
-Ihr Profil
-• Abgeschlossene dreijährige Ausbildung als Pflegefachfrau, Pflegefachmann oder in der Gesundheits- und Krankenpflege
-• Bereitschaft zum Dienst in drei Schichten
-• Freude an der Arbeit im Team
-
-Wir bieten Vergütung nach Tarif, 30 Tage Urlaub und eine strukturierte Einarbeitung.`,
-  },
-  bakery: {
-    title: "Verkäufer (m/w/d) in der Bäckerei",
-    text: `Für unsere Filiale am Markt suchen wir ein freundliches Gesicht hinter der Theke, 25 bis 30 Stunden in der Woche.
-
-Das erwartet Sie
-• Brot, Brötchen und Kuchen verkaufen und unsere Gäste beraten
-• Snacks belegen, Kaffee zubereiten und Waren appetitlich anrichten
-• Kasse führen und abends die Filiale abschließen
-
-Das bringen Sie mit
-• Spaß am Umgang mit Menschen
-• Eine Ausbildung im Verkauf ist schön, aber kein Muss: Wir lernen Sie gern an, auch im Quereinstieg.
-• Sie stehen früh auf, auch an einem Samstag im Monat.`,
-  },
-};
-
-// What each status means to a person; the service's own sentence follows it.
-const FAILURES = {
-  400: say("The request could not be read", "Die Anfrage war nicht lesbar"),
-  401: say("This service asks for a key", "Dieser Dienst verlangt einen Schlüssel"),
-  413: say("The ad is too large", "Die Anzeige ist zu groß"),
-  422: say("The ad cannot be used like this", "So lässt sich die Anzeige nicht verwenden"),
-  429: say("The service is busy", "Der Dienst ist ausgelastet"),
-  503: say("The service is not ready", "Der Dienst ist nicht bereit"),
-  504: say("The answer took too long", "Die Antwort hat zu lange gedauert"),
-};
-
-class Failure extends Error {
-  constructor(status, title, detail, requestId) {
-    super(detail);
-    Object.assign(this, { status, title, requestId });
-  }
-}
-
-let names = {}; // by head and label, once the model has been asked
+let names = null; // of the labels by head and label, once the model has been asked
+let shown = null; // the last outcome: a failure, or an answer with what was sent
 let busy = false;
 
-async function ask(path, body) {
-  const headers = { accept: "application/json" };
-  const key = $("key").value.trim(); // lives in the field alone, never in a store
-  if (key) headers.authorization = `Bearer ${key}`;
-  if (body) headers["content-type"] = "application/json";
-  let response;
-  try {
-    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
-  } catch {
-    throw new Failure(
-      0,
-      say("The service cannot be reached", "Der Dienst ist nicht erreichbar"),
-      say("Check that it is running, then try again.", "Bitte prüfen, ob er läuft, und es noch einmal versuchen."),
-    );
-  }
-  const content = await response.json().catch(() => null);
-  if (response.ok && content) return content;
-  throw failureOf(response, content ?? {}, key);
-}
-
-// Takes a problem document, and makes do with less, as a proxy in between may send.
-function failureOf({ status, headers }, { title, detail, request_id: id }, key) {
-  const wait = headers.get("retry-after");
-  let sentence = detail ?? say(`The service answered with status ${status}.`, `Der Dienst antwortete mit Status ${status}.`);
-  if (wait) sentence += say(` Try again in ${wait} s.`, ` In ${wait} s noch einmal versuchen.`);
-  if (status === 401) {
-    sentence = key
-      ? say("It does not accept this one.", "Diesen nimmt er nicht an.")
-      : say("Enter it and classify again.", "Bitte eingeben und noch einmal einordnen.");
-  }
-  return new Failure(
-    status,
-    FAILURES[status] ?? title ?? say("Something went wrong", "Etwas ist schiefgegangen"),
-    sentence,
-    id ?? headers.get("x-request-id"),
-  );
-}
+const key = () => $("key").value.trim(); // lives in the field alone, never in a store
+const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
+const nameOf = (head, label) => names?.[head]?.[label]?.[language] ?? label;
 
 async function loadModel() {
-  const model = await ask("model");
+  const { content: model } = await ask("model", key());
   names = Object.fromEntries(
     Object.entries(model.heads).map(([head, { labels }]) => [
       head,
-      Object.fromEntries(labels.map(({ label, names }) => [label, names?.[language] ?? label])),
+      Object.fromEntries(labels.map(({ label, names }) => [label, names ?? {}])),
     ]),
   );
   $("model").textContent = `${model.name} · ${model.revision} · ${model.device}`;
   $("model").hidden = false;
+  $("explain-field").hidden = !model.limits.explain;
 }
 
 async function start() {
   try {
     await loadModel();
-    if (!$("error").hidden) show("empty");
+    if (shown instanceof Failure) show(null);
   } catch (failure) {
-    if (failure.status !== 503) return showFailure(failure);
-    // The page is there before the model is; said once, so that a screen reader does not repeat it.
-    if ($("error").hidden) showFailure(failure);
-    setTimeout(start, 1500);
+    // Said once, so that a screen reader does not repeat it.
+    if (failure.status !== shown?.status) show(failure);
+    // The page is there before the model is.
+    if (failure.status === 503) setTimeout(start, 1500);
   }
 }
 
@@ -133,94 +46,99 @@ async function classify(event) {
   event.preventDefault();
   if (busy) return;
   if (!$("text").value.trim()) {
-    showFailure(new Failure(0, say("There is no ad yet", "Noch keine Anzeige"), say("Paste its text first.", "Bitte zuerst den Text einfügen.")));
+    show(new Failure(-1, { words: () => [say("There is no ad yet", "Noch keine Anzeige"), say("Paste its text first.", "Bitte zuerst den Text einfügen.")] }));
     $("text").focus();
     return;
   }
   setBusy(true);
   try {
-    if (!Object.keys(names).length) await loadModel();
-    const ad = { text: $("text").value, top_k: 3 };
-    if ($("title").value.trim()) ad.title = $("title").value;
-    const start = performance.now();
-    const answer = await ask("classify", ad);
-    showAnswer(answer, performance.now() - start);
+    if (!names) await loadModel();
+    const sent = request();
+    const { content: answer, times } = await ask("classify", key(), sent);
+    show({ answer, times, sent, head: answer.explanation && telling(answer.explanation) });
   } catch (failure) {
-    showFailure(failure);
+    show(failure);
   } finally {
     setBusy(false);
   }
   reveal();
 }
 
+function request() {
+  const ad = { text: $("text").value };
+  if ($("title").value.trim()) ad.title = $("title").value;
+  if (chosen("format") !== "text") ad.format = chosen("format");
+  ad.top_k = Number($("top").value);
+  if ($("explain").checked && !$("explain-field").hidden) ad.explain = true;
+  return ad;
+}
+
 function setBusy(now) {
   busy = now;
   $("result").setAttribute("aria-busy", String(now));
   $("send").setAttribute("aria-disabled", String(now)); // `disabled` would lose the focus
+  if (now) announce(say("Classifying …", "Wird eingeordnet …"));
 }
 
-function show(part) {
-  for (const id of ["empty", "error", "answer"]) $(id).hidden = id !== part;
-}
-
-function showAnswer(answer, milliseconds) {
-  $("heads").replaceChildren(...Object.keys(HEADS).map((head) => headOf(head, answer[head])));
-  $("cut").hidden = !answer.truncated;
-  $("facts").replaceChildren(
-    ...fact(say("Read", "Gelesen"), whatWasRead(answer)),
-    ...fact(say("Model", "Modell"), `${answer.model.name} · ${answer.model.revision}`),
-    ...fact(say("Time", "Dauer"), `${whole.format(Math.round(milliseconds))} ms`),
-  );
-  $("json").textContent = JSON.stringify(answer, null, 2);
-  show("answer");
-}
-
-function headOf(head, { top }) {
-  const section = $("head-template").content.cloneNode(true);
-  section.querySelector("section").dataset.head = head;
-  section.querySelector("h2").textContent = HEADS[head];
-  section.querySelector("ol").append(...top.map((entry) => barOf(head, entry)));
-  return section;
-}
-
-function barOf(head, { label, probability }) {
-  const row = $("bar-template").content.cloneNode(true);
-  const name = row.querySelector(".name");
-  name.textContent = names[head]?.[label] ?? label;
-  name.title = label;
-  row.querySelector(".percent").textContent = percent.format(probability);
-  // Set through the object model: a style attribute would need a looser content security policy.
-  row.querySelector(".bar").style.setProperty("--share", (probability * 100).toFixed(2));
-  return row;
-}
-
-function whatWasRead({ tokens, windows, truncated }) {
-  const amount = say(
-    `${whole.format(tokens)} tokens in ${windows} ${windows === 1 ? "window" : "windows"}`,
-    `${whole.format(tokens)} Tokens in ${windows} Fenster${windows === 1 ? "" : "n"}`,
-  );
-  return amount + (truncated ? say(", cut", ", gekürzt") : say(", the whole ad", ", die ganze Anzeige"));
-}
-
-function fact(term, value) {
-  const dt = document.createElement("dt");
-  const dd = document.createElement("dd");
-  dt.textContent = term;
-  dd.textContent = value;
-  return [dt, dd];
-}
-
-function showFailure(failure) {
-  // Anything else is a mistake of this page and belongs into the console.
-  if (!(failure instanceof Failure)) throw failure;
-  $("error-title").textContent = failure.title;
-  $("error-detail").textContent = failure.message;
-  $("error-id").textContent = failure.requestId ? say("Request ", "Anfrage ") + failure.requestId : "";
-  show("error");
-  if (failure.status === 401) {
+function show(outcome) {
+  shown = outcome;
+  render();
+  announce(spoken());
+  if (outcome?.status === 401) {
     $("key-field").hidden = false;
     $("key").focus();
   }
+}
+
+// Everything again in the language of now.
+function render() {
+  const failed = shown instanceof Error;
+  const answered = Boolean(shown) && !failed;
+  for (const [id, now] of [["empty", !shown], ["error", failed], ["answer", answered], ["request", answered], ["why", answered && Boolean(shown.head)]]) {
+    $(id).hidden = !now;
+  }
+  if (failed) renderFailure(shown);
+  if (answered) renderAnswer(shown);
+}
+
+function renderFailure(failure) {
+  // Anything else is a mistake of this page and belongs into the console.
+  if (!(failure instanceof Failure)) throw failure;
+  $("error-title").textContent = failure.title;
+  $("error-advice").textContent = failure.advice;
+  $("error-detail").textContent = failure.detail;
+  $("error-id").textContent = failure.requestId ? say("Request ", "Anfrage ") + failure.requestId : "";
+}
+
+function renderAnswer({ answer, times, sent, head }) {
+  showBars(answer, nameOf);
+  showFacts(answer, times);
+  if (head) showWhy(answer, sent, head, nameOf);
+  showCode();
+}
+
+function showCode() {
+  const { answer, sent } = shown;
+  const address = new URL("./", location.href).href;
+  const kinds = {
+    curl: () => curl(address, sent, Boolean(key())),
+    python: () => python(address, sent, Boolean(key())),
+    json: () => JSON.stringify(answer, null, 2),
+  };
+  $("code").textContent = kinds[chosen("kind")]();
+  $("copied").textContent = "";
+}
+
+// For those who do not see it: one sentence, not the whole of it.
+function spoken() {
+  if (!shown) return "";
+  if (shown instanceof Error) return [shown.title, shown.advice, shown.detail].filter(Boolean).join(". ");
+  const { answer } = shown;
+  return HEADS.map((head) => `${headName(head)}: ${nameOf(head, answer[head].label)}, ${percent(answer[head].probability)}.`).join(" ");
+}
+
+function announce(sentence) {
+  $("status").textContent = sentence;
 }
 
 // On a phone the answer lies below the form.
@@ -229,25 +147,33 @@ function reveal() {
 }
 
 function fillIn({ currentTarget }) {
-  const { title, text } = EXAMPLES[currentTarget.dataset.example];
+  const { title, text, format } = EXAMPLES[currentTarget.dataset.example];
   $("title").value = title;
   $("text").value = text;
-  show("empty");
+  $(`format-${format}`).checked = true;
+  if (!(shown instanceof Failure && shown.status === 401)) show(null);
   $("send").focus();
 }
 
-function translate() {
-  document.documentElement.lang = language;
-  if (!german) return;
-  for (const part of document.querySelectorAll("[data-de]")) part.textContent = part.dataset.de;
-  for (const attribute of ["placeholder", "aria-label"]) {
-    for (const part of document.querySelectorAll(`[data-de-${attribute}]`)) {
-      part.setAttribute(attribute, part.getAttribute(`data-de-${attribute}`));
-    }
+async function copy() {
+  try {
+    await navigator.clipboard.writeText($("code").textContent);
+  } catch {
+    // Without encryption, or where the reader forbids it, browsers have the old way alone.
+    getSelection().selectAllChildren($("code"));
+    document.execCommand("copy");
+    getSelection().removeAllRanges();
   }
+  $("copied").textContent = say("Copied", "Kopiert");
 }
 
-translate();
+function changeLanguage() {
+  speak(chosen("language"));
+  render();
+}
+
+$(`language-${language}`).checked = true;
+speak(language);
 $("form").addEventListener("submit", classify);
 $("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
@@ -255,5 +181,13 @@ $("form").addEventListener("keydown", (event) => {
     $("form").requestSubmit();
   }
 });
-for (const button of document.querySelectorAll("[data-example]")) button.addEventListener("click", fillIn);
+const on = (selector, kind, act) => document.querySelectorAll(selector).forEach((part) => part.addEventListener(kind, act));
+on("[data-example]", "click", fillIn);
+on("input[name=language]", "change", changeLanguage);
+on("input[name=kind]", "change", showCode);
+on("input[name=head]", "change", () => {
+  shown.head = chosen("head");
+  renderAnswer(shown);
+});
+$("copy").addEventListener("click", copy);
 start();

@@ -12,7 +12,13 @@ from app.schemas import EXAMPLE_ANSWER
 MODEL = {
     "name": "fake", "revision": "1", "device": "cpu", "dtype": "float32", "parameters": 1,
     "heads": {},
-    "limits": {"max_length": 64, "max_windows": 4, "max_batch_ads": 4, "max_body_bytes": 4096},
+    "limits": {
+        "max_length": 64,
+        "max_windows": 4,
+        "max_batch_ads": 4,
+        "explain": True,
+        "max_body_bytes": 4096,
+    },
 }  # fmt: skip
 
 
