@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
@@ -14,6 +14,7 @@ from app.metrics import Metrics
 
 DRAINING = "The service is shutting down; try another instance."
 LOST = "The device failed; the service is restarting."
+REPLACED = "The model was replaced; send it again."
 
 MAX_RETRY_SECONDS = 60.0
 """No one is sent away for longer: those who were refused before may never come back."""
@@ -173,6 +174,11 @@ class House:
         """Return the seconds an admitted request of this lane may wait for its first batch."""
         # Bulk ads that interactive ones overtake are sure of their share only.
         return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
+
+    @property
+    def accounts(self) -> Sequence[Account]:
+        """Those of all engines."""
+        return self._accounts
 
     @property
     def ads(self) -> int:

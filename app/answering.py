@@ -1,7 +1,7 @@
 """Lines of a stream become lines of its answer, each with its ad's prediction or its own error."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
@@ -35,12 +35,13 @@ class Answering:
     """Answers the lines of one stream."""
 
     def __init__(
-        self, service: Service, metrics: Metrics, trace: Trace, max_line_bytes: int
+        self, service: Callable[[], Service], metrics: Metrics, trace: Trace, max_line_bytes: int
     ) -> None:
         """Begin.
 
         Args:
-            service: classifies.
+            service: gives what classifies; asked for each call's lines, as another checkpoint may
+                have taken over since.
             metrics: where the lines are counted.
             trace: of the whole stream; gathers its ads and tokens.
             max_line_bytes: said of a line that was longer.
@@ -59,9 +60,10 @@ class Answering:
         follow(Trace(self._trace.request_id))
         asked = [self._read(line) for line in lines]
         ads = [one for one in asked if isinstance(one, ClassifyRequest)]
-        found = iter(await self._classify(ads))
+        service = self._service()
+        found = iter(await self._classify(service, ads))
         return b"".join(
-            self._told(line, one, next(found))
+            self._told(service, line, one, next(found))
             if isinstance(one, ClassifyRequest)
             else self._refused(line.number, one)
             for line, one in zip(lines, asked, strict=True)
@@ -85,12 +87,14 @@ class Answering:
         except ServiceError as error:
             return error
 
-    async def _classify(self, ads: Sequence[ClassifyRequest]) -> list[Prediction | ServiceError]:
+    async def _classify(
+        self, service: Service, ads: Sequence[ClassifyRequest]
+    ) -> list[Prediction | ServiceError]:
         if not ads:
             return []
         try:
             return [
-                *await self._service.classify_when_there_is_room(
+                *await service.classify_when_there_is_room(
                     [ad.ad() for ad in ads], [ad.top_k for ad in ads]
                 )
             ]
@@ -99,19 +103,21 @@ class Answering:
         except Exception as error:
             if len(ads) > 1:
                 # Whichever of them it was, it alone fails.
-                return [one for ad in ads for one in await self._classify([ad])]
+                return [one for ad in ads for one in await self._classify(service, [ad])]
             if isinstance(error, ServiceError):
                 return [error]
             log.exception("a line of a stream failed")
             return [ServiceError("Something unexpected failed.")]
 
-    def _told(self, line: Line, ad: ClassifyRequest, found: Prediction | ServiceError) -> bytes:
+    def _told(
+        self, service: Service, line: Line, ad: ClassifyRequest, found: Prediction | ServiceError
+    ) -> bytes:
         if isinstance(found, ServiceError):
             return self._refused(line.number, found)
         self._metrics.stream_lines.labels("200").inc()
         self._trace.ads += 1
         self._trace.tokens += found.tokens
-        model = ModelRef(name=self._service.model.name, revision=self._service.model.revision)
+        model = ModelRef(name=service.model.name, revision=service.model.revision)
         answer = ClassifyResponse.of(ad, found, model)
         return _written(StreamAnswer(line=line.number, **dict(answer)))
 

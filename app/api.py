@@ -12,6 +12,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app import schemas
+from app.api_admin import administration
 from app.api_stream import streams
 from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest
 from app.errors import (
@@ -82,6 +83,8 @@ def create_app(
         app.state.loading.cancel()
         if app.state.service:
             await app.state.service.drain(settings.grace_seconds)
+        if app.state.swapper:
+            await app.state.swapper.drain()
 
     app = FastAPI(
         title="Doppelkopf",
@@ -96,7 +99,7 @@ def create_app(
         # It would report to whatever collector the environment names.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.service = None
+    app.state.service = app.state.swapper = None
     app.state.settings = settings
     app.state.keys = Keys(settings.api_keys)
     add_problems(app)
@@ -114,6 +117,8 @@ def create_app(
     app.include_router(guarded)
     app.include_router(_jobpostings(settings))
     app.include_router(streams(settings, metrics, GuardedRoute, get_service, WithoutQuery))
+    if settings.admin_keys:
+        app.include_router(administration(Keys(settings.admin_keys)))
     app.include_router(try_it_page(_closed_links(settings)))
     app.add_middleware(BodyDeadline, seconds=settings.client_seconds)
     app.add_middleware(Telemetry, metrics=metrics)

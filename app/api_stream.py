@@ -90,7 +90,9 @@ def streams(
         openapi_extra={"requestBody": STREAM_BODY},
     )
     async def classify_stream(
-        service: Annotated[Service, Depends(get_service)], first_line: FirstLine = 1
+        request: Request,
+        service: Annotated[Service, Depends(get_service)],
+        first_line: FirstLine = 1,
     ) -> StreamResponse:
         """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
 
@@ -101,7 +103,10 @@ def streams(
         answer sends no more than that. An error with `resume` ends a stream early.
         """
         service.require_room()
-        answering = Answering(service, metrics, current(), settings.max_body_bytes)
+        # A stream may outlast the model that it began with.
+        answering = Answering(
+            lambda: request.app.state.service, metrics, current(), settings.max_body_bytes
+        )
         return StreamResponse(
             LineReader(first_line or 1, settings.max_body_bytes),
             answering,

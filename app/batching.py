@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.admission import DRAINING, LOST, Admission, House
-from app.errors import EngineError, FatalEngineError, ServiceError
+from app.admission import DRAINING, LOST, REPLACED, Admission, House
+from app.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
 from app.lanes import Entry, Lane, Lanes
 from app.ledger import Ledger
 from app.metrics import Metrics
@@ -46,6 +46,8 @@ class MicroBatcher:
         tokens_per_second: float,
         metrics: Metrics,
         ledger: Ledger | None = None,
+        house: House | None = None,
+        free: Callable[[], None] = lambda: None,
         depth: int = 1,
         hang_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -61,17 +63,24 @@ class MicroBatcher:
             tokens_per_second: the engine's rate, as first measured.
             metrics: where batches, waits and refusals are recorded.
             ledger: holds this engine's account alone; by default one of this process's own.
+            house: of the batcher that this one succeeds, with the same account; by default a new
+                one.
+            free: gives back what `run` needs; called in a thread once nothing will run any more.
             depth: batches handed to `run` at once; 2 lets one be packed while one computes.
             hang_seconds: see `Watchdog`.
             clock: seconds, monotonic.
             on_fatal: called once the device is lost or does not come back.
         """
-        ledger = ledger or Ledger.of_one(tokens_per_second)
-        (self._account,) = ledger.accounts
-        self._account.rate = tokens_per_second
-        self.house = House(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
+        if house is None:
+            ledger = ledger or Ledger.of_one(tokens_per_second)
+            house = House(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
+        self.house = house
+        (self._account,) = house.accounts
+        # Beside an engine at work it was measured too low, and the next batches will tell.
+        self._account.rate = max(self._account.rate, tokens_per_second)
         self.watchdog = Watchdog(hang_seconds, self._bark)
-        self._run, self._metrics, self._clock, self._on_fatal = run, metrics, clock, on_fatal
+        self._run, self._free, self._on_fatal = run, free, on_fatal
+        self._metrics, self._clock = metrics, clock
         self._max_batch_tokens = max_batch_tokens
         metrics.max_batch_tokens.set(max_batch_tokens)
         self._depth = depth
@@ -81,6 +90,7 @@ class MicroBatcher:
         self._steps: dict[asyncio.Task[None], list[Entry]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lost: FatalEngineError | None = None
+        self._stopped = False
         self._executor = ThreadPoolExecutor(
             depth, thread_name_prefix="engine", initializer=self.watchdog.enlist
         )
@@ -124,9 +134,12 @@ class MicroBatcher:
 
         Raises:
             FatalEngineError: the engine is lost.
+            NotReadyError: the batcher was stopped.
         """
         if self._lost:
             raise FatalEngineError(str(self._lost))
+        if self._stopped:
+            raise NotReadyError(REPLACED)
         # A request that has begun is finished: its first ad alone can be late.
         first = entries[0]
         first.expires_at = first.queued_at + self.house.longest_wait(lane)
@@ -149,6 +162,15 @@ class MicroBatcher:
                 await self.house.emptied()
         except TimeoutError:
             log.warning("%d ads were not finished in time", self.house.ads)
+        await self._stop(refusal)
+
+    async def retire(self) -> None:
+        """Stop the loop and free the engine, once nobody waits; the house stays open to others."""
+        await self._stop(NotReadyError(REPLACED))
+        await asyncio.to_thread(self._free)
+
+    async def _stop(self, refusal: NotReadyError) -> None:
+        self._stopped = True
         self._fail(self._lanes.clear(), refusal)
         if self._steps:
             await asyncio.wait(self._steps)

@@ -74,5 +74,5 @@ class Child:
 
 
 def _ignore_signals() -> None:
-    for number in SIGNALS:
+    for number in (*SIGNALS, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

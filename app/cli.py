@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from app.errors import StartupError
 from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
+from app.store import MODEL_STORE
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
@@ -436,6 +437,24 @@ def show(folder: Folder) -> None:
     from app.showing import show_checkpoint
 
     _out.print(*show_checkpoint(open_checkpoint(folder)), sep="\n")
+
+
+@checkpoints.command("list")
+def list_(
+    store: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="A folder of checkpoints.")
+    ] = MODEL_STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the checkpoints of a folder, damaged ones with what is wrong; verifies each."""
+    _hush()
+    from app.listing import as_document, list_checkpoints, show_list
+
+    found = list_checkpoints(store)
+    if as_json:
+        typer.echo(as_document(found))
+    else:
+        _out.print(*show_list(store, found), sep="\n")
 
 
 @checkpoints.command("average")

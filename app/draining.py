@@ -29,6 +29,8 @@ class DrainingServer(uvicorn.Server):
         """Handle SIGTERM and SIGINT from here on, though the server may not run yet."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
+        # Until there is a model that could be replaced; it would end the process.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

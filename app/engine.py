@@ -143,6 +143,14 @@ class Engine:
         middle = len(batch) // 2
         return self.logits(batch[:middle]) + self.logits(batch[middle:])
 
+    def close(self) -> None:
+        """Give the model's memory back; nothing can be run any more."""
+        with self._lock, self._on_device():
+            # The graphs hold a part of the device's memory, and this object by its pass.
+            del self._model, self._graphs
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
     def warm_up(self, batch: Sequence[Encoded]) -> float:
         """Run a batch as large as they come, and measure it.
 

@@ -1,71 +1,130 @@
-"""An engine process of `--workers`: one device, one batcher for the ads of all front ends."""
+"""An engine process of `--workers`: one device, one batcher a model for the ads of all front ends.
+
+There is one model, but for the time in which another one replaces it.
+"""
 
 import asyncio
 import logging
 import os
 import pickle
 import pkgutil
+from collections.abc import Coroutine
 
 import zmq
 
+from app.batching import MicroBatcher
 from app.broker import Broker
 from app.channel import unlimited
 from app.errors import StartupError
 from app.folder import MAX_ENGINES
 from app.ledger import Ledger
-from app.link import Devices, Drain, Failed, Gone, Link, Message, Ready
-from app.loading import ENGINE, Loaded, load
+from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
+from app.link import Loaded as LoadedMessage
+from app.loading import ENGINE, Loaded, identify, load
 from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
+from app.served import ServedModel
+from app.swapping import refusal
 
 log = logging.getLogger(__name__)
 
 
-async def run(link: Link) -> None:
-    """Load, then serve the front ends until the supervisor says otherwise."""
-    start, ended = link.start, asyncio.Event()
-    # Before anything is admitted there is nothing to finish.
-    link.hear(lambda message: isinstance(message, Drain) and os._exit(0))
-    loaded = await asyncio.to_thread(_load, link)
-    ledger = Ledger.open(start.folder.ledger, start.settings.workers, MAX_ENGINES)
-    batcher = loaded.batcher(
-        start.settings,
-        Metrics(status=start.folder.status),
-        lambda error: link.tell(Failed(str(error))),
-        ledger.only(range(start.number, start.number + 1)),
-    )
-    batcher.start()
-    socket = unlimited(zmq.Context(), zmq.ROUTER)
-    socket.bind(start.folder.address(start.number))
-    broker = Broker(socket, batcher, loaded.model.heads)
+class EngineProcess:
+    """The models of one device by their generations, and what the supervisor tells of them."""
 
-    def hear(message: Message) -> None:
+    def __init__(self, link: Link) -> None:
+        self._link, self._start = link, link.start
+        self._settings, self._engine = link.start.settings, link.start.engine or ENGINE
+        self._metrics = Metrics(status=link.start.folder.status)
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._desks: dict[int, tuple[Broker, MicroBatcher]] = {}
+        self._served: dict[int, ServedModel] = {}
+        self._ended = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Load, then serve the front ends until the supervisor says otherwise."""
+        # Before anything is admitted there is nothing to finish.
+        self._link.hear(lambda message: isinstance(message, Drain) and os._exit(0))
+        loaded = await asyncio.to_thread(self._load_first)
+        self._open(0, loaded)
+        self._link.hear(self._hear)
+        self._link.tell(Ready(loaded.model))
+        trimming = asyncio.create_task(give_back_regularly())
+        await self._ended.wait()
+        trimming.cancel()
+        for broker, batcher in self._desks.values():
+            broker.close()
+            await batcher.drain(0)
+
+    def _load_first(self) -> Loaded:
+        if self._start.number == 0:
+            names = pkgutil.resolve_name(self._engine).devices(self._settings.device)
+            self._link.tell(Devices(tuple(names)))
+            self._settings = self._settings.model_copy(update={"device": names[0]})
+        return load(self._settings, self._engine)
+
+    def _open(self, generation: int, loaded: Loaded) -> None:
+        """Take requests for a model."""
+        start = self._start
+        # Not read from the checkpoint again, which may be another one by then.
+        content = pickle.dumps((loaded.model, loaded.tokenizer))
+        start.folder.served(start.number, generation).write_bytes(content)
+        ledger = Ledger.open(start.folder.ledger, start.settings.workers, MAX_ENGINES)
+        batcher = loaded.batcher(
+            self._settings,
+            self._metrics,
+            lambda error: self._link.tell(Failed(str(error))),
+            next((batcher.house for _, batcher in self._desks.values()), None),
+            ledger.only(range(start.number, start.number + 1)),
+        )
+        batcher.start()
+        socket = unlimited(self._context, zmq.ROUTER)
+        socket.bind(start.folder.address(start.number, generation))
+        self._desks[generation] = (Broker(socket, batcher, loaded.model.heads), batcher)
+        self._served[generation] = loaded.model
+
+    def _hear(self, message: Message) -> None:
         if isinstance(message, Gone):
-            broker.forget(message.identity.encode())
+            for broker, _ in self._desks.values():
+                broker.forget(message.identity.encode())
+        elif isinstance(message, Load):
+            self._begin(self._load_beside(message))
+        elif isinstance(message, Drop):
+            self._begin(self._drop(message.generation))
+        elif isinstance(message, Count):
+            self._metrics.count_swap(message.result)
         else:
-            ended.set()
+            self._ended.set()
 
-    link.hear(hear)
-    link.tell(Ready(str(loaded.model), loaded.model.revision))
-    trimming = asyncio.create_task(give_back_regularly())
-    await ended.wait()
-    trimming.cancel()
-    broker.close()
-    await batcher.drain(0)
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
+    async def _load_beside(self, message: Load) -> None:
+        served = self._served[max(self._served)]
+        settings = self._settings.model_copy(update={"model": message.folder})
+        try:
+            if await asyncio.to_thread(identify, message.folder) == served.identity:
+                self._link.tell(LoadedMessage(message.generation, served))
+                return
+            loaded = await asyncio.to_thread(load, settings, self._engine)
+            self._open(message.generation, loaded)
+        except Exception as error:  # noqa: BLE001  whatever it is, the served one goes on
+            self._link.tell(LoadedMessage(message.generation, refusal(error)))
+        else:
+            self._link.tell(LoadedMessage(message.generation, loaded.model))
 
-def _load(link: Link) -> Loaded:
-    start = link.start
-    settings, engine = start.settings, start.engine or ENGINE
-    if start.number == 0:
-        names = pkgutil.resolve_name(engine).devices(settings.device)
-        link.tell(Devices(tuple(names)))
-        settings = settings.model_copy(update={"device": names[0]})
-    loaded = load(settings, engine)
-    # Not read from the checkpoint again, which may be another one by then.
-    start.folder.served(start.number).write_bytes(pickle.dumps((loaded.model, loaded.tokenizer)))
-    return loaded
+    async def _drop(self, generation: int) -> None:
+        if generation not in self._desks:  # refused by this process itself
+            return
+        del self._served[generation]
+        broker, batcher = self._desks.pop(generation)
+        broker.close()
+        await batcher.retire()
+        self._start.folder.served(self._start.number, generation).unlink()
 
 
 def main() -> None:
@@ -81,6 +140,11 @@ def main() -> None:
         os._exit(1)
     # A thread that hangs in the engine would keep the interpreter from ending.
     os._exit(0)
+
+
+async def run(link: Link) -> None:
+    """Run inside an event loop."""
+    await EngineProcess(link).run()
 
 
 if __name__ == "__main__":

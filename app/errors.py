@@ -10,9 +10,11 @@ DoppelkopfError
     ├── MalformedBodyError     400
     ├── UnauthorizedError      401
     ├── SlowBodyError          408
+    ├── SwapRunningError       409, a checkpoint is being loaded already
     ├── BodyTooLargeError      413
     ├── MediaTypeError         415
     ├── InvalidRequestError    422
+    ├── CheckpointRefusedError 422, what is served goes on
     ├── OverloadedError        429, with Retry-After
     ├── HeadTooLargeError      431
     ├── ClientLeftError        499, recorded and never sent
@@ -109,6 +111,13 @@ class SlowBodyError(ServiceError):
     headers = MappingProxyType({"Connection": "close"})
 
 
+class SwapRunningError(ServiceError):
+    """Another checkpoint is being loaded, or the one before has not gone yet."""
+
+    status = 409
+    title = "Swap running"
+
+
 class BodyTooLargeError(ServiceError):
     """The body is larger than the server takes."""
 
@@ -132,6 +141,13 @@ class InvalidRequestError(ServiceError):
     status = 422
     title = "Invalid request"
     when = "A field is missing, unknown, there twice or of the wrong type; `detail` names it."
+
+
+class CheckpointRefusedError(ServiceError):
+    """A running server was asked to serve a checkpoint that it cannot serve."""
+
+    status = 422
+    title = "Checkpoint refused"
 
 
 class OverloadedError(ServiceError):

@@ -28,10 +28,10 @@ class Folder:
         """A folder of the metrics library's own files."""
         return self.path / "metrics"
 
-    def served(self, number: int) -> Path:
+    def served(self, number: int, generation: int) -> Path:
         """What an engine process serves, for the front ends: model and tokenizer, pickled."""
-        return self.path / f"served-{number}"
+        return self.path / f"served-{number}.{generation}"
 
-    def address(self, number: int) -> str:
-        """Where an engine process takes requests."""
-        return f"ipc://{self.path}/engine-{number}"
+    def address(self, number: int, generation: int) -> str:
+        """Where an engine process takes requests for that checkpoint."""
+        return f"ipc://{self.path}/engine-{number}.{generation}"

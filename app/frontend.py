@@ -5,6 +5,7 @@ It never loads torch: what it serves comes from an engine process.
 
 import asyncio
 import dataclasses
+import logging
 import os
 import pickle
 import socket
@@ -18,15 +19,18 @@ from app.errors import FatalEngineError
 from app.folder import MAX_ENGINES
 from app.heads import labels_of
 from app.ledger import Ledger
-from app.link import Failed, Link, Lost, Message, Ready, Serve
+from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
 from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.remote import Remote
+from app.remote_swapping import RemoteSwapper
 from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
 from app.tokenization import AdTokenizer
+
+log = logging.getLogger(__name__)
 
 
 class FrontEnd:
@@ -36,10 +40,14 @@ class FrontEnd:
         self._link, self._start = link, link.start
         settings = self._start.settings
         self._metrics = Metrics(status=self._start.folder.status)
-        app = create_app(settings, self._load, self._metrics, on_failure=self._fail)
-        self._server = http_server(app, settings)
-        self._serving: asyncio.Future[int]
-        self._remote: Remote | None = None
+        self._app = create_app(settings, self._load, self._metrics, on_failure=self._fail)
+        self._swapper = RemoteSwapper(self._app.state, link, self._serve)
+        self._server = http_server(self._app, settings)
+        self._context = zmq.Context[zmq.Socket[bytes]]()
+        self._serving: asyncio.Future[Serve]
+        self._house: House | None = None
+        self._remotes: list[Remote] = []
+        """Of the served model, and of one before that is not settled yet."""
         self._background: list[asyncio.Task[None]] = []
 
     def run(self) -> None:
@@ -48,54 +56,80 @@ class FrontEnd:
             self._server.run(sockets=[listener])
 
     async def _load(self) -> Service:
+        start = self._start
         self._serving = asyncio.get_running_loop().create_future()
         self._background.append(asyncio.create_task(give_back_regularly()))
         self._link.hear(self._hear)
         self._link.tell(Ready())
-        if self._start.engines:
+        if start.engines:
             # No wait here: a successor accepts nobody before it can answer.
-            self._serving.set_result(self._start.engines)
-        engines = await self._serving
-        model, tokenizer = self._served(engines)
-        self._remote = self._connect(engines, model)
-        return Service(model, tokenizer, self._remote, self._metrics)
+            self._serving.set_result(Serve(start.engines, start.generation))
+        serve = await self._serving
+        service = self._put_into_service(serve, *self._read(serve))
+        self._app.state.swapper = self._swapper
+        self._swapper.begin(serve.generation)
+        return service
 
-    def _served(self, engines: int) -> tuple[ServedModel, AdTokenizer]:
+    async def _serve(self, serve: Serve) -> Service:
+        try:
+            # In a thread: a tokenizer takes a while to unpack.
+            read = await asyncio.to_thread(self._read, serve)
+            return self._put_into_service(serve, *read)
+        except Exception:
+            log.critical("the new model cannot be taken", exc_info=True)
+            # A successor may; all others serve it by now.
+            self._server.should_exit = True
+            raise
+
+    def _read(self, serve: Serve) -> tuple[ServedModel, AdTokenizer]:
+        folder = self._start.folder
         served = [
-            pickle.loads(self._start.folder.served(number).read_bytes())  # noqa: S301  our own
-            for number in range(engines)
+            pickle.loads(folder.served(number, serve.generation).read_bytes())  # noqa: S301  our own
+            for number in range(serve.engines)
         ]
         model, tokenizer = served[0]
         devices = ", ".join(one.device for one, _ in served)
         return dataclasses.replace(model, device=devices), tokenizer
 
-    def _connect(self, engines: int, model: ServedModel) -> Remote:
-        start, context = self._start, zmq.Context()
+    def _put_into_service(
+        self, serve: Serve, model: ServedModel, tokenizer: AdTokenizer
+    ) -> Service:
+        self._house = self._house or self._open_house(serve.engines)
         sockets = []
-        for number in range(engines):
-            dealer = unlimited(context, zmq.DEALER)
-            dealer.setsockopt(zmq.IDENTITY, start.identity.encode())
-            dealer.connect(start.folder.address(number))
+        for number in range(serve.engines):
+            dealer = unlimited(self._context, zmq.DEALER)
+            dealer.setsockopt(zmq.IDENTITY, self._start.identity.encode())
+            dealer.connect(self._start.folder.address(number, serve.generation))
             sockets.append(dealer)
+        remote = Remote(self._house, sockets, labels_of(model.heads))
+        self._remotes = [*self._remotes[-1:], remote]
+        return Service(model, tokenizer, remote, self._metrics)
+
+    def _open_house(self, engines: int) -> House:
+        start = self._start
         rows = start.settings.workers
         ledger = Ledger.open(start.folder.ledger, rows, MAX_ENGINES, start.number)
-        house = House(
+        return House(
             start.settings.max_queued_ads,
             start.settings.max_queue_seconds,
             ledger.only(range(engines)),
             self._metrics,
             poll_seconds=POLL_SECONDS if rows > 1 else None,
         )
-        return Remote(house, sockets, labels_of(model.heads))
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, Serve):
-            if not self._serving.done():
-                self._serving.set_result(message.engines)
-            return
-        if isinstance(message, Lost) and self._remote:
-            self._remote.lose(FatalEngineError(message.sentence))
-        self._server.should_exit = True
+            if self._serving.done():
+                self._swapper.serve(message)
+            else:
+                self._serving.set_result(message)
+        elif isinstance(message, Outcome):
+            self._swapper.settle(message)
+        elif isinstance(message, Lost | Drain):
+            if isinstance(message, Lost):
+                for remote in self._remotes:
+                    remote.lose(FatalEngineError(message.sentence))
+            self._server.should_exit = True
 
     def _fail(self, error: Exception) -> None:
         self._link.tell(Failed(str(error)))

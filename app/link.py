@@ -12,9 +12,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from app.errors import ServiceError
 from app.folder import Folder
+from app.served import ServedModel, Swap
 from app.settings import Settings
 
 
@@ -33,16 +36,17 @@ class Start:
     """Of a front end: the descriptor of the socket to accept from."""
     engines: int = 0
     """Of a front end that replaces one: how many engines are ready already."""
+    generation: int = 0
+    """Of such a front end: what it serves at first, see `Serve`."""
     engine: str = ""
     """Of an engine process: the name of what computes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From a child: a front end answers probes, an engine process ads, as `what` says."""
+    """From a child: a front end answers probes, an engine process ads with its model."""
 
-    what: str = ""
-    revision: str = ""
+    model: ServedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """To a front end: all engines are ready, so many of them."""
+    """To a front end: all engines are ready, so many of them, with that generation's model.
+
+    The model that a service begins with is generation 0; each that replaces one has the next.
+    """
 
     engines: int
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +93,70 @@ class Drain:
     """To a child: finish what was accepted, and end."""
 
 
-Message = Ready | Devices | Failed | Serve | Gone | Lost | Drain
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """From a front end: its `number`th request for another checkpoint, see `Swapping.swap`."""
+
+    number: int
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """To a front end: what became of such a request."""
+
+    number: int
+    result: Swap | ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """To an engine process: load this checkpoint beside the served one."""
+
+    generation: int
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """From an engine process: it takes requests for that generation too, or why it does not."""
+
+    generation: int
+    result: ServedModel | ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """From a front end: from now on its requests are that generation's."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """From a front end: no request of an earlier generation is left there."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """To an engine process: free the model of a generation; nobody asks it."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """To the first engine process: how a swap ended, for `doppelkopf_swaps_total`."""
+
+    result: str
+
+
+Message = (
+    Ready | Devices | Failed | Serve | Gone | Lost | Drain
+    | Wanted | Outcome | Load | Loaded | Serving | Settled | Drop | Count
+)  # fmt: skip
 
 
 class Link:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from app.admission import House
 from app.batching import MicroBatcher
 from app.errors import FatalEngineError
 from app.ledger import Ledger
@@ -46,9 +47,10 @@ class Loaded:
         settings: Settings,
         metrics: Metrics,
         on_fatal: Callable[[FatalEngineError], None],
+        house: House | None = None,
         ledger: Ledger | None = None,
     ) -> MicroBatcher:
-        """Put a batcher of this event loop before the engine."""
+        """Put a batcher of this event loop before the engine; `house` of the one it succeeds."""
         return MicroBatcher(
             self.engine.run,
             max_batch_tokens=self.max_batch_tokens,
@@ -57,6 +59,8 @@ class Loaded:
             tokens_per_second=self.rate,
             metrics=metrics,
             ledger=ledger,
+            house=house,
+            free=self.engine.close,
             # A device of its own computes while the CPU packs; a CPU would compete with itself.
             depth=1 if self.engine.device.type == "cpu" else 2,
             hang_seconds=settings.hang_seconds,
@@ -120,6 +124,18 @@ def left_out(libraries: Sequence[str]) -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+def identify(model: Path) -> tuple[str, str]:
+    """Verify a checkpoint and return its name and revision.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    from app.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(model)
+    return checkpoint.name, checkpoint.revision
 
 
 def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:

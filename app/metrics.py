@@ -37,6 +37,8 @@ SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 REJECTIONS = ("queue_full", "queue_slow", "queue_late")
 LINE_STATUSES = ("200", "400", "413", "422", "500")
 FAILURES = ("batch", "ad", "fatal")
+MODEL_INFO = "doppelkopf_model_info"
+SWAPS = ("ok", "unchanged", "refused")
 
 # A second series for each counter, of no use to anyone who scrapes.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -58,6 +60,7 @@ class Metrics:
         self.registry = registry = registry or CollectorRegistry()
         self._supervision = None if status is None else Supervision(status)
         self._followers: list[tuple[Gauge, Callable[[], float]]] = []
+        self._model: tuple[str, ...] = ()
         self.requests = Counter(
             "doppelkopf_requests", "Requests answered", ["route", "status"], registry=registry
         )
@@ -140,9 +143,21 @@ class Metrics:
             "doppelkopf_truncated", "Ads that were longer than their windows", registry=registry
         )
         self.model_info = Gauge(
-            "doppelkopf_model_info",
+            MODEL_INFO,
             "The served checkpoint; always 1",
             ["name", "revision", "device", "dtype"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.swaps = Counter(
+            "doppelkopf_swaps",
+            "Times that a running service was told to serve another checkpoint",
+            ["result"],
+            registry=registry,
+        )
+        self.last_swap = Gauge(
+            "doppelkopf_last_swap_timestamp_seconds",
+            "When the served checkpoint was last replaced, Unix time; 0: not since the start",
             multiprocess_mode="livemax",
             registry=registry,
         )
@@ -163,6 +178,8 @@ class Metrics:
             self.stream_lines.labels(line_status)
         for kind in FAILURES:
             self.engine_failures.labels(kind)
+        for result in SWAPS:
+            self.swaps.labels(result)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, buckets=buckets, registry=self.registry)
@@ -180,6 +197,23 @@ class Metrics:
             self.confidence.labels(head)
             for name in names:
                 self.predictions.labels(head, name)
+
+    def tell_model(self, *labels: str) -> None:
+        """Tell what is served, as `doppelkopf_model_info` has it, and no longer what was."""
+        if self._model and self._model != labels:
+            if self._supervision:
+                # The library cannot remove a series of several processes; see `_Shown`.
+                self.model_info.labels(*self._model).set(0)
+            else:
+                self.model_info.remove(*self._model)
+        self._model = labels
+        self.model_info.labels(*labels).set(1)
+
+    def count_swap(self, result: str) -> None:
+        """Count how an attempt to replace the served checkpoint ended, one of `SWAPS`."""
+        self.swaps.labels(result).inc()
+        if result == "ok":
+            self.last_swap.set_to_current_time()
 
     def follow(self, gauge: Gauge, value: Callable[[], float]) -> None:
         """Let a gauge show what `value` returns at the time of a scrape."""
@@ -203,9 +237,20 @@ class Metrics:
         for gauge, value in self._followers:
             gauge.set(value())
         scraped = CollectorRegistry()
-        MultiProcessCollector(scraped, os.environ[FOLDER])  # type: ignore[no-untyped-call]
+        scraped.register(_Shown(None, os.environ[FOLDER]))  # type: ignore[no-untyped-call]
         scraped.register(self._supervision)
         return generate_latest(scraped)
+
+
+class _Shown(MultiProcessCollector, Collector):
+    """All processes' metrics, less the models that are served no longer."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the files."""
+        for family in super().collect():  # type: ignore[no-untyped-call]
+            if family.name == MODEL_INFO:
+                family.samples = [sample for sample in family.samples if sample.value]
+            yield family
 
 
 class Supervision(Collector):

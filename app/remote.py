@@ -7,9 +7,9 @@ from itertools import accumulate, count, pairwise
 import zmq
 
 from app import framing
-from app.admission import DRAINING, LOST, Admission, House
+from app.admission import DRAINING, LOST, REPLACED, Admission, House
 from app.channel import Channel
-from app.errors import FatalEngineError, ServiceError
+from app.errors import FatalEngineError, NotReadyError, ServiceError
 from app.records import Encoded, Labels, Scores
 from app.trace import BATCH, QUEUE, Trace, current
 
@@ -129,6 +129,12 @@ class Remote:
             waiting = [order.future for order in self._orders.values()]
             await asyncio.gather(*waiting, return_exceptions=True)
         self._end = self._end or refusal
+        for engine in self._engines:
+            engine.close()
+
+    async def retire(self) -> None:
+        """Send and take nothing more, once nobody waits; the house stays open to others."""
+        self._end = self._end or NotReadyError(REPLACED)
         for engine in self._engines:
             engine.close()
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from app.heads import Head
 
+RUNNING = "Another checkpoint is being loaded; try again when it is done."
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -19,6 +21,31 @@ class ServedModel:
     max_length: int
     max_windows: int
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Name and revision: the same answers under the same name."""
+        return self.name, self.revision
+
     def __str__(self) -> str:
         """Say it in the line that is logged when it is ready."""
         return f"{self.name}, revision {self.revision}, on {self.device} in {self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """What was served before, what is served now, and how long it took."""
+
+    old: ServedModel
+    new: ServedModel
+    seconds: float
+
+    @property
+    def changed(self) -> bool:
+        """Whether the answers are another checkpoint's."""
+        return self.old != self.new
+
+    def __str__(self) -> str:
+        """Say it in the line that is logged."""
+        if not self.changed:
+            return f"serves {self.new} already"
+        return f"serves {self.new} after {self.seconds:.1f} s, no longer {self.old}"

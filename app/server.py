@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import os
+import signal
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.admission import House
 from app.api import create_app
 from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.draining import DrainingServer
 from app.errors import FatalEngineError, StartupError
-from app.loading import ENGINE
+from app.loading import ENGINE, identify
 from app.loading import load as load_engine
 from app.logs import configure_logs
 from app.memory import give_back_regularly
@@ -21,6 +25,7 @@ from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
+from app.swapping import Swapper
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +60,26 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         batcher = loaded.batcher(settings, metrics, stop)
         service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
         background.append(asyncio.create_task(give_back_regularly()))
+        swapper = Swapper(
+            app.state, settings.model, partial(load_beside, batcher.house), identify, metrics
+        )
+        app.state.swapper = swapper
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reread)
         log.info("ready after %.1f s: %s", time.perf_counter() - begin, service.model)
         return service
 
-    server = http_server(create_app(settings, load, metrics, on_failure=stop), settings)
+    async def load_beside(house: House, model: Path) -> Callable[[], Service]:
+        chosen = settings.model_copy(update={"model": model})
+        loaded = await asyncio.to_thread(load_engine, chosen, engine)
+
+        def put_into_service() -> Service:
+            batcher = loaded.batcher(settings, metrics, stop, house)
+            return Service(loaded.model, loaded.tokenizer, batcher, metrics)
+
+        return put_into_service
+
+    app = create_app(settings, load, metrics, on_failure=stop)
+    server = http_server(app, settings)
     server.handle_signals()
     host, port = listener.getsockname()[:2]
     log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, settings.model)

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Protocol
 
 from app.admission import Admission, House
@@ -35,6 +36,9 @@ class Batcher(Protocol):
     async def drain(self, grace_seconds: float, /) -> None:
         """Admit nothing more and finish what was admitted."""
 
+    async def retire(self) -> None:
+        """End, once nobody waits, and free what computes; the house stays open to others."""
+
 
 class Service:
     """Answers ads in order of admission. Everything but tokenizing happens in one event loop."""
@@ -46,8 +50,9 @@ class Service:
         self._tokenizer, self._batcher, self._metrics = tokenizer, batcher, metrics
         self._labels = labels_of(model.heads)
         self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
+        self._inside = self._calls = 0
         metrics.expect_labels(self._labels)
-        metrics.model_info.labels(model.name, model.revision, model.device, model.dtype).set(1)
+        metrics.tell_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
 
     async def classify(
@@ -65,7 +70,8 @@ class Service:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                return await self._classify(ads, lane, top_k)
+                with self._visit():
+                    return await self._classify(ads, lane, top_k)
         except TimeoutError as error:
             raise DeadlineExceededError(
                 "The answer was not there within X-Request-Timeout-Ms; its work was dropped."
@@ -90,12 +96,13 @@ class Service:
             EngineError: the engine failed on one of the ads.
         """
         current().ads += len(ads)
-        while True:
-            with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
-                try:
-                    return await self._answer(ads, admission, top_k)
-                except OverloadedError:
-                    continue  # the engine became slow; once more, behind the others
+        with self._visit():
+            while True:
+                with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
+                    try:
+                        return await self._answer(ads, admission, top_k)
+                    except OverloadedError:
+                        continue  # the engine became slow; once more, behind the others
 
     async def _answer(
         self, ads: Sequence[Ad], admission: Admission, top_k: Sequence[int]
@@ -135,6 +142,15 @@ class Service:
         """Wait until no more ads are taken."""
         await self._batcher.house.closed()
 
+    @contextmanager
+    def _visit(self) -> Iterator[None]:
+        self._calls += 1
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
     def require_ready(self) -> None:
         """Return if ads can be classified.
 
@@ -146,4 +162,20 @@ class Service:
     async def drain(self, grace_seconds: float) -> None:
         """Take nothing more and finish what was admitted."""
         await self._batcher.drain(grace_seconds)
+        self._threads.shutdown(wait=False)
+
+    async def retire(self, quiet_seconds: float) -> None:
+        """Finish what was asked of this service, then free what computes.
+
+        Its successor is asked instead, but for requests that hold this one already: those that were
+        just being read, or that ask twice. So it stays until nobody has asked for a while.
+
+        Args:
+            quiet_seconds: how long that is.
+        """
+        seen = -1
+        while self._inside or seen != self._calls:
+            seen = self._calls
+            await asyncio.sleep(quiet_seconds)
+        await self._batcher.retire()
         self._threads.shutdown(wait=False)

@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted API keys, separated by commas; none leaves the service open"
     )
+    admin_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="keys for POST /admin/model, as API keys are; none: there is no such route"
+    )
     metrics_access: Access = Field(
         "open", description="/metrics: open to all, with a key only, or off"
     )
@@ -86,14 +89,14 @@ class Settings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field("text", description="how log lines are written")
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "admin_keys", mode="before")
     @classmethod
     def _split_keys(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         return tuple(key for part in value.split(",") if (key := part.strip()))
 
-    @field_validator("api_keys")
+    @field_validator("api_keys", "admin_keys")
     @classmethod
     def _well_formed(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         # Others could not be sent in a header, or not by every client.

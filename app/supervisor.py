@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -20,8 +21,24 @@ from app.child import SIGNALS, Child
 from app.errors import StartupError
 from app.folder import MAX_ENGINES, Folder
 from app.ledger import Ledger
-from app.link import Devices, Drain, Failed, Gone, Lost, Message, Ready, Serve, Start
+from app.link import (
+    Devices,
+    Drain,
+    Failed,
+    Gone,
+    Loaded,
+    Lost,
+    Message,
+    Ready,
+    Serve,
+    Serving,
+    Settled,
+    Start,
+    Wanted,
+)  # fmt: skip
 from app.logs import configure_logs
+from app.rollout import Rollout
+from app.served import ServedModel
 from app.settings import Settings
 from app.sockets import allow_many_connections, listen_together
 
@@ -45,6 +62,8 @@ def supervise(settings: Settings, engine: str = "") -> int:
         StartupError: with one sentence, where the service cannot begin.
     """
     configure_logs(settings.log_format)
+    # Until there is a model that could be replaced; it would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     allow_many_connections()
     listeners = listen_together(settings.host, settings.port, settings.workers)
     with tempfile.TemporaryDirectory(prefix="doppelkopf-") as path:
@@ -66,8 +85,9 @@ class Supervisor:
         self._begin = time.perf_counter()
         self._workers: list[Child] = []
         self._engines: list[Child] = []
-        self._ready: list[Ready] = []
+        self._ready: list[ServedModel] = []
         self._wanted_engines = 1
+        self._rollout = Rollout(settings.model, self._engines, self._workers)
         self._failures: deque[float] = deque(maxlen=MAX_FAILURES)
         self._restarts = self._started = 0
         self._code: int | None = None
@@ -79,6 +99,7 @@ class Supervisor:
         self._over = loop.create_future()
         for one in SIGNALS:
             loop.add_signal_handler(one, self._take_signal, one)
+        loop.add_signal_handler(signal.SIGHUP, self._reread)
         host, port = self._listeners[0].getsockname()[:2]
         model = self._settings.model
         log.info("Doppelkopf listens on http://%s:%d and loads %s", host, port, model)
@@ -112,6 +133,7 @@ class Supervisor:
         start = Start(
             name, number, self._settings, self._folder, f"{name}.{self._started}", listener,
             engines=self._wanted_engines if self._serving else 0,
+            generation=self._rollout.generation,
         )  # fmt: skip
         self._workers.append(self._start("app.frontend", start, [listener]))
         self._note()
@@ -145,17 +167,29 @@ class Supervisor:
         if isinstance(message, Failed):
             self._fail(message.sentence)
         elif self._code is not None:
-            log.debug("%s is ready too late", child.start.name)
+            log.debug("%s says something too late", child.start.name)
         elif isinstance(message, Devices):
             self._wanted_engines = min(len(message.names), MAX_ENGINES)
             for number in range(1, self._wanted_engines):
                 self._start_engine(number, message.names[number])
-        elif child in self._workers:
+        elif isinstance(message, Ready):
+            self._take_ready(child, message)
+        elif isinstance(message, Wanted):
+            self._rollout.want(child, message)
+        elif isinstance(message, Loaded):
+            self._rollout.loaded(child, message)
+        elif isinstance(message, Serving):
+            self._rollout.serving(child, message)
+        elif isinstance(message, Settled):
+            self._rollout.settled(child, message)
+
+    def _take_ready(self, child: Child, message: Ready) -> None:
+        if child in self._workers:
             child.ready = True
             if self._serving:
-                child.tell(Serve(self._wanted_engines))
-        else:
-            self._ready.append(message)
+                child.tell(Serve(self._wanted_engines, self._rollout.generation))
+        elif message.model:
+            self._ready.append(message.model)
             if self._serving:
                 self._serve()
 
@@ -164,7 +198,8 @@ class Supervisor:
             self._fail_start("The checkpoint changed while it was loaded; start again.")
             return
         seconds = time.perf_counter() - self._begin
-        log.info("ready after %.1f s: %s", seconds, "; ".join(one.what for one in self._ready))
+        log.info("ready after %.1f s: %s", seconds, "; ".join(map(str, self._ready)))
+        self._rollout.served = self._ready[0]
         for worker in self._workers:
             if worker.ready:
                 worker.tell(Serve(self._wanted_engines))
@@ -176,6 +211,7 @@ class Supervisor:
         how = f"by signal {-code}" if code < 0 else f"with code {code}"
         if child in self._workers:
             self._workers.remove(child)
+            self._rollout.buried(child)
             self._clear_up(child)
             if self._code is None:
                 log.error("%s ended %s and is replaced", child.start.name, how)
@@ -236,6 +272,11 @@ class Supervisor:
         self._kill()
         shutil.rmtree(self._folder.path, ignore_errors=True)
         os._exit(128 + number)
+
+    def _reread(self) -> None:
+        # Before everything is ready there is nothing to replace.
+        if self._serving and self._code is None:
+            self._rollout.reread()
 
     def _end(self, code: int, message: Message) -> None:
         self._code = code

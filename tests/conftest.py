@@ -40,6 +40,10 @@ HEADS = {
         },
     ),
 }
+OTHER_HEADS = {
+    "job_category": Head(labels=("garden", "house", "office", "road", "sea")),
+    "min_education": Head(labels=("low", "high"), ordered=True),
+}
 POSITIONS = 64
 
 
@@ -127,6 +131,24 @@ def tiny_folder(
     """A checkpoint folder; tests that damage it copy it first."""
     folder = tmp_path_factory.mktemp("store") / "tiny"
     save_checkpoint(folder, tiny_model(), tokenizer_files, {"note": "untrained"}, "# tiny\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def other_folder(tiny_folder: Path, tokenizer_files: dict[str, bytes]) -> Path:
+    """A checkpoint beside the tiny one in its store, with other labels and other pieces."""
+    folder = tiny_folder.with_name("other")
+    tokenizer = json.loads(tokenizer_files["tokenizer.json"])
+    special = tokenizer["added_tokens"]
+    pieces = sorted(tokenizer["model"]["vocab"].items(), key=lambda item: item[1])
+    words = [piece for piece, _ in pieces[len(special) :]]
+    ordered = [piece for piece, _ in pieces[: len(special)]] + words[::-1]
+    tokenizer["model"]["vocab"] = {piece: number for number, piece in enumerate(ordered)}
+    files = tokenizer_files | {"tokenizer.json": json.dumps(tokenizer).encode()}
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        model = TwoHeadClassifier.from_encoder(tiny_encoder(), OTHER_HEADS, max_length=POSITIONS)
+    save_checkpoint(folder, model.eval(), files, {"note": "untrained"}, "# other\n")
     return folder
 
 

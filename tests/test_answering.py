@@ -3,13 +3,16 @@
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
 from app.answering import Answering
 from app.errors import EngineError, FatalEngineError
+from app.heads import HEADS
 from app.metrics import Metrics
 from app.ndjson import Line
+from app.records import LabelProbability, Prediction
 from app.trace import Trace
 from tests.serving import App
 
@@ -146,13 +149,34 @@ class Failing:
 
 
 def test_what_nobody_foresaw_fails_its_line_and_tells_nothing(caplog):
-    answering = Answering(Failing(), Metrics(), Trace("job-3"), 100)
+    answering = Answering(Failing, Metrics(), Trace("job-3"), 100)
     answers = asyncio.run(answering.answer([Line(4, b'{"text": "Geheimwort"}')]))
     error = json.loads(answers)
     assert (error["line"], error["resume"], error["error"]["status"]) == (4, False, 500)
     assert "inside" not in str(error)
     assert "a line of a stream failed" in caplog.text
     assert "Geheimwort" not in caplog.text
+
+
+class Named:
+    """A service that answers each ad with a label that its model alone has."""
+
+    def __init__(self, revision):
+        self.model = SimpleNamespace(name="v", revision=revision)
+
+    async def classify_when_there_is_room(self, ads, _top_k):
+        heads = {head: (LabelProbability(f"of {self.model.revision}", 1.0),) for head in HEADS}
+        return [Prediction(heads, 3, 1, truncated=False)] * len(ads)
+
+
+def test_each_part_is_answered_and_named_by_the_model_of_its_time():
+    services = iter([Named("before"), Named("after")])
+    answering = Answering(lambda: next(services), Metrics(), Trace("job-4"), 100)
+    for number, revision in enumerate(["before", "after"], start=1):
+        lines = [Line(number, b'{"text": "Koch"}')] * 2
+        for answer in map(json.loads, asyncio.run(answering.answer(lines)).splitlines()):
+            assert answer["model"]["revision"] == revision
+            assert answer["job_category"]["label"] == f"of {revision}"
 
 
 def test_a_lost_device_ends_the_stream_and_the_line_is_to_be_sent_again(checkpoint):

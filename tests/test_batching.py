@@ -479,3 +479,55 @@ def test_a_request_admitted_before_the_device_was_lost_is_settled_too():
                 await house.batcher.classify([ad()], tokenizing)
 
     in_house(test)
+
+
+def test_a_successor_admits_into_the_same_house_and_keeps_the_measured_rate():
+    async def test():
+        house = House(tokens_per_second=100.0)
+        task = asyncio.create_task(house.classify(ad(90)))
+        await house.engine.began()
+        # Measured beside an engine at work, its rate came out low.
+        successor = House(house=house.batcher.house, tokens_per_second=40.0)
+        shared = successor.batcher.house
+        assert shared is house.batcher.house
+        assert (shared.ads, shared.rate) == (1, 100.0)
+        House(house=shared, tokens_per_second=400.0)
+        assert shared.rate == 400.0
+        house.engine.release()
+        await task
+        assert shared.ads == 0
+
+    asyncio.run(test())
+
+
+def test_a_retired_batcher_finishes_its_batch_frees_its_engine_and_takes_no_more():
+    async def test():
+        freed = threading.Event()
+        house = House(free=freed.set)
+        task = asyncio.create_task(house.classify(ad()))
+        await house.engine.began()
+        leaving = asyncio.create_task(house.batcher.retire())
+        await asyncio.wait({leaving}, timeout=0.05)
+        assert not freed.is_set()
+        house.engine.release()
+        await leaving
+        assert freed.is_set()
+        assert len(await task) == 1
+        with pytest.raises(NotReadyError, match="replaced"):
+            await house.classify(ad())
+        assert house.batcher.house.ads == 0
+        house.batcher.house.require_ready()
+
+    asyncio.run(test())
+
+
+def test_an_engine_is_not_freed_at_the_processs_end():
+    """It may hang, and what frees it would wait for it."""
+
+    async def test():
+        freed = threading.Event()
+        house = House(free=freed.set)
+        await house.batcher.drain(1)
+        assert not freed.is_set()
+
+    asyncio.run(test())

@@ -88,6 +88,19 @@ def test_show_prints_heads_labels_names_sizes_and_metrics(doppelkopf, tiny_folde
         assert text in out
 
 
+def test_list_shows_the_store_as_a_table_and_as_json(doppelkopf, tmp_path, tiny_folder):
+    (tmp_path / "model_store" / "broken").mkdir(parents=True)
+    (tmp_path / "model_store" / "tiny").symlink_to(tiny_folder)
+    revision = open_checkpoint(tiny_folder).revision
+    code, out, _ = doppelkopf("checkpoint", "list")
+    assert code == 0
+    assert revision in out
+    assert "broken: The checkpoint model_store/broken has no file config.json." in out
+    code, out, _ = doppelkopf("checkpoint", "list", "model_store", "--json")
+    broken, sound = json.loads(out)["checkpoints"]
+    assert (code, broken["revision"], sound["revision"]) == (0, None, revision)
+
+
 def test_import_brings_in_a_state_dict(doppelkopf, tmp_path, tiny_base, tiny_folder):
     old = {}
     for name, tensor in load_file(tiny_folder / "model.safetensors").items():
@@ -119,6 +132,7 @@ def test_import_brings_in_a_state_dict(doppelkopf, tmp_path, tiny_base, tiny_fol
     ("words", "message"),
     [
         (["checkpoint", "show", "none"], "There is no checkpoint folder none.\n"),
+        (["checkpoint", "list", "none"], "none cannot be listed: No such file or directory.\n"),
         (["evaluate", "none", "--data", "a.csv"], "There is no checkpoint folder none.\n"),
         (["predict", "none", "--data", "a.csv", "--out", "b.xlsx"], "b.xlsx: the suffix has to"),
         (["train", "--data", "a.csv", "--base", "./none", "--out", "v"], "There is no folder ./no"),

@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -313,3 +314,15 @@ def test_int8_is_for_cpus_whose_torch_has_its_products():
         resolve_dtype("int8", torch.device("cuda", 0))
     with pytest.raises(SettingsError, match="DTYPE int8 needs a torch built with oneDNN"):
         resolve_dtype("int8", torch.device("cpu"), onednn=False)
+
+
+def test_a_closed_engine_lets_go_of_its_model(checkpoint):
+    models = []
+    fields_ = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+    engine = Engine(
+        Observed(**fields_, prepare=lambda model: models.append(weakref.ref(model))), "cpu"
+    )
+    engine.run(checkpoint.tokenizer().encode(ADS))
+    assert models[0]() is not None
+    engine.close()
+    assert models[0]() is None

@@ -80,6 +80,9 @@ metrics.max_queue_seconds.set(10)
 metrics.batch_ads.observe(number)
 metrics.requests.labels("/classify", "200").inc(number)
 metrics.follow(metrics.queued_seconds, lambda: 7.5)
+metrics.tell_model("demo", "1", "cpu", "float32")
+metrics.tell_model("demo", "2", "cpu", "float32")
+metrics.count_swap("ok")
 if number > 1:
     print(metrics.exposition().decode())
 """
@@ -110,5 +113,17 @@ def test_several_processes_add_up_to_one_service(status, tmp_path):
         "doppelkopf_batch_ads_count 2.0",
         "doppelkopf_worker_restarts_total 3.0",
         "# HELP doppelkopf_queued_ads Ads admitted and not yet answered",
+        'doppelkopf_swaps_total{result="ok"} 2.0',
     ):
         assert line in lines
+    (info,) = (line for line in lines if line.startswith("doppelkopf_model_info{"))
+    assert 'revision="2"' in info
+
+
+def test_what_is_served_no_longer_is_shown_no_longer():
+    metrics = Metrics()
+    for revision in ("1", "1", "2"):
+        metrics.tell_model("demo", revision, "cpu", "float32")
+        shown = metrics.exposition().decode().splitlines()
+        (info,) = (line for line in shown if line.startswith("doppelkopf_model_info{"))
+        assert f'revision="{revision}"' in info

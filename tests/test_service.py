@@ -162,3 +162,43 @@ def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
         assert value("doppelkopf_queued_ads") == 0
 
     in_service(checkpoint, test, batcher_type=SlowOnce)
+
+
+def test_a_retired_service_finishes_what_was_asked_of_it_and_takes_no_more(checkpoint):
+    gate = threading.Event()
+    engine = Engine(checkpoint, "cpu")
+
+    def run(batch):
+        assert gate.wait(10)
+        return engine.run(batch)
+
+    async def test(service, value):
+        work = {"lane": Lane.INTERACTIVE, "top_k": 1}
+        first = asyncio.create_task(service.classify([Ad("Koch")], **work))
+        leaving = asyncio.create_task(service.retire(0.01))
+        await asyncio.wait({leaving}, timeout=0.1)
+        assert not leaving.done()
+        # Whoever holds the service may still ask.
+        second = asyncio.create_task(service.classify([Ad("Koch")], **work))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(first, second)
+        await leaving
+        with pytest.raises(NotReadyError, match="replaced"):
+            await service.classify([Ad("Koch")], **work)
+        # The house is its successor's as well.
+        service.require_ready()
+
+    in_service(checkpoint, test, run)
+
+
+def test_a_service_stays_until_nobody_has_asked_for_a_while(checkpoint):
+    async def test(service, value):
+        leaving = asyncio.create_task(service.retire(0.2))
+        for _ in range(10):
+            await asyncio.wait({leaving}, timeout=0.05)
+            await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1)
+        assert not leaving.done()
+        await leaving
+
+    in_service(checkpoint, test)

@@ -50,6 +50,7 @@ def test_the_key_that_clients_send_is_no_setting_and_no_mistake():
         ("MAX_WINDOWS", "0"),
         ("LOG_FORMAT", "xml"),
         ("API_KEYS", "short"),
+        ("ADMIN_KEYS", "short"),
         ("API_KEYS", "long enough, but with blanks"),
         ("API_KEYS", "schlüssel-von-guter-länge"),
         ("METRICS_ACCESS", "closed"),

@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ def train(
         **_calibrate(model, heads, logits, validation, say),
         "epochs": options.epochs,
         "history": _history(trainer.state.log_history),
+        "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
         "device": _device(trainer.args.device),
         "command": options.command(max_length),

@@ -1,0 +1,110 @@
+"""The operators' route: let a running server take another checkpoint."""
+
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.routing import APIRoute
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from app.bodies import JsonRequest
+from app.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    MalformedBodyError,
+    MediaTypeError,
+    NotReadyError,
+    SlowBodyError,
+    SwapRunningError,
+    UnauthorizedError,
+)
+from app.keys import BEARER, Keys
+from app.problems import responses
+from app.schemas import ModelRef, Wire
+from app.served import ServedModel
+from app.swapping import LOADING, Swapping
+
+MAX_BODY_BYTES = 4096
+
+
+class SwapRequest(Wire):
+    """Which checkpoint to serve from now on."""
+
+    model: Annotated[str, Field(max_length=255)] | SkipJsonSchema[None] = Field(
+        None,
+        description="a folder of the model store; without it, what the setting MODEL leads to",
+        examples=["v2"],
+    )
+
+
+class SwapResponse(Wire):
+    """What was served, and what is served now."""
+
+    old: ModelRef
+    new: ModelRef
+    changed: bool = Field(description="false where it was served already, and nothing was loaded")
+    seconds: float = Field(description="from the request until the new one answers")
+
+
+def administration(keys: Keys) -> APIRouter:
+    """Return the route, for whoever has one of the keys."""
+
+    class AdminRoute(APIRoute):
+        """Asks for a key, then reads the body, if there is one."""
+
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                await keys.require(request)
+                if _has_body(request):
+                    request = JsonRequest(request.scope, request.receive)
+                    await request.load(MAX_BODY_BYTES, 1)
+                return await handle(request)
+
+            return guarded
+
+    router = APIRouter(route_class=AdminRoute, dependencies=[Depends(BEARER)])
+
+    @router.post(
+        "/admin/model",
+        tags=["operations"],
+        responses=responses(
+            MalformedBodyError,
+            UnauthorizedError,
+            SlowBodyError,
+            SwapRunningError,
+            BodyTooLargeError,
+            MediaTypeError,
+            InvalidRequestError,
+            NotReadyError,
+        ),
+    )
+    async def replace_model(request: Request, body: SwapRequest | None = None) -> SwapResponse:
+        """Load a checkpoint beside the served one, then let it answer instead.
+
+        The answer comes once it does. One that is damaged is refused with 422, and the served one
+        goes on; so it does with 409 where another is being loaded.
+        """
+        swapper: Swapping | None = request.app.state.swapper
+        if swapper is None:
+            raise NotReadyError(LOADING)
+        swap = await swapper.swap(body.model if body else None)
+        return SwapResponse(
+            old=_reference(swap.old),
+            new=_reference(swap.new),
+            changed=swap.changed,
+            seconds=round(swap.seconds, 3),
+        )
+
+    return router
+
+
+def _reference(model: ServedModel) -> ModelRef:
+    return ModelRef(name=model.name, revision=model.revision)
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers

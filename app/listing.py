@@ -1,0 +1,136 @@
+"""The checkpoints of a model store, one line each: what each is, and whether it can be served."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from app.checkpoint import Checkpoint, open_checkpoint
+from app.errors import CheckpointError
+from app.heads import HEADS
+from app.training.terms import HEAD_TITLES
+
+MEASURES = ("accuracy", "macro_f1")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A folder of the store; all but `name` and `bytes` is unknown of a damaged one."""
+
+    name: str
+    bytes: int
+    problem: str | None = None
+    """One sentence: why it cannot be served."""
+    revision: str | None = None
+    link: str | None = None
+    """Where the folder leads to, if it is a link."""
+    base: str | None = None
+    languages: tuple[str, ...] = ()
+    """That labels have names in."""
+    labels: Mapping[str, int] = field(default_factory=dict)
+    trained_at: str | None = None
+    """ISO 8601 with its offset; of checkpoints that note none, when the weights were written."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By head, as far as they were measured: `MEASURES`."""
+
+
+def list_checkpoints(store: Path) -> list[Listed]:
+    """Verify every folder of a store that is not hidden; return them by name.
+
+    Raises:
+        CheckpointError: the store is no folder, or cannot be read.
+    """
+    try:
+        folders = sorted(path for path in store.iterdir() if path.is_dir() or path.is_symlink())
+    except OSError as error:
+        raise CheckpointError(f"{store} cannot be listed: {error.strerror}.") from error
+    return [_listed(folder) for folder in folders if not folder.name.startswith(".")]
+
+
+def as_document(found: Sequence[Listed]) -> str:
+    """Return a list as JSON."""
+    return json.dumps({"checkpoints": [asdict(one) for one in found]}, indent=1, ensure_ascii=False)
+
+
+def show_list(store: Path, found: Sequence[Listed]) -> Iterator[RenderableType]:
+    """Yield a table of the list to print, then a line for each damaged folder."""
+    if not found:
+        yield f"There is no checkpoint in {escape(str(store))}."
+        return
+    table = Table(
+        "name", "revision", "base", *(f"{HEAD_TITLES[head]}: labels, accuracy" for head in HEADS),
+        "languages", "MB", "trained",
+    )  # fmt: skip
+    for one in found:
+        heads = [_head(one, head) for head in HEADS]
+        name = one.name if one.link is None else f"{one.name} -> {one.link}"
+        cells = (
+            name, "damaged" if one.problem else one.revision or "", one.base or "", *heads,
+            " ".join(one.languages), f"{one.bytes / 1e6:.1f}", (one.trained_at or "")[:10],
+        )  # fmt: skip
+        table.add_row(*map(escape, cells))
+    yield table
+    for one in found:
+        if one.problem:
+            yield escape(f"{one.name}: {one.problem}")
+
+
+def _head(one: Listed, head: str) -> str:
+    accuracy = one.metrics.get(head, {}).get("accuracy")
+    labels = str(one.labels.get(head, ""))
+    return labels if accuracy is None else f"{labels}, {accuracy:.3f}"
+
+
+def _listed(folder: Path) -> Listed:
+    link = str(folder.readlink()) if folder.is_symlink() else None
+    try:
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+        checkpoint = open_checkpoint(folder)
+    except CheckpointError as error:
+        return Listed(folder.name, size, str(error), link=link)
+    except OSError as error:
+        return Listed(folder.name, 0, f"{folder} cannot be read: {error.strerror}.", link=link)
+    heads, metrics = checkpoint.heads, checkpoint.metrics
+    return Listed(
+        name=folder.name,
+        bytes=size,
+        revision=checkpoint.revision,
+        link=link,
+        base=_base(metrics),
+        languages=tuple(sorted({language for head in heads.values() for language in head.names})),
+        labels={name: len(heads[name].labels) for name in HEADS},
+        trained_at=_trained_at(checkpoint),
+        metrics={name: found for name in HEADS if (found := _measures(metrics.get(name)))},
+    )
+
+
+def _base(metrics: Mapping[str, Any]) -> str | None:
+    """Return the last part of the base that the training command names."""
+    command = metrics.get("command")
+    try:
+        words = shlex.split(command) if isinstance(command, str) else []
+    except ValueError:
+        return None
+    bases = [after for word, after in pairwise(words) if word == "--base"]
+    return Path(bases[0]).name if bases else None
+
+
+def _trained_at(checkpoint: Checkpoint) -> str:
+    noted = checkpoint.metrics.get("trained_at")
+    if isinstance(noted, str):
+        return noted
+    written = (checkpoint.path / "model.safetensors").stat().st_mtime
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")
+
+
+def _measures(found: Any) -> dict[str, float]:
+    values = found if isinstance(found, dict) else {}
+    return {name: values[name] for name in MEASURES if isinstance(values.get(name), int | float)}
