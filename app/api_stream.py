@@ -27,9 +27,7 @@ from app.settings import Settings
 from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
 from app.trace import current
 
-LINE = {
-    "anyOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("StreamAnswer", "StreamError")]
-}
+LINE = {"$ref": "#/components/schemas/StreamResult"}
 STREAMED: dict[str, Any] = {
     "description": "a line for each line that was sent, in order",
     "headers": TIMED["headers"],

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
-from app.schemas import Problem, StreamAnswer, StreamError
+from app.schemas import Problem, StreamResult
 from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"
@@ -66,7 +66,7 @@ def add_problems(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         document = generate()
         _, lines = models_json_schema(
-            [(StreamAnswer, "serialization"), (StreamError, "serialization")],
+            [(StreamResult, "serialization")],
             ref_template="#/components/schemas/{model}",
         )
         for name, schema in lines["$defs"].items():

@@ -8,6 +8,7 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    RootModel,
     StringConstraints,
 )
 from typing_extensions import TypeAliasType
@@ -450,3 +451,7 @@ class StreamError(StreamLine):
         "this line and all behind it again"
     )
     error: Problem
+
+
+class StreamResult(RootModel[StreamAnswer | StreamError]):
+    """One line of a stream's answer: an ad's, or what takes its place."""
