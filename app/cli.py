@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,6 +87,14 @@ Base = Annotated[
     str,
     typer.Option(help="A base encoder: a folder, or a name on the model hub.", show_default=False),
 ]
+
+
+class TextFormat(StrEnum):
+    """How an ad's texts are written, as `app.records.Format`."""
+
+    TEXT = "text"
+    HTML = "html"
+    AUTO = "auto"
 
 
 @app.command()
@@ -233,33 +242,54 @@ def predict(
     ] = False,
     text_column: TextColumn = None,
     title_column: TitleColumn = None,
+    format: Annotated[
+        TextFormat, typer.Option(help="How texts and titles are written; auto looks at each.")
+    ] = TextFormat.TEXT,
     device: Device = "auto",
     dtype: Dtype = "auto",
     batch_tokens: BatchTokens = None,
 ) -> None:
-    """Add both heads' label and probability to the columns of a file of ads."""
+    """Add both heads' label and probability to the columns of a file of ads.
+
+    A row without a text gets an error in the column prediction_error instead.
+
+    Interrupted, the same command goes on where it ended; answers are kept in the hidden file
+    .NAME.answers beside --out until it is complete.
+    """
     _require_extra()
     _hush()
     with _err.status("Loading"):
         from app.checkpoint import open_checkpoint
         from app.heads import labels_of
         from app.training.console import bar
-        from app.training.data import Columns
-        from app.training.predict import check, check_out
+        from app.training.data import Columns, sha256
+        from app.training.journal import Journal
+        from app.training.predict import Predictor, check, check_out, journal_of
         from app.training.predict import predict as run
 
         check_out(out, data, overwrite=overwrite)
         checkpoint = open_checkpoint(folder)
         columns = Columns(text_column, title_column)
         checked = check(data, columns)
+        about = {
+            "input": sha256(data),
+            "checkpoint revision": checkpoint.revision,
+            "choice of columns": repr(columns),
+            "format": format.value,
+            "device, dtype or batch size": f"{device} {dtype} {batch_tokens}",
+        }
         engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
-    with bar(_err) as progress:
+        predictor = Predictor(
+            engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), tokens
+        )
+    with Journal(journal_of(out), about, out) as journal, bar(_err) as progress:
         task = progress.add_task("Predicting", total=checked.rows)
-        run(
-            checked, columns, out, engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads),
-            tokens, lambda rows: progress.advance(task, rows),
+        errors = run(
+            checked, columns, format.value, out, journal, predictor.answer,
+            lambda rows: progress.advance(task, rows),
         )  # fmt: skip
-    _out.print(f"Wrote {checked.rows} rows to {out}.", highlight=False)
+    told = f", {errors} of them with an error" if errors else ""
+    _out.print(f"Wrote {checked.rows} rows to {out}{told}.", highlight=False)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Ads through the injected packed pass, in batches of a bounded number of tokens."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import tee
 from typing import TypeVar
 
 from app.errors import DataError, EngineError
@@ -30,24 +31,30 @@ def answers(
     Raises:
         DataError: a row does not fit into the device's memory even alone.
     """
+    rows, encoded = tee(ads)
+    found = results(run, (one for _, one in encoded), max_tokens)
+    for (row, _), result in zip(rows, found, strict=True):
+        if isinstance(result, EngineError):
+            raise DataError.at(path, str(result), row=row) from result
+        yield result
+
+
+def results(
+    run: PackedPass[Answer], ads: Iterable[Encoded], max_tokens: int
+) -> Iterator[Answer | EngineError]:
+    """Yield each ad's answer or the reason why it has none, in order; see `answers`."""
     for batch in _batches(ads, max_tokens):
-        results = run([encoded for _, encoded in batch])
-        for (row, _), result in zip(batch, results, strict=True):
-            if isinstance(result, EngineError):
-                raise DataError.at(path, str(result), row=row) from result
-            yield result
+        yield from run(batch)
 
 
-def _batches(
-    ads: Iterable[tuple[int, Encoded]], max_tokens: int
-) -> Iterator[list[tuple[int, Encoded]]]:
-    batch: list[tuple[int, Encoded]] = []
+def _batches(ads: Iterable[Encoded], max_tokens: int) -> Iterator[list[Encoded]]:
+    batch: list[Encoded] = []
     tokens = 0
-    for row, encoded in ads:
+    for encoded in ads:
         if batch and tokens + encoded.tokens > max_tokens:
             yield batch
             batch, tokens = [], 0
-        batch.append((row, encoded))
+        batch.append(encoded)
         tokens += encoded.tokens
     if batch:
         yield batch

@@ -6,7 +6,7 @@ here holds more than a chunk of a file.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,11 +66,17 @@ class Writer:
     A context manager; whatever ends it early removes what was written so far.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        """Take the file to write and the columns, which CSV and Parquet need to know at once."""
+    def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:
+        """Take the file to write and the columns, which CSV and Parquet need to know at once.
+
+        Args:
+            path: the file.
+            columns: all of them.
+            numbers: those that hold float64, even if nothing is in them at first.
+        """
         check_suffix(path)
         self._path = path
-        self._columns = list(columns)
+        self._columns, self._numbers = list(columns), numbers
         self._partial = path.with_name(f".{path.name}.partial")
         self._sink: Any = None
 
@@ -97,7 +103,7 @@ class Writer:
             return _CsvSink(self._partial, self._columns)
         if _is(self._path, LINES):
             return _LinesSink(self._partial)
-        return _ParquetSink(self._partial, self._path, self._columns, rows)
+        return _ParquetSink(self._partial, self._path, self._columns, self._numbers, rows)
 
 
 def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
@@ -188,7 +194,14 @@ class _LinesSink:
 
 
 class _ParquetSink:
-    def __init__(self, partial: Path, path: Path, columns: list[str], rows: list[Row]) -> None:
+    def __init__(
+        self,
+        partial: Path,
+        path: Path,
+        columns: list[str],
+        numbers: Collection[str],
+        rows: list[Row],
+    ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -198,9 +211,13 @@ class _ParquetSink:
         ).schema
         # A column that is empty so far may hold text further down.
         self._schema = pa.schema(
-            [field.with_type(pa.string()) if field.type == pa.null() else field
-             for field in inferred]
-        )  # fmt: skip
+            [
+                field.with_type(pa.float64() if field.name in numbers else pa.string())
+                if field.type == pa.null()
+                else field
+                for field in inferred
+            ]
+        )
         self._writer = pq.ParquetWriter(partial, self._schema)
 
     def write(self, rows: list[Row]) -> None:

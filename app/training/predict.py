@@ -1,22 +1,32 @@
-"""Bulk prediction: a file of ads in, the same columns with both predictions out, as a stream."""
+"""Bulk prediction: a file of ads in, the same columns with both predictions out, as a stream.
 
-from collections.abc import Callable, Mapping
+Answers go to a journal beside the output first, and once all are there the output is written from
+the rows and the journal in one pass and renamed into place. So an interrupted run goes on where it
+ended, whatever the format, and what comes of it is the same as without the interrupt.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 
-from app.errors import DataError
+from app.errors import DataError, EngineError
 from app.heads import HEADS
-from app.records import Labels, Scores
+from app.records import Ad, Format, Labels, Scores
 from app.scoring import best
 from app.tokenization import AdTokenizer
-from app.training.batches import PackedPass, answers
-from app.training.data import Columns, read_ads
-from app.training.files import Row, Writer, check_suffix, chunks, same_file
+from app.training.batches import PackedPass, results
+from app.training.data import Columns
+from app.training.files import Row, Writer, as_text, check_suffix, chunks, read_rows, same_file
+from app.training.journal import Answer, Journal
+
+ERROR = "prediction_error"
+EMPTY = "The text is empty."
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A file that was read through once: its rows can all be predicted."""
+    """A file that was read through once: it is well-formed."""
 
     path: Path
     rows: int
@@ -24,15 +34,50 @@ class Checked:
     """All columns, in the order they first appear in."""
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """Answers ads with the model.
+
+    Args:
+        run: the packed pass.
+        tokenizer: of the checkpoint.
+        labels: by head, in logit order.
+        max_tokens: of a batch.
+    """
+
+    run: PackedPass[Scores]
+    tokenizer: AdTokenizer
+    labels: Mapping[str, Labels]
+    max_tokens: int
+
+    def answer(self, ads: Sequence[Ad]) -> list[Answer]:
+        """Return the columns that each ad gets: its predictions, or why there are none."""
+        encoded = self.tokenizer.encode([ad for ad in ads if ad.text])
+        found = results(self.run, encoded, self.max_tokens)
+        return [self._columns(next(found)) if ad.text else _failed(EMPTY) for ad in ads]
+
+    def _columns(self, found: Scores | EngineError) -> Answer:
+        if isinstance(found, EngineError):
+            return _failed(str(found))
+        columns: Answer = dict.fromkeys(predicted_columns())
+        for head in HEADS:
+            top = best(found.probabilities[head], self.labels[head], top_k=1)[0]
+            columns[f"{head}_predicted"] = top.label
+            columns[f"{head}_probability"] = round(top.probability, 6)
+        return columns
+
+
 def check(path: Path, columns: Columns) -> Checked:
-    """Read a file through, so that a bad row is told before any work, not hours later.
+    """Read a file through, so that a malformed row is told before any work, not hours later.
 
     Raises:
-        DataError: the file is malformed, a text is empty, or a prediction's column is taken.
+        DataError: the file is malformed or empty, or a prediction's column is taken.
     """
     rows = 0
     fields: dict[str, None] = {}
-    for _, row, _ in read_ads(path, columns):
+    for _, row in read_rows(path):
+        if not rows:
+            columns.of_text(path, row)
         rows += 1
         fields.update(dict.fromkeys(row))
     if not rows:
@@ -48,40 +93,47 @@ def check(path: Path, columns: Columns) -> Checked:
 def predict(
     checked: Checked,
     columns: Columns,
+    format: Format,
     out: Path,
-    run: PackedPass[Scores],
-    tokenizer: AdTokenizer,
-    labels: Mapping[str, Labels],
-    max_tokens: int,
+    journal: Journal,
+    answer: Callable[[Sequence[Ad]], Sequence[Answer]],
     progress: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Write every row of a file with each head's label and its probability.
+) -> int:
+    """Write every row of a file with each head's label and its probability, or with an error.
 
     Args:
         checked: what `check` returned of the file.
         columns: the names of its columns.
+        format: how its texts and titles are written.
         out: the file to write; it appears when it is complete.
-        run: the packed pass.
-        tokenizer: of the checkpoint.
-        labels: by head, in logit order.
-        max_tokens: of a batch.
-        progress: is told how many rows were just written.
+        journal: keeps the answers, those of an interrupted run among them; it is discarded.
+        answer: gives the columns that ads get, in order.
+        progress: is told how many more rows are answered.
+
+    Returns:
+        how many rows got an error.
 
     Raises:
-        DataError: the file changed meanwhile, or an ad does not fit into the device's memory.
+        DataError: the file changed meanwhile, or `out` cannot be written.
     """
-    with Writer(out, [*checked.fields, *predicted_columns()]) as writer:
-        for chunk in chunks(read_ads(checked.path, columns)):
-            encoded = tokenizer.encode([ad for _, _, ad in chunk])
-            numbered = zip([number for number, _, _ in chunk], encoded, strict=True)
-            scored = answers(run, numbered, max_tokens, checked.path)
-            writer.write(
-                [
-                    row | _fields(scores, labels)
-                    for (_, row, _), scores in zip(chunk, scored, strict=True)
-                ]
-            )
-            progress(len(chunk))
+    progress(journal.rows)
+    for chunk in chunks(islice(_ads(checked.path, columns, format), journal.rows, None)):
+        journal.add(answer(chunk))
+        progress(len(chunk))
+    if journal.rows != checked.rows:
+        raise _changed(checked.path)
+    errors = 0
+    with Writer(out, [*checked.fields, *predicted_columns()], numbers=_PROBABILITIES) as writer:
+        for rows in chunks(_answered(checked.path, journal)):
+            writer.write(rows)
+            errors += sum(row[ERROR] is not None for row in rows)
+    journal.discard()
+    return errors
+
+
+def journal_of(out: Path) -> Path:
+    """Return where the answers are kept until the output is complete."""
+    return out.with_name(f".{out.name}.answers")
 
 
 def check_out(out: Path, data: Path, *, overwrite: bool) -> None:
@@ -99,13 +151,35 @@ def check_out(out: Path, data: Path, *, overwrite: bool) -> None:
 
 def predicted_columns() -> list[str]:
     """Return the names of the columns that predictions add."""
-    return [f"{head}_{what}" for head in HEADS for what in ("predicted", "probability")]
+    return [*(f"{head}_{what}" for head in HEADS for what in ("predicted", "probability")), ERROR]
 
 
-def _fields(scores: Scores, labels: Mapping[str, Labels]) -> Row:
-    fields: Row = {}
-    for head in HEADS:
-        top = best(scores.probabilities[head], labels[head], top_k=1)[0]
-        fields[f"{head}_predicted"] = top.label
-        fields[f"{head}_probability"] = round(top.probability, 6)
-    return fields
+_PROBABILITIES = frozenset(f"{head}_probability" for head in HEADS)
+
+
+def _ads(path: Path, columns: Columns, format: Format) -> Iterator[Ad]:
+    """Yield the ad of each row; where it has no words, its text is empty."""
+    text: str | None = None
+    title: str | None = None
+    for _, row in read_rows(path):
+        if text is None:
+            text, title = columns.of_text(path, row)
+        words = (as_text(row.get(title)) or None) if title else None
+        yield Ad(as_text(row.get(text)), words, format)
+
+
+def _answered(path: Path, journal: Journal) -> Iterator[Row]:
+    """Yield each row with its answer."""
+    for pair in zip_longest(read_rows(path), journal.answers()):
+        if None in pair:
+            raise _changed(path)
+        (_, row), answer = pair
+        yield row | answer
+
+
+def _changed(path: Path) -> DataError:
+    return DataError.at(path, "changed while it was read; leave it alone for a run.")
+
+
+def _failed(reason: str) -> Answer:
+    return dict.fromkeys(predicted_columns()) | {ERROR: reason}
