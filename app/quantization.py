@@ -60,7 +60,7 @@ class QuantizedLinear(nn.Module):
         filled = -(-len(rows) // ROWS_STEP) * ROWS_STEP
         rounded = torch.empty(filled, rows.shape[1], dtype=torch.uint8)
         # Adding a half before the cut is rounding, as no value is negative here.
-        rounded[: len(rows)] = ((rows - starts) / scales).add_(0.5)
+        rounded[: len(rows)] = (rows - starts).div_(scales).add_(0.5)
         product = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 0, self._weight, self._scales, self._no_offsets, None,
             1.0, 0, torch.float32, "none", [], "",
@@ -78,7 +78,7 @@ def widest_pairs(weight: Tensor) -> Tensor:
     Args:
         weight: shape (outputs, inputs).
     """
-    pairs = nn.functional.pad(weight, (0, weight.shape[1] % 2)).unflatten(1, (-1, 2))
+    pairs = nn.functional.pad(weight, (0, weight.shape[1] % 2)).reshape(len(weight), -1, 2)
     return torch.maximum(
         pairs.clamp_min(0).sum(2).amax(1), pairs.clamp_max(0).sum(2).amin(1).neg_()
     )
