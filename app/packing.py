@@ -50,7 +50,8 @@ def pack(
     np.cumsum(lengths, out=bounds[1:])
     tokens = int(bounds[-1])
     filling = filled(tokens) - tokens if filled else 0
-    positions = [np.arange(length) for length in (*lengths, filling)]
+    # What fills up stands at the first position: it may be longer than any window.
+    positions = [*map(np.arange, lengths), np.zeros(filling, dtype=np.int64)]
     return Packed(
         input_ids=_row([*windows, np.zeros(filling, dtype=np.int32)]),
         position_ids=_row(positions) + position_start,

@@ -27,5 +27,5 @@ def test_a_row_is_filled_up_behind_the_last_window():
     batch = [Encoded((np.array([7, 8, 9]), np.array([5, 4])))]
     packed = pack(batch, position_start=2, filled=lambda tokens: tokens + 3)
     assert (packed.tokens, packed.windows, packed.cu_seq_lens.tolist()) == (8, 2, [0, 3, 5])
-    assert packed.position_ids.tolist() == [[2, 3, 4, 2, 3, 2, 3, 4]]
+    assert packed.position_ids.tolist() == [[2, 3, 4, 2, 3, 2, 2, 2]]
     assert pack(batch).tokens == 5

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from app.client import AsyncDoppelkopfClient, DoppelkopfClient
+from app.heads import HEADS
 from app.schemas import EXAMPLE_ANSWER
 
 MODEL = {
     "name": "fake", "revision": "1", "device": "cpu", "dtype": "float32", "parameters": 1,
-    "heads": {},
+    "heads": {head: {"labels": [], "ordered": False} for head in HEADS},
     "limits": {
         "max_length": 64,
         "max_windows": 4,
