@@ -19,13 +19,6 @@ STEPS = 255
 all above it: as many steps on both sides would leave up to half of them unused.
 """
 
-BLOCK_ROWS = 256
-ROWS_STEP = 32
-"""The library compiles code for every number of rows it meets, and keeps 0.4 MB a layer's shape and
-number: they are met in blocks, the last of them filled up, so that there are few.
-"""
-
-
 class QuantizedLinear(nn.Module):
     """`nn.Linear` for inference, in 8 bit: a scale for each output, a scale and start a token."""
 
@@ -47,26 +40,16 @@ class QuantizedLinear(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         """Map float32 of shape (..., inputs) to (..., outputs)."""
         rows = states.flatten(0, -2)
-        mapped = rows.new_empty(len(rows), self._outputs)
-        for start in range(0, len(rows), BLOCK_ROWS):
-            block = slice(start, start + BLOCK_ROWS)
-            self._map(rows[block], mapped[block])
-        return mapped.view(*states.shape[:-1], self._outputs)
-
-    def _map(self, rows: Tensor, into: Tensor) -> None:
         starts = rows.amin(-1, keepdim=True)
         scales = (rows.amax(-1, keepdim=True) - starts).div_(STEPS)
-        # What fills the last rows is multiplied too, and then left out.
-        filled = -(-len(rows) // ROWS_STEP) * ROWS_STEP
-        rounded = torch.empty(filled, rows.shape[1], dtype=torch.uint8)
         # Adding a half before the cut is rounding, as no value is negative here.
-        rounded[: len(rows)] = (rows - starts).div_(scales).add_(0.5)
+        rounded = (rows - starts).div_(scales).add_(0.5).to(torch.uint8)
         product = torch.ops.onednn.qlinear_pointwise(
             rounded, 1.0, 0, self._weight, self._scales, self._no_offsets, None,
             1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
-        torch.addcmul(self._bias, product[: len(rows)], scales, out=into)
-        into.addcmul_(starts, self._sums)
+        mapped = torch.addcmul(self._bias, product, scales, out=product)
+        return mapped.addcmul_(starts, self._sums).view(*states.shape[:-1], self._outputs)
 
 
 def widest_pairs(weight: Tensor) -> Tensor:
