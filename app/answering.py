@@ -15,7 +15,7 @@ from app.errors import (
 )
 from app.metrics import Metrics
 from app.ndjson import Line
-from app.problems import problem_of
+from app.problems import UNEXPLAINED, invalid, problem_of
 from app.records import Prediction
 from app.schemas import (
     ClassifyRequest,
@@ -79,13 +79,12 @@ class Answering:
                 f"The line is larger than {self._max_line_bytes} bytes; shorten its ad."
             )
         try:
-            return ClassifyRequest.model_validate(parse(line.content, SPARE_VALUES, "line"))
+            ad = ClassifyRequest.model_validate(parse(line.content, SPARE_VALUES, "line"))
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(["line", *map(str, first["loc"])])
-            return InvalidRequestError(f"{place}: {first['msg']}.")
+            return invalid(error.errors(include_url=False, include_input=False)[0], "line")
         except ServiceError as error:
             return error
+        return InvalidRequestError(f"line.explain: {UNEXPLAINED}") if ad.explain else ad
 
     async def _classify(
         self, service: Service, ads: Sequence[ClassifyRequest]

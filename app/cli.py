@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from app.engine import Engine
     from app.records import Ad
+    from app.training.predict import Answering
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
 """What `pip install "doppelkopf[train]"` adds."""
@@ -231,12 +233,19 @@ def evaluate(
 
 @app.command()
 def predict(
-    folder: Folder,
     data: Data,
     out: Annotated[
         Path,
         typer.Option(help="The file to write; its suffix names the format.", show_default=False),
     ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="A checkpoint folder.", show_default=False),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Let a running server answer instead."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace --out where it is there already.")
     ] = False,
@@ -253,43 +262,68 @@ def predict(
 
     A row without a text gets an error in the column prediction_error instead.
 
+    The model is loaded from DIR, or a server is asked: --server http://localhost:8000, with the key
+    of the variable DOPPELKOPF_API_KEY. Its single ads go before these.
+
     Interrupted, the same command goes on where it ended; answers are kept in the hidden file
     .NAME.answers beside --out until it is complete.
     """
     _require_extra()
     _hush()
-    with _err.status("Loading"):
-        from app.checkpoint import open_checkpoint
-        from app.heads import labels_of
-        from app.training.console import bar
-        from app.training.data import Columns, sha256
-        from app.training.journal import Journal
-        from app.training.predict import Predictor, check, check_out, journal_of
-        from app.training.predict import predict as run
+    with ExitStack() as opened:
+        with _err.status("Loading"):
+            from app.training.console import bar
+            from app.training.data import Columns, sha256
+            from app.training.journal import Journal
+            from app.training.predict import check, check_out, journal_of
+            from app.training.predict import predict as run
 
-        check_out(out, data, overwrite=overwrite)
-        checkpoint = open_checkpoint(folder)
-        columns = Columns(text_column, title_column)
-        checked = check(data, columns)
-        about = {
-            "input": sha256(data),
-            "checkpoint revision": checkpoint.revision,
-            "choice of columns": repr(columns),
-            "format": format.value,
-            "device, dtype or batch size": f"{device} {dtype} {batch_tokens}",
-        }
-        engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
-        predictor = Predictor(
-            engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), tokens
-        )
-    with Journal(journal_of(out), about, out) as journal, bar(_err) as progress:
+            check_out(out, data, overwrite=overwrite)
+            columns = Columns(text_column, title_column)
+            checked = check(data, columns)
+            about = {
+                "input": sha256(data),
+                "choice of columns": repr(columns),
+                "format": format.value,
+                "device, dtype or batch size": f"{device} {dtype} {batch_tokens}",
+            }
+            if (folder is None) == (server is None):
+                raise StartupError("Name a checkpoint folder, or a server with --server.")
+            if folder is not None:
+                answer, revision = _predictor(folder, device, dtype, batch_tokens)
+            else:
+                answer, revision = _sender(opened, str(server))
+            about["checkpoint revision"] = revision
+        journal = opened.enter_context(Journal(journal_of(out), about, out))
+        progress = opened.enter_context(bar(_err))
         task = progress.add_task("Predicting", total=checked.rows)
         errors = run(
-            checked, columns, format.value, out, journal, predictor.answer,
+            checked, columns, format.value, out, journal, answer,
             lambda rows: progress.advance(task, rows),
         )  # fmt: skip
     told = f", {errors} of them with an error" if errors else ""
     _out.print(f"Wrote {checked.rows} rows to {out}{told}.", highlight=False)
+
+
+def _predictor(
+    folder: Path, device: str, dtype: str, batch_tokens: int | None
+) -> "tuple[Answering, str]":
+    from app.checkpoint import open_checkpoint
+    from app.heads import labels_of
+    from app.training.predict import Predictor
+
+    checkpoint = open_checkpoint(folder)
+    engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
+    labels = labels_of(checkpoint.heads)
+    return Predictor(engine.run, checkpoint.tokenizer(), labels, tokens).answer, checkpoint.revision
+
+
+def _sender(opened: ExitStack, url: str) -> "tuple[Answering, str]":
+    from app.sending import sending
+
+    key = os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}")
+    sender = opened.enter_context(sending(url, key))
+    return sender.answer, sender.model.revision
 
 
 @app.command()

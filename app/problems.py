@@ -18,6 +18,7 @@ from app.trace import current
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 500
 """Characters: a detail may name a field, and a field's name may be as long as the body."""
+UNEXPLAINED = "only POST /classify explains, one ad at a time; leave it out."
 REFERENCE = {"$ref": "#/components/schemas/Problem"}
 EXAMPLE_ID = "5f0c4e3b9a7d4f21"
 HEADERS: dict[type[ServiceError], dict[str, Any]] = {
@@ -89,6 +90,20 @@ def problem_of(error: ServiceError, request_id: str) -> dict[str, Any]:
     return Problem.of(error.status, error.title, _cut(str(error)), request_id)
 
 
+def invalid(first: Mapping[str, Any], *place: str) -> InvalidRequestError:
+    """Return the error that says what is wrong with a value.
+
+    Args:
+        first: the first of pydantic's errors.
+        place: where the value stands, if the error does not say.
+    """
+    where = ".".join(map(str, (*place, *first["loc"])))
+    message = f"{first['msg']}."
+    if "explain" in first["loc"][-1:] and first["type"] in ("extra_forbidden", "literal_error"):
+        message = UNEXPLAINED
+    return InvalidRequestError(f"{where}: {message}")
+
+
 def reason_of(title: str) -> str:
     """Return a problem's title as a line in the log has it."""
     return title.lower().replace(" ", "_")
@@ -104,12 +119,7 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = f"{first['msg']}."
-    if first["loc"][-1] == "explain" and first["type"] in ("extra_forbidden", "literal_error"):
-        message = "only POST /classify explains, one ad at a time; leave it out."
-    return await _service_error(request, InvalidRequestError(f"{place}: {message}"))
+    return await _service_error(request, invalid(error.errors()[0]))
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:

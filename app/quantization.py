@@ -19,6 +19,7 @@ STEPS = 255
 all above it: as many steps on both sides would leave up to half of them unused.
 """
 
+
 class QuantizedLinear(nn.Module):
     """`nn.Linear` for inference, in 8 bit: a scale for each output, a scale and start a token."""
 

@@ -139,6 +139,13 @@ def test_an_ad_that_the_engine_fails_on_harms_none_beside_it(checkpoint):
     assert app.value("queued_ads") == 0
 
 
+def test_a_line_that_asks_for_an_explanation_is_told_where_there_is_one(client):
+    refused, answered = lines_of(stream(client, {**AD, "explain": True}, {**AD, "explain": False}))
+    assert refused["error"]["status"] == 422
+    assert refused["error"]["detail"].startswith("line.explain: only POST /classify explains")
+    assert answered["job_category"]
+
+
 class Failing:
     """A service that nobody foresaw."""
 

@@ -76,6 +76,7 @@ ORDER = (
     "api",
     "client",
     "training",
+    "sending",
     "importing",
     "showing",
     "listing",

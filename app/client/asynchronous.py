@@ -88,6 +88,7 @@ class AsyncDoppelkopfClient:
         id: str | None = None,
         format: Format = "text",
         top_k: int = 3,
+        explain: bool = False,
         timeout: float | None = None,
     ) -> ClassifyResponse:
         """Classify one ad; goes before those of `classify_many` and `stream`.
@@ -98,10 +99,11 @@ class AsyncDoppelkopfClient:
             id: comes back with the answer.
             format: how text and title are written; "auto" reads HTML where it finds some.
             top_k: labels to return for each head.
+            explain: tell in `explanation` what each sentence does to the answer; takes longer.
             timeout: seconds, in place of the client's.
         """
         ad = {"text": text, "title": title, "id": id, "format": format}
-        return await self._run(self._calls.classify(ad, top_k, timeout))
+        return await self._run(self._calls.classify(ad, top_k, explain, timeout))
 
     async def classify_jobposting(
         self, document: Mapping[str, Any], *, top_k: int = 3, timeout: float | None = None

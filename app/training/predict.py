@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
 
-from app.errors import DataError, EngineError
+from app.errors import DataError, EngineError, InvalidRequestError
 from app.heads import HEADS
-from app.records import Ad, Format, Labels, Scores
+from app.records import Ad, Encoded, Format, LabelProbability, Labels, Scores
 from app.scoring import best
 from app.tokenization import AdTokenizer
 from app.training.batches import PackedPass, results
 from app.training.data import Columns
 from app.training.files import Row, Writer, as_text, check_suffix, chunks, read_rows, same_file
 from app.training.journal import Answer, Journal
+
+Answering = Callable[[Sequence[Ad]], Sequence[Answer]]
+"""Gives the columns that ads get, in order."""
 
 ERROR = "prediction_error"
 EMPTY = "The text is empty."
@@ -52,19 +55,26 @@ class Predictor:
 
     def answer(self, ads: Sequence[Ad]) -> list[Answer]:
         """Return the columns that each ad gets: its predictions, or why there are none."""
-        encoded = self.tokenizer.encode([ad for ad in ads if ad.text])
+        read = [self._read(ad) for ad in ads]
+        encoded = [one for one in read if isinstance(one, Encoded)]
         found = results(self.run, encoded, self.max_tokens)
-        return [self._columns(next(found)) if ad.text else _failed(EMPTY) for ad in ads]
+        return [
+            self._columns(next(found)) if isinstance(one, Encoded) else failed(one) for one in read
+        ]
+
+    def _read(self, ad: Ad) -> Encoded | str:
+        """Return what the model reads of an ad, or why there is nothing to read."""
+        try:
+            return self.tokenizer.encode([ad])[0] if ad.text else EMPTY
+        except InvalidRequestError:
+            return "The HTML shows no text."
 
     def _columns(self, found: Scores | EngineError) -> Answer:
         if isinstance(found, EngineError):
-            return _failed(str(found))
-        columns: Answer = dict.fromkeys(predicted_columns())
-        for head in HEADS:
-            top = best(found.probabilities[head], self.labels[head], top_k=1)[0]
-            columns[f"{head}_predicted"] = top.label
-            columns[f"{head}_probability"] = round(top.probability, 6)
-        return columns
+            return failed(str(found))
+        return predicted(
+            {head: best(found.probabilities[head], self.labels[head], top_k=1)[0] for head in HEADS}
+        )
 
 
 def check(path: Path, columns: Columns) -> Checked:
@@ -96,7 +106,7 @@ def predict(
     format: Format,
     out: Path,
     journal: Journal,
-    answer: Callable[[Sequence[Ad]], Sequence[Answer]],
+    answer: Answering,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write every row of a file with each head's label and its probability, or with an error.
@@ -181,5 +191,15 @@ def _changed(path: Path) -> DataError:
     return DataError.at(path, "changed while it was read; leave it alone for a run.")
 
 
-def _failed(reason: str) -> Answer:
+def predicted(labels: Mapping[str, LabelProbability]) -> Answer:
+    """Return the columns of a row that was answered with these labels, by head."""
+    columns: Answer = dict.fromkeys(predicted_columns())
+    for head, label in labels.items():
+        columns[f"{head}_predicted"] = label.label
+        columns[f"{head}_probability"] = round(label.probability, 6)
+    return columns
+
+
+def failed(reason: str) -> Answer:
+    """Return the columns of a row that has no answer."""
     return dict.fromkeys(predicted_columns()) | {ERROR: reason}

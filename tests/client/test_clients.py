@@ -245,5 +245,13 @@ def test_readiness_is_asked_for_once(call):
         call(Fake(problem(404)), "ready")
 
 
+def test_an_explanation_is_asked_for_only_where_it_is_wanted(call):
+    fake = Fake()
+    call(fake, "classify", "Koch")
+    call(fake, "classify", "Koch", explain=True)
+    sent = [json.loads(request.content) for request in fake.work("/classify")]
+    assert [ad.get("explain") for ad in sent] == [None, True]
+
+
 def test_the_model_is_told_as_it_is(call):
     assert call(Fake(), "model").limits.max_batch_ads == 4
