@@ -108,7 +108,7 @@ def test_the_model_and_its_limits_are_told(call: Both) -> None:
     model = call("model")
     assert model.name == "tiny"
     assert model.limits.max_batch_ads == 8
-    first = model.heads["min_education"].labels[0]
+    first = model.heads.min_education.labels[0]
     assert (first.label, type(first.codes)) == ("none", dict)
 
 

@@ -36,7 +36,7 @@ METHODS = st.sampled_from(
 PATHS = st.sampled_from(
     [b"/classify"] * 6
     + [b"/classify/batch"] * 6
-    + [b"/classify/stream"] * 4
+    + [b"/classify/stream"] * 8
     + [b"/classify/jobposting"] * 7
     + [b"/model", b"/health", b"/health/live", b"/health/ready", b"/metrics"]
     + [name.encode() for name in PAGES]
