@@ -202,6 +202,16 @@ def test_texts_may_be_html(tmp_path, checkpoint, engine):
     assert one | {"text": ""} == other | {"text": ""}
 
 
+def test_html_that_shows_nothing_is_an_error_of_its_row_alone(tmp_path, checkpoint, engine):
+    data = write(tmp_path / "a.jsonl", [{"text": "<p>Koch</p>"}, {"text": "<br><!-- Koch -->"}])
+    assert run(checkpoint, engine, data, tmp_path / "o.jsonl", format="html") == (2, 1)
+    sound, empty = (row for _, row in read_rows(tmp_path / "o.jsonl"))
+    assert (sound["prediction_error"], empty["prediction_error"]) == (
+        None,
+        "The HTML shows no text.",
+    )
+
+
 def test_a_batch_keeps_to_its_tokens_and_the_order(checkpoint):
     from app.records import Ad
 
