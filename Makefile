@@ -12,7 +12,7 @@ serve: $(STAMP)
 	$(VENV)/bin/doppelkopf serve
 
 test: $(STAMP)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 # Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver,
 # prometheus, nodejs, npm).

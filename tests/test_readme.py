@@ -103,7 +103,7 @@ def test_the_shell_blocks_do_what_the_readme_says(folder, tiny_base, tmp_path):
 
     start, classify, test, batch, stream, why, posting, train, use, serve_own = BLOCKS
     # Not run: it would run this test. It has to exist and to run pytest.
-    assert "python -m pytest\n" in run(f"make --dry-run {test.split()[1]}")
+    assert "python -m pytest -n 2\n" in run(f"make --dry-run {test.split()[1]}")
     with serving(start, folder, port, tmp_path / "demo.log"):
         answer = httpx.Response(200, text=run(here(classify))).json()
         assert answer["job_category"]["label"] == "nursing_emergency"
