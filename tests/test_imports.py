@@ -19,6 +19,7 @@ ORDER = (
     "settings",
     "sockets",
     "memory",
+    "threads",
     "folder",
     "store",
     "heads",
