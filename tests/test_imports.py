@@ -30,6 +30,7 @@ ORDER = (
     "sentences",
     "tokenization",
     "attention",
+    "linears",
     "first_tokens",
     "norms",
     "fused",
