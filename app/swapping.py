@@ -127,7 +127,7 @@ class Swapper:
 
     async def _replace(self, folder: Path) -> Swap:
         begin = time.perf_counter()
-        old = self._service()
+        old = await self._service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
             if identity == old.model.identity:
@@ -141,7 +141,7 @@ class Swapper:
             self._metrics.count_swap("refused")
             raise refusal(error) from error
         # It may have begun to drain, or have lost its device, meanwhile.
-        self._service()
+        await self._service()
         new = self._serving.service = put_into_service()
         self._metrics.count_swap("ok")
         self._old, self._leaving = old, asyncio.create_task(old.retire(self._quiet_seconds))
@@ -156,11 +156,11 @@ class Swapper:
                     "The model that was replaced last still answers; try again later."
                 )
 
-    def _service(self) -> Service:
+    async def _service(self) -> Service:
         service = self._serving.service
         if service is None:
             raise NotReadyError(LOADING)
-        service.require_ready()
+        await service.require_ready()
         return service
 
 
