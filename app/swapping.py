@@ -9,15 +9,19 @@ from typing import Protocol
 
 from app.errors import (
     CheckpointRefusedError,
+    FatalEngineError,
     NotReadyError,
     ServiceError,
     StartupError,
     SwapRunningError,
 )
+from app.loading import ENGINE, identify, load
 from app.metrics import Metrics
 from app.served import RUNNING, Swap
 from app.service import Service
+from app.settings import Settings
 from app.store import checkpoint_folder
+from app.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,10 @@ class Swapper:
             raise SwapRunningError(RUNNING)
         return await self._swap(checkpoint_folder(self._model, name))
 
+    async def take(self, model: Path) -> Swap:
+        """Serve a checkpoint that lies anywhere, once a running swap is over; else as `swap`."""
+        return await self._swap(model)
+
     def reread(self) -> None:
         """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
         self._again = True
@@ -162,6 +170,42 @@ class Swapper:
             raise NotReadyError(LOADING)
         await service.require_ready()
         return service
+
+
+async def begin(
+    serving: Serving,
+    settings: Settings,
+    metrics: Metrics,
+    on_fatal: Callable[[FatalEngineError], None],
+    engine: str = ENGINE,
+) -> tuple[Service, Swapper]:
+    """Load the checkpoint that is set; return its service, and what replaces it in `serving`.
+
+    Args:
+        serving: will hold the service.
+        settings: what to load and how.
+        metrics: where everything is recorded.
+        on_fatal: called once the device is lost.
+        engine: the name of what computes.
+
+    Raises:
+        StartupError: with one sentence, where the service cannot begin.
+    """
+    loaded = await in_its_own_thread(load, settings, engine)
+    batcher = loaded.batcher(settings, metrics, on_fatal)
+
+    async def load_beside(model: Path) -> Callable[[], Service]:
+        chosen = settings.model_copy(update={"model": model})
+        beside = await in_its_own_thread(load, chosen, engine)
+
+        def put_into_service() -> Service:
+            successor = beside.batcher(settings, metrics, on_fatal, batcher.house)
+            return Service(beside.model, beside.tokenizer, successor, metrics)
+
+        return put_into_service
+
+    service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
+    return service, Swapper(serving, settings.model, load_beside, identify, metrics)
 
 
 def refusal(error: Exception) -> CheckpointRefusedError:
