@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.checkpoint import open_checkpoint
 from app.client import ClassifyResponse
+from tests.clients import WINDOW, Clients, busy
 from tests.serving import HTTP, metric, running_process, wait_until
-from tests.traffic import WINDOW, Traffic, traffic
 
 pytestmark = [pytest.mark.server, pytest.mark.alone]
 
@@ -47,7 +47,7 @@ class Cluster:
         wait_until(lambda: self.log.read_text(encoding="utf-8").count(event) > before, seconds=60)
         return time.monotonic()
 
-    def check(self, done: Traffic) -> None:
+    def check(self, done: Clients) -> None:
         """Assert that each ad was answered once, as its length and the answering model have it."""
         assert not done.failed
         assert len(done.answered) == done.sent
@@ -99,7 +99,7 @@ def test_each_replica_tells_its_own_metrics_and_the_sum_is_that_of_one_machine(
 
 
 def test_a_node_dies_and_no_ad_is_lost(cluster: Cluster) -> None:
-    with traffic(cluster.address, CLIENTS) as asked:
+    with busy(cluster.address, CLIENTS) as asked:
         wait_until(lambda: len(asked.answered) > 150, seconds=60)
         rate = asked.rate(time.monotonic())
         killed = cluster.signal(signal.SIGUSR1, "tests: killed a node")
@@ -109,7 +109,7 @@ def test_a_node_dies_and_no_ad_is_lost(cluster: Cluster) -> None:
 
 def test_a_checkpoint_is_rolled_out_and_no_request_fails(cluster: Cluster) -> None:
     old, new = cluster.labels
-    with traffic(cluster.address, CLIENTS) as asked:
+    with busy(cluster.address, CLIENTS) as asked:
         wait_until(lambda: len(asked.answered) > 40, seconds=60)
         cluster.signal(signal.SIGHUP, "tests: rolled")
         after = len(asked.answered)

@@ -13,7 +13,7 @@ WINDOW = 3.0
 
 
 @dataclass
-class Traffic:
+class Clients:
     """What was asked and answered so far."""
 
     address: str
@@ -56,10 +56,10 @@ class Traffic:
 
 
 @contextmanager
-def traffic(address: str, clients: int) -> Iterator[Traffic]:
+def busy(address: str, count: int) -> Iterator[Clients]:
     """Keep a server busy; when the block ends, every ad has been answered or has failed."""
-    made = Traffic(address)
-    threads = [threading.Thread(target=made.run, args=[number]) for number in range(clients)]
+    made = Clients(address)
+    threads = [threading.Thread(target=made.run, args=[number]) for number in range(count)]
     for thread in threads:
         thread.start()
     try:
