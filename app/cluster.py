@@ -55,9 +55,12 @@ class Engine:
     the new one beside the old one, and swaps.
     """
 
-    def __init__(self, settings: Settings, engine: str) -> None:
-        """Take the settings, and the name of what computes."""
-        configure_logs(settings.log_format, f"engine {_replica()}")
+    def __init__(
+        self, settings: Settings, engine: str, named: Callable[[], str] | None = None
+    ) -> None:
+        """Take the settings, the name of what computes, and what names this replica."""
+        self._named = named or _replica
+        configure_logs(settings.log_format, f"engine {self._named()}")
         if not settings.threads:
             # What Ray gives this replica of its machine; on a GPU's, cores pack and tokenize.
             given: dict[str, float] = _untyped(ray.get_runtime_context().get_assigned_resources)
@@ -120,7 +123,7 @@ class Engine:
 
     async def exposition(self) -> tuple[str, str]:
         """Return this replica's name and its metrics in Prometheus' format."""
-        return _replica(), self._metrics.exposition().decode()
+        return self._named(), self._metrics.exposition().decode()
 
     async def check_health(self) -> None:
         """Let Serve replace a replica whose device is lost."""
@@ -142,12 +145,13 @@ class Engine:
     async def _reply(self, call: Call, work: Awaitable[Any]) -> Reply:
         trace = Trace(call.request_id)
         follow(trace)
+        # Of the service that was asked: by the end another may have taken over.
+        served = self._service.model
         value: Any
         try:
             value = await work
         except ServiceError as error:
             value = error
-        served = self._service.model
         told = None if served.identity == call.known else served
         return Reply(value, trace.stages(), trace.tokens, told)
 
@@ -222,6 +226,20 @@ def application(args: dict[str, Any]) -> serve.Application:
     """Return the application for Serve; an operator's config file overrides each deployment.
 
     Args:
+        args: see `configured`.
+
+    Raises:
+        SettingsError: likewise.
+    """
+    settings, engine = configured(args)
+    cluster: Mapping[str, float] = _untyped(ray.cluster_resources)
+    return deployments(settings, engine, gpu=bool(cluster.get("GPU")))
+
+
+def configured(args: Mapping[str, Any]) -> tuple[Settings, str]:
+    """Return the settings, and the name of what computes.
+
+    Args:
         args: settings by name, as `{"max_queue_seconds": 2}`; all others come from the environment
             of where this is called. `engine` names what computes.
 
@@ -235,6 +253,11 @@ def application(args: dict[str, Any]) -> serve.Application:
         raise SettingsError("DOPPELKOPF_WORKERS: in a cluster num_replicas of Ingress rules.")
     if settings.admin_keys:
         raise SettingsError("DOPPELKOPF_ADMIN_KEYS: in a cluster user_config of Engine rules.")
+    return settings, engine
+
+
+def deployments(settings: Settings, engine: str, *, gpu: bool) -> serve.Application:
+    """Return both deployments, bound; each engine has a GPU, or a core of a CPU."""
     shared: dict[str, Any] = {
         "health_check_period_s": 2,
         "health_check_timeout_s": 10,
@@ -245,11 +268,10 @@ def application(args: dict[str, Any]) -> serve.Application:
         # Our own lines know the stages.
         "logging_config": {"enable_access_log": False},
     }
-    cluster: Mapping[str, float] = _untyped(ray.cluster_resources)
     engines = _deployment(
         Engine,
         user_config={"model": str(settings.model)},
-        ray_actor_options={"num_gpus": 1} if cluster.get("GPU") else {"num_cpus": 1},
+        ray_actor_options={"num_gpus": 1} if gpu else {"num_cpus": 1},
         max_queued_requests=settings.max_queued_ads,
         **shared,
     )

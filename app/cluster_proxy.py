@@ -127,7 +127,7 @@ def _is_ours(headers: Headers) -> bool:
 
 def _error(message: Message, headers: Headers) -> ServiceError:
     if message["status"] == OverloadedError.status:
-        seconds = int(headers.get("retry-after", 1))
+        seconds = max(1, int(headers.get("retry-after", 1)))
         return OverloadedError(f"Too many requests wait; try again in {seconds} s.", seconds, "")
     return NotReadyError(NOT_THERE)
 

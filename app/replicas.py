@@ -59,15 +59,23 @@ class Replicas:
     A request whose replica dies is sent to another one, so its client waits and sees no error.
     """
 
-    def __init__(self, engines: DeploymentHandle[Any], metrics: Metrics, patience: float) -> None:
+    def __init__(
+        self,
+        engines: DeploymentHandle[Any],
+        metrics: Metrics,
+        patience: float,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
         """Take the engine deployment.
 
         Args:
             engines: its handle.
             metrics: where refusals for want of a replica are counted.
             patience: seconds a request waits for its answer, those for a replica included.
+            probe_seconds: likewise a probe.
         """
-        self._engines, self._metrics, self._patience = engines, metrics, patience
+        self._engines, self._metrics = engines, metrics
+        self._patience, self._probe_seconds = patience, probe_seconds
         self._models: dict[ModelName, ServedModel] = {}
         self._last: ServedModel | None = None
         self._draining = asyncio.Event()
@@ -124,7 +132,7 @@ class Replicas:
         """
         if self._draining.is_set():
             raise NotReadyError(DRAINING)
-        await self._ask("require_ready", patience=PROBE_SECONDS)
+        await self._ask("require_ready", patience=self._probe_seconds)
 
     async def closed(self) -> None:
         """See `Service.closed`."""
@@ -170,7 +178,9 @@ class Replicas:
 
     def _taken(self, reply: Reply) -> Any:
         if reply.model:
-            log.info("the engines serve %s", reply.model)
+            # Once: while one is rolled out, replicas of both answer in turns.
+            if not self._models.pop(reply.model.identity, None):
+                log.info("engines serve %s", reply.model)
             self._last = self._models[reply.model.identity] = reply.model
             if len(self._models) > KEPT_MODELS:
                 del self._models[next(iter(self._models))]

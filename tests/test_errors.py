@@ -1,4 +1,5 @@
 import inspect
+import pickle
 import re
 
 import pytest
@@ -70,6 +71,18 @@ def test_a_data_error_names_file_row_and_column(place, sentence):
 def test_overloaded_carries_its_seconds_and_its_reason():
     error = OverloadedError("busy", 7, "queue_full")
     assert (str(error), error.retry_after, error.reason) == ("busy", 7, "queue_full")
+
+
+SENT = [one for one in CLASSES if issubclass(one, ServiceError)]
+
+
+@pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.__name__)
+def test_a_request_fails_with_the_same_words_where_the_error_came_from_another_process(kind):
+    error = kind("busy", 7, "queue_full") if kind is OverloadedError else kind("busy")
+    come = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+    assert type(come) is kind
+    assert (str(come), come.reason, come.headers) == (str(error), error.reason, error.headers)
+    assert getattr(come, "retry_after", None) == getattr(error, "retry_after", None)
 
 
 def test_a_lost_device_is_caught_as_an_engine_error_too():

@@ -25,6 +25,7 @@ ORDER = (
     "heads",
     "labels",
     "metrics",
+    "exposition",
     "scoring",
     "markup",
     "sentences",
@@ -57,6 +58,7 @@ ORDER = (
     "service",
     "swapping",
     "explaining",
+    "replicas",
     "schemas",
     "schemas_jobposting",
     "stated",
@@ -93,6 +95,8 @@ ORDER = (
     "engine_process",
     "frontend",
     "supervisor",
+    "cluster_proxy",
+    "cluster",
     "cli",
 )
 """The rooms of the design, top first; everything under `app/training/` is one room."""
@@ -118,6 +122,9 @@ WITHOUT_TORCH = [
     *ORDER[ORDER.index("connections") : ORDER.index("cli")],
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
+
+WITH_RAY = {"replicas", "cluster"}
+"""What serves on several machines: an extra, without which one machine serves all the same."""
 
 TENSORS = {"torch", "transformers", "safetensors", "accelerate"}
 HTTP = {"fastapi", "starlette", "uvicorn", "httpx"}
@@ -279,7 +286,7 @@ UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
     "app.training", "app.bench", "app.client", "app.showing", "app.importing", "app.base",
-    "app.supervisor",
+    "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.cluster_proxy",
 }  # fmt: skip
 """What a process that serves alone never loads, though it is installed and others would take it."""
 
@@ -316,6 +323,23 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine" in code.used(name)}
     assert users <= {"app.loading", "app.cli"}
+
+
+def test_ray_is_known_where_several_machines_serve_only(code):
+    users = {room(name) for name in code.imports if "ray" in code.foreign(name)}
+    assert users == WITH_RAY
+
+
+def test_nothing_else_loads_what_needs_ray(code):
+    # A command that asks for it may import it in a function.
+    wrong = [
+        f"{name} loads {other}"
+        for name in code.imports
+        if name != "app" and room(name) not in WITH_RAY
+        for other in sorted(code.reached(name, at_start=True))
+        if "ray" in code.foreign(other, at_start=True)
+    ]
+    assert not wrong
 
 
 def test_no_module_imports_by_a_relative_name():

@@ -157,6 +157,37 @@ def test_a_second_one_is_refused_while_the_first_is_loading(in_world):
     in_world(test)
 
 
+def test_a_checkpoint_from_anywhere_is_taken_once_a_running_swap_is_over(in_world):
+    async def test(world):
+        world.gate.clear()
+        first = world.state.service
+        running = asyncio.create_task(world.swapper.swap("v2"))
+        await world.begun.get()
+        taking = asyncio.create_task(world.swapper.take(Path("/elsewhere/v3")))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not taking.done()
+        assert world.loads == ["v2"]
+        world.gate.set()
+        first.left.set()
+        assert (await running).new.name == "v2"
+        swap = await taking
+        assert (swap.old.name, swap.new.name) == ("v2", "v3")
+        assert world.state.service.model == swap.new
+
+    in_world(test)
+
+
+def test_a_checkpoint_from_anywhere_that_cannot_be_served_is_refused(in_world):
+    async def test(world):
+        old = world.state.service
+        with pytest.raises(CheckpointRefusedError, match="There is no checkpoint folder"):
+            await world.swapper.take(Path("/elsewhere/v9"))
+        assert world.state.service is old
+
+    in_world(test)
+
+
 def test_no_third_model_is_loaded_while_the_replaced_one_still_answers(in_world):
     async def test(world):
         first = world.state.service

@@ -53,6 +53,18 @@ def test_entering_a_stage_again_adds_to_it():
     assert trace.stages() == {"batch": 4}
 
 
+def test_a_part_that_went_elsewhere_adds_its_stages_and_tokens():
+    clock = Clock()
+    trace = Trace("a", clock)
+    trace.enter("queue")
+    clock.passes(1)
+    trace.leave()
+    trace.adopt({"queue": 2.0, "batch": 4.0}, 7)
+    trace.adopt({"batch": 0.5}, 1)
+    assert trace.stages() == {"queue": 3, "batch": 4.5}
+    assert trace.tokens == 8
+
+
 def test_server_timing_is_in_milliseconds_and_ends_with_the_total():
     clock = Clock()
     trace = Trace("a", clock)

@@ -1,0 +1,90 @@
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.exposition import OF_INGRESS, Exposition
+from app.metrics import Metrics
+
+HELP = 'Ads "so far", of C:\\ads\nand others'
+
+
+def told(ads, kind="a"):
+    """Write what a replica tells that has answered so many ads."""
+    registry = CollectorRegistry()
+    Counter("ads", HELP, ["kind"], registry=registry).labels(kind).inc(ads)
+    Gauge("queued", "Ads that wait", registry=registry).set(ads / 2)
+    seconds = Histogram("batch_seconds", "Seconds", registry=registry, buckets=(1, 2.5))
+    for _ in range(ads):
+        seconds.observe(2)
+    return generate_latest(registry).decode()
+
+
+def read(text):
+    return {family.name: family for family in text_string_to_metric_families(text.decode())}
+
+
+@pytest.fixture
+def both():
+    """The families of two replicas' texts."""
+    found = Exposition()
+    found.add("one", told(3))
+    found.add("two", told(4, 'a "b"\\'))
+    return read(found.text())
+
+
+def values(family, sample):
+    return {tuple(one.labels.values()): one.value for one in family.samples if one.name == sample}
+
+
+def test_each_replicas_series_stand_side_by_side_under_its_name(both):
+    assert values(both["ads"], "ads_total") == {("a", "one"): 3, ('a "b"\\', "two"): 4}
+    assert values(both["queued"], "queued") == {("one",): 1.5, ("two",): 2}
+    assert all("replica" in one.labels for family in both.values() for one in family.samples)
+
+
+def test_a_family_stands_there_once_with_its_type_and_its_help(both):
+    assert {name: (family.type, family.documentation) for name, family in both.items()} == {
+        "ads": ("counter", HELP),
+        "queued": ("gauge", "Ads that wait"),
+        "batch_seconds": ("histogram", "Seconds"),
+    }
+
+
+def test_a_histogram_keeps_its_buckets_its_sum_and_its_count(both):
+    family = both["batch_seconds"]
+    buckets = values(family, "batch_seconds_bucket")
+    assert [buckets[edge, "one"] for edge in ("1.0", "2.5", "+Inf")] == [0, 3, 3]
+    assert values(family, "batch_seconds_sum") == {("one",): 6, ("two",): 8}
+    assert values(family, "batch_seconds_count") == {("one",): 3, ("two",): 4}
+
+
+def test_only_the_families_that_are_named_are_taken():
+    found = Exposition()
+    found.add("one", told(3), ("ads", "batch_"))
+    assert set(read(found.text())) == {"ads", "batch_seconds"}
+
+
+def test_without_a_replica_there_is_nothing():
+    assert Exposition().text() == b""
+
+
+def test_a_replica_of_its_own_tells_the_same_but_for_its_name():
+    metrics = Metrics()
+    metrics.expect_routes([("/classify", [200])])
+    before = read(metrics.exposition())
+    found = Exposition()
+    found.add("one", metrics.exposition().decode())
+    after = read(found.text())
+    assert after.keys() == before.keys()
+    assert "process_resident_memory_bytes" in after
+    for name, family in before.items():
+        assert after[name].type == family.type
+        assert [(one.name, one.labels) for one in after[name].samples] == [
+            (one.name, {**one.labels, "replica": "one"}) for one in family.samples
+        ]
+
+
+@pytest.mark.parametrize("name", OF_INGRESS)
+def test_what_is_taken_of_an_ingress_is_there(name):
+    families = read(Metrics().exposition())
+    assert any(family.startswith(name) for family in families)
