@@ -25,7 +25,7 @@ from app.heads import labels_of
 from app.records import Ad, Format
 from app.training.data import Columns
 from app.training.files import CHUNK, chunks
-from app.training.inspecting import Inspected, inspect, joint_schema, without_nulls
+from app.training.inspecting import Inspected, inspected, joint_schema, without_nulls
 from app.training.journal import Answer
 from app.training.partitions import Count, Partitions
 from app.training.places import Place
@@ -146,7 +146,7 @@ def read_through(place: Place, columns: Columns, rows: int) -> Input:
     paths = place.files()
     files = []
     found = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=len(paths))
-    for row in found.map(partial(_inspected, place.system, columns, rows)).iter_rows():
+    for row in found.map(partial(inspected, place.system, columns, rows)).iter_rows():
         if row["refused"]:
             raise DataError(row["refused"])
         files.append(Inspected(**row["found"]))
@@ -156,15 +156,6 @@ def read_through(place: Place, columns: Columns, rows: int) -> Input:
     schemas = (pa.ipc.read_schema(pa.py_buffer(file.schema)) for file in files)
     schema = without_nulls(joint_schema(schemas, place.path))
     return Input(place, files, schema, [*splits_of(files, rows)])
-
-
-def _inspected(
-    system: fs.FileSystem, columns: Columns, rows: int, row: dict[str, Any]
-) -> dict[str, Any]:
-    try:
-        return {"found": asdict(inspect(system, row["path"], columns, rows)), "refused": ""}
-    except DataError as error:
-        return {"found": None, "refused": str(error)}
 
 
 def backfill(

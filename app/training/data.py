@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import DataError
-from app.heads import HEADS, Head
+from app.heads import HEADS, IGNORED, Head
 from app.labels import nearest
-from app.model import IGNORED
 from app.records import Ad
 from app.training.files import Row, as_text, columns_of, read_rows
 

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
@@ -73,6 +73,16 @@ def inspect(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> In
         path, info.size, info.mtime_ns or 0, sha256, count, cuts,
         schema.serialize().to_pybytes(), text, title,
     )  # fmt: skip
+
+
+def inspected(
+    system: fs.FileSystem, columns: Columns, rows: int, row: dict[str, Any]
+) -> dict[str, Any]:
+    """Inspect the file at `path` of a row; what is found, or why it is refused, is one again."""
+    try:
+        return {"found": asdict(inspect(system, row["path"], columns, rows)), "refused": ""}
+    except DataError as error:
+        return {"found": None, "refused": str(error)}
 
 
 def joint_schema(schemas: Iterable[pa.Schema], path: object) -> pa.Schema:

@@ -37,7 +37,11 @@ def finished(partitions):
 
 def test_a_run_counts_its_rows_and_errors_and_says_when_it_is_complete(partitions):
     assert finished(partitions) == Count(4, 2)
-    assert names(partitions) == ["_SUCCESS", "_about.json", *(f"part-0000{n}.parquet" for n in "01")]
+    assert names(partitions) == [
+        "_SUCCESS",
+        "_about.json",
+        *(f"part-0000{n}.parquet" for n in "01"),
+    ]
     assert partitions.present() == dict.fromkeys(range(2), Count(2, 1))
 
 
@@ -61,7 +65,7 @@ def test_another_run_is_not_mixed_with_one_that_is_unfinished(partitions):
 
 def test_a_finished_run_stays_unless_it_is_to_be_overwritten(partitions):
     finished(partitions)
-    with pytest.raises(DataError, match="exists already; .* add --overwrite"):
+    with pytest.raises(DataError, match=r"exists already; .* add --overwrite"):
         partitions.check(overwrite=False)
     partitions.check(overwrite=True)
     partitions.begin(ABOUT | {"input": "b"})
