@@ -387,6 +387,7 @@ def _backfill(
             from app.checkpoint import open_checkpoint
             from app.training.backfill import Engines, backfill, check_rows, read_through
             from app.training.console import bar
+            from app.training.inspecting import fingerprint
             from app.training.partitions import Partitions
             from app.training.places import Place
             from app.training.pool import Pool, connected
@@ -400,7 +401,7 @@ def _backfill(
             pool = Pool.of_cluster(device)
             read = read_through(source, columns, partition_rows)
             about = {
-                "input": read.fingerprint(),
+                "input": fingerprint(read.files),
                 **_about(columns, format, (pool.device, dtype, batch_tokens)),
                 "checkpoint revision": revision,
                 "number of rows a partition": str(partition_rows),

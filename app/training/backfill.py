@@ -5,7 +5,6 @@ answers it chunk by chunk as a run on one machine does, and writes it as a parti
 nothing of the data passes through the driver. What dies with a machine is answered again by others.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -49,11 +48,6 @@ class Input:
     def rows(self) -> int:
         """How many rows they have."""
         return sum(file.rows for file in self.files)
-
-    def fingerprint(self) -> str:
-        """Return a digest of all files, by name."""
-        known = [(file.path, file.sha256) for file in self.files]
-        return hashlib.sha256(repr(known).encode()).hexdigest()
 
 
 def check_rows(rows: int) -> None:

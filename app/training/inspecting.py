@@ -75,6 +75,12 @@ def inspect(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> In
     )  # fmt: skip
 
 
+def fingerprint(files: Iterable[Inspected]) -> str:
+    """Return a digest of the names and the bytes of files."""
+    known = [(file.path, file.sha256) for file in files]
+    return hashlib.sha256(repr(known).encode()).hexdigest()
+
+
 def inspected(
     system: fs.FileSystem, columns: Columns, rows: int, row: dict[str, Any]
 ) -> dict[str, Any]:

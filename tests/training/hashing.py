@@ -23,6 +23,7 @@ from app.heads import HEADS
 from app.records import Encoded, Scores
 from app.training.backfill import Engines, backfill, read_through
 from app.training.data import Columns
+from app.training.inspecting import fingerprint
 from app.training.partitions import Partitions
 from app.training.places import Place
 from app.training.pool import Pool, connected
@@ -70,7 +71,7 @@ def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
             Path(folder), revision, "cpu", "auto", None, "tests.training.hashing:HashEngine"
         )
         partitions = Partitions(Place.of(out))
-        partitions.begin({"input": read.fingerprint()})
+        partitions.begin({"input": fingerprint(read.files)})
         steps: list[int] = []
         count = backfill(read, engines, pool, "text", partitions, steps.append)
     took = time.monotonic() - began - connecting - reading

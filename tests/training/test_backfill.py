@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ from app.heads import labels_of
 from app.training.backfill import Engines, Worker, check_rows
 from app.training.data import Columns
 from app.training.files import read_rows
-from app.training.inspecting import inspect
+from app.training.inspecting import fingerprint, inspect
 from app.training.journal import Journal
 from app.training.partitions import Partitions
 from app.training.places import Place
@@ -41,7 +40,7 @@ def ads(count):
     ]
 
 
-def alone(folder, data, engine=None, tokens=None):
+def alone(folder, data, engine=None):
     """Return the rows that one machine writes."""
     out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), Columns()
     engine = engine or HashEngine(checkpoint)
@@ -53,10 +52,12 @@ def alone(folder, data, engine=None, tokens=None):
     return [row for _, row in read_rows(out)]
 
 
+def parts(out):
+    return sorted(out.glob("part-*.parquet"))
+
+
 def rows_of(out):
-    return pa.concat_tables(
-        pq.read_table(path) for path in sorted(out.glob("part-*.parquet"))
-    ).to_pylist()
+    return pa.concat_tables(pq.read_table(path) for path in parts(out)).to_pylist()
 
 
 def worker(folder, out, revision=None, data=None, rows=512):
@@ -66,7 +67,7 @@ def worker(folder, out, revision=None, data=None, rows=512):
     revision = revision or open_checkpoint(folder).revision
     engines = Engines(folder, revision, "cpu", "auto", None, HASHING)
     partitions = Partitions(Place.of(str(out)))
-    partitions.begin({})
+    partitions.begin({"input": fingerprint([found])})
     made = Worker(engines, fs.LocalFileSystem(), schema, "text", partitions)
     return made, [vars(split) for split in splits_of([found], rows)]
 
@@ -101,11 +102,7 @@ def test_a_machine_without_the_checkpoint_says_so(tmp_path, tiny_folder, kind):
     answering, (split,) = worker(folder, tmp_path / "out", "00000000", data)
     message = "There is no checkpoint folder" if kind == "missing" else ", not 00000000."
     assert message in answering(split)["refused"]
-    assert not rows_of_any(tmp_path / "out")
-
-
-def rows_of_any(out):
-    return [*out.glob("part-*")]
+    assert not parts(tmp_path / "out")
 
 
 def test_a_file_that_changed_is_told_by_the_worker(tmp_path, tiny_folder):
@@ -170,42 +167,36 @@ def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, ti
 
 @pytest.mark.server
 @pytest.mark.alone
-def test_a_run_of_50000_ads_survives_its_driver_and_a_node(cluster, tmp_path, tiny_folder, capsys):
+def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
+    cluster, tmp_path, tiny_folder, capsys
+):
     folder, out = shutil.copytree(tiny_folder, tmp_path / "tiny"), tmp_path / "out"
     data, alive = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
-    words = [cluster.address, str(folder), str(data), str(out), "1024"]
-    program = [sys.executable, "-m", "tests.training.hashing", *words]
+    before = broken_run(folder, out, data)
+    program = ["tests.training.hashing", cluster.address, str(folder), str(data), str(out), "1024"]
 
     def nodes_with_an_engine():
         known = alive.read_text().split() if alive.exists() else []
         return [node for node in cluster.worker_nodes if node.node_id in known]
 
-    with subprocess.Popen(program, stderr=subprocess.PIPE) as driver:
-        wait_until(lambda: len(rows_of_any(out)) >= 5, seconds=60)
-        driver.send_signal(signal.SIGKILL)
-        driver.stderr.close()
-    before = {path: path.stat().st_mtime_ns for path in rows_of_any(out)}
-    assert not (out / "_SUCCESS").exists()
-    alive.unlink()
     began = time.monotonic()
     with subprocess.Popen(
-        program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", *program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as driver:
         wait_until(
-            lambda: len(rows_of_any(out)) >= len(before) + 5 and nodes_with_an_engine(), seconds=60
+            lambda: len(parts(out)) >= len(before) + 3 and nodes_with_an_engine(), seconds=60
         )
-        at_death = len(rows_of_any(out))
-        killed = time.monotonic()
+        at_death, killed = len(parts(out)), time.monotonic()
         cluster.remove_node(nodes_with_an_engine()[0], allow_graceful=False)
         stdout, stderr = driver.communicate(timeout=120)
     ended = time.monotonic()
     assert driver.returncode == 0, stderr
     found = json.loads(stdout)
     assert (found["rows"], found["errors"], found["engines"]) == (50_000, 500, 3)
-    assert at_death < 49 == len(rows_of_any(out))
-    # What was there before is neither answered nor written again.
-    assert before.items() <= {path: path.stat().st_mtime_ns for path in rows_of_any(out)}.items()
-    assert found["there"] >= 5 * 1024
+    assert at_death < 49 == len(parts(out))
+    # What was whole is neither answered nor written again.
+    assert found["there"] == len(before) * 1024
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in parts(out)}.items()
     rows = rows_of(out)
     assert [row["id"] for row in rows] == [str(number) for number in range(50_000)]
     assert rows == alone(folder, data)
@@ -216,3 +207,14 @@ def test_a_run_of_50000_ads_survives_its_driver_and_a_node(cluster, tmp_path, ti
             f"complete {ended - killed:.1f} s later (connecting {found['connecting']:.1f} s, "
             f"reading {found['reading']:.1f} s, answering {found['answering']:.1f} s).\n"
         )
+
+
+def broken_run(folder, out, data):
+    """Leave what a run leaves that is killed: some partitions, and some that are not whole."""
+    answering, splits = worker(folder, out, data=data, rows=1024)
+    for split in splits[:8]:
+        answering(split)
+    (out / ".partial-1").write_bytes(b"PAR1")
+    before = {path: path.stat().st_mtime_ns for path in parts(out)}
+    (out / "part-00030.parquet").write_bytes(b"PAR1")
+    return before
