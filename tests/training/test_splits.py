@@ -73,6 +73,12 @@ def test_lines_may_be_blank_between_rows_and_bring_columns_late(tmp_path):
     assert table["late"].to_pylist() == [None, None, None, {"x": [1]}]
 
 
+def test_whole_numbers_may_become_others_further_down(tmp_path):
+    path = write(tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}])
+    _, table = read(path)
+    assert table["n"].to_pylist() == [1.0] * 512 + [2.5]
+
+
 def test_parquet_keeps_its_types_and_is_read_by_row_groups(tmp_path):
     table = pa.table(
         {
