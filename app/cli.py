@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands, so that `doppelkopf --help` an
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from app.errors import StartupError
 from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from app.engine import Engine
     from app.records import Ad
+    from app.training.data import Columns
     from app.training.predict import Answering
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
@@ -231,12 +233,39 @@ def evaluate(
     _out.print(f"The report is {page}.", highlight=False)
 
 
-@app.command()
+class RayCommand(TyperCommand):
+    """Lets --ray stand without an address, since typer knows no option with an optional value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give a bare --ray an empty value; a word behind it that is no address is another's."""
+        address = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
+        following = [*args[1:], ""]
+        return super().parse_args(
+            ctx,
+            [
+                "--ray=" if word == "--ray" and not address.fullmatch(behind) else word
+                for word, behind in zip(args, following, strict=True)
+            ],
+        )
+
+
+@app.command(cls=RayCommand)
 def predict(
-    data: Data,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="Ads: .csv, .jsonl (or .ndjson, .json) or .parquet; with --ray also a folder of "
+            "them, a pattern, or an address of an object store.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[
-        Path,
-        typer.Option(help="The file to write; its suffix names the format.", show_default=False),
+        str,
+        typer.Option(
+            help="The file to write; its suffix names the format. With --ray a folder, or an "
+            "address, for partitions of Parquet.",
+            show_default=False,
+        ),
     ],
     folder: Annotated[
         Path | None,
@@ -246,6 +275,17 @@ def predict(
         str | None,
         typer.Option(metavar="URL", help="Let a running server answer instead."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]",
+            help="Let a Ray cluster answer: auto (the one of this machine) or HOST:PORT. Without "
+            "an address: the one that RAY_ADDRESS names, or the devices of this machine.",
+        ),
+    ] = None,
+    partition_rows: Annotated[
+        int, typer.Option(help="Rows of a partition, with --ray; a multiple of 512.")
+    ] = 4096,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace --out where it is there already.")
     ] = False,
@@ -267,30 +307,54 @@ def predict(
 
     Interrupted, the same command goes on where it ended; answers are kept in the hidden file
     .NAME.answers beside --out until it is complete.
+
+    With --ray every device of a cluster gets an engine that loads DIR, which all machines have
+    under this path as they have --data and --out. Answers are those of one machine of their kind.
     """
-    _require_extra()
+    _require_extra() if ray is None else _require_extra([*EXTRA, "ray"], "ray,train")
     _hush()
+    if (folder is None) == (server is None):
+        raise StartupError("Name a checkpoint folder, or a server with --server.")
+    from app.training.data import Columns
+
+    columns = Columns(text_column, title_column)
+    options = (device, dtype, batch_tokens)
+    if ray is not None:
+        if folder is None:
+            raise StartupError("With --ray name a checkpoint folder, not a server.")
+        rows, errors = _backfill(
+            ray, data, out, folder, columns, format, options, partition_rows, overwrite=overwrite
+        )
+    else:
+        rows, errors = _predict(
+            Path(data), Path(out), folder, server, columns, format, options, overwrite=overwrite
+        )
+    told = f", {errors} of them with an error" if errors else ""
+    _out.print(f"Wrote {rows} rows to {out}{told}.", highlight=False)
+
+
+_Options = tuple[str, str, int | None]
+"""Device, dtype and tokens of a batch."""
+
+
+def _predict(
+    data: Path, out: Path, folder: Path | None, server: str | None, columns: "Columns",
+    format: TextFormat, options: _Options, *, overwrite: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Return how many rows were written, and how many of them with an error."""
     with ExitStack() as opened:
         with _err.status("Loading"):
             from app.training.console import bar
-            from app.training.data import Columns, sha256
+            from app.training.data import sha256
             from app.training.journal import Journal
             from app.training.predict import check, check_out, journal_of
             from app.training.predict import predict as run
 
             check_out(out, data, overwrite=overwrite)
-            columns = Columns(text_column, title_column)
             checked = check(data, columns)
-            about = {
-                "input": sha256(data),
-                "choice of columns": repr(columns),
-                "format": format.value,
-                "device, dtype or batch size": f"{device} {dtype} {batch_tokens}",
-            }
-            if (folder is None) == (server is None):
-                raise StartupError("Name a checkpoint folder, or a server with --server.")
+            about = {"input": sha256(data), **_about(columns, format, options)}
             if folder is not None:
-                answer, revision = _predictor(folder, device, dtype, batch_tokens)
+                answer, revision = _predictor(folder, *options)
             else:
                 answer, revision = _sender(opened, str(server))
             about["checkpoint revision"] = revision
@@ -301,8 +365,55 @@ def predict(
             checked, columns, format.value, out, journal, answer,
             lambda rows: progress.advance(task, rows),
         )  # fmt: skip
-    told = f", {errors} of them with an error" if errors else ""
-    _out.print(f"Wrote {checked.rows} rows to {out}{told}.", highlight=False)
+    return checked.rows, errors
+
+
+def _about(columns: "Columns", format: TextFormat, options: _Options) -> dict[str, str]:
+    """Return what answers depend on, beside the ads and the checkpoint."""
+    return {
+        "choice of columns": repr(columns),
+        "format": format.value,
+        "device, dtype or batch size": " ".join(map(str, options)),
+    }
+
+
+def _backfill(
+    address: str, data: str, out: str, folder: Path, columns: "Columns", format: TextFormat,
+    options: _Options, partition_rows: int, *, overwrite: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Return how many rows a cluster wrote, and how many of them with an error."""
+    with ExitStack() as opened:
+        with _err.status("Reading"):
+            from app.checkpoint import open_checkpoint
+            from app.training.backfill import Engines, backfill, check_rows, read_through
+            from app.training.console import bar
+            from app.training.inspecting import fingerprint
+            from app.training.partitions import Partitions
+            from app.training.places import Place
+            from app.training.pool import Pool, connected
+
+            check_rows(partition_rows)
+            device, dtype, batch_tokens = options
+            revision = open_checkpoint(folder).revision
+            source, target = Place.of(data), Partitions(Place.of(out))
+            target.check(overwrite=overwrite)
+            opened.enter_context(connected(address))
+            pool = Pool.of_cluster(device)
+            read = read_through(source, columns, partition_rows)
+            about = {
+                "input": fingerprint(read.files),
+                **_about(columns, format, (pool.device, dtype, batch_tokens)),
+                "checkpoint revision": revision,
+                "number of rows a partition": str(partition_rows),
+            }
+            target.begin(about)
+        engines = Engines(folder.absolute(), revision, pool.device, dtype, batch_tokens)
+        progress = opened.enter_context(bar(_err))
+        task = progress.add_task("Predicting", total=read.rows)
+        count = backfill(
+            read, engines, pool, format.value, target, lambda rows: progress.advance(task, rows)
+        )
+    return count.rows, count.errors
 
 
 def _predictor(
@@ -631,12 +742,12 @@ def _engine(
     return engine, batch_tokens or engine.batch_tokens
 
 
-def _require_extra(modules: Sequence[str] = EXTRA) -> None:
+def _require_extra(modules: Sequence[str] = EXTRA, extra: str = "train") -> None:
     for module in modules:
         if find_spec(module) is None:
             raise StartupError(
                 f"This command needs {module}, which is not installed: "
-                'pip install "doppelkopf[train]".'
+                f'pip install "doppelkopf[{extra}]".'
             )
 
 

@@ -10,6 +10,9 @@ from app.records import Labels
 HEADS = ("job_category", "min_education")
 """The heads of every checkpoint, in the order of the model's outputs."""
 
+IGNORED = -100
+"""The target of a row that has no label for a head."""
+
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Scheme = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,49}$")]
 

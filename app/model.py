@@ -16,13 +16,10 @@ from transformers.utils import ModelOutput
 
 import app.attention  # noqa: F401  (registers the packed attention by its name)
 from app.first_tokens import FirstTokenLayer
-from app.heads import HEADS, Head
+from app.heads import HEADS, IGNORED, Head
 
 ENCODERS = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Encoder types whose attention, positions and first token are known to survive packing."""
-
-IGNORED = -100
-"""The target of a row that has no label for a head."""
 
 
 class TwoHeadConfig(PreTrainedConfig):  # type: ignore[misc]  # checked as untyped

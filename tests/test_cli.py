@@ -135,6 +135,16 @@ def test_import_brings_in_a_state_dict(doppelkopf, tmp_path, tiny_base, tiny_fol
         (["checkpoint", "list", "none"], "none cannot be listed: No such file or directory.\n"),
         (["evaluate", "none", "--data", "a.csv"], "There is no checkpoint folder none.\n"),
         (["predict", "none", "--data", "a.csv", "--out", "b.xlsx"], "b.xlsx: the suffix has to"),
+        (["predict", "none", "--data", "a.csv", "--out", "o", "--ray"], "There is no checkpoint f"),
+        (["predict", "--ray", "none", "--data", "a.csv", "--out", "o"], "There is no checkpoint f"),
+        (
+            ["predict", "--server", "http://h", "--data", "a.csv", "--out", "o", "--ray", "auto"],
+            "With --ray name a checkpoint folder, not a server.\n",
+        ),
+        (
+            ["predict", "m", "--data", "a.csv", "--out", "o", "--ray", "--partition-rows", "100"],
+            "--partition-rows has to be a multiple of 512, not 100.\n",
+        ),
         (["train", "--data", "a.csv", "--base", "./none", "--out", "v"], "There is no folder ./no"),
         (
             ["train", "--data", "a.csv", "--base", "./none", "--out", "v", "--epochs", "0"],
@@ -147,6 +157,21 @@ def test_what_cannot_begin_ends_with_one_sentence_and_code_1(doppelkopf, words, 
     assert (code, out) == (1, "")
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "There is no Ray cluster at '127.0.0.1:1': "),
+        ("no.host.invalid:6379", "There is no Ray cluster at 'no.host.invalid:6379': "),
+        ("ray://127.0.0.1:1", "Ray Data cannot be driven over ray://; run the command on a mach"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_in_seconds(doppelkopf, tiny_folder, address, message):
+    words = ["predict", tiny_folder, "--data", "a.csv", "--out", "o", "--ray", address]
+    code, out, err = doppelkopf(*words)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith(message)
 
 
 def test_an_unknown_option_is_a_usage_error(doppelkopf):

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from app.base import Base
-from app.heads import HEADS, Head
-from app.model import IGNORED
+from app.heads import HEADS, IGNORED, Head
 from app.records import Ad, FloatArray
 from app.training.data import LabelledAds, Targets
 from app.training.handlabelled import Contender

@@ -3,15 +3,14 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
 
 from app.errors import DataError
-from app.heads import HEADS, Head
+from app.heads import HEADS, IGNORED, Head
 from app.labels import nearest
-from app.model import IGNORED
 from app.records import Ad
 from app.training.files import Row, as_text, columns_of, read_rows
 
@@ -28,7 +27,7 @@ class Columns:
     min_education: str | None = None
     group: str | None = None
 
-    def of_text(self, path: Path, first: Row) -> tuple[str, str | None]:
+    def of_text(self, path: PurePath, first: Row) -> tuple[str, str | None]:
         """Return the columns of the text and, where there is one, of the title.
 
         A file without a text column whose rows have a title is one of titles: these are the text.
@@ -68,7 +67,7 @@ class Columns:
         return self.group
 
     @staticmethod
-    def _require(path: Path, first: Row, column: str, option: str) -> None:
+    def _require(path: PurePath, first: Row, column: str, option: str) -> None:
         if column not in first:
             raise DataError.at(
                 path,

@@ -7,9 +7,10 @@ here holds more than a chunk of a file.
 import csv
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from io import TextIOWrapper
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, BinaryIO, TypeVar
 
 from app.errors import DataError
 
@@ -30,18 +31,29 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
     check_suffix(path)
     if not path.is_file():
         raise DataError.at(path, "there is no such file.")
-    reader = _csv if _is(path, CSV) else _lines if _is(path, LINES) else _parquet
     try:
-        yield from reader(path)
-    except UnicodeDecodeError as error:
-        raise DataError.at(path, "is not text in UTF-8.") from error
+        with path.open("rb") as file:
+            yield from rows_of(file, path)
     except OSError as error:
         raise DataError.at(path, f"cannot be read: {error.strerror or error}.") from error
 
 
-def check_suffix(path: Path) -> None:
+def rows_of(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of an open file as `read_rows` does; `path` tells its format, and messages.
+
+    Raises:
+        DataError: it is malformed.
+    """
+    reader = _csv if is_one_of(path, CSV) else _lines if is_one_of(path, LINES) else _parquet
+    try:
+        yield from reader(file, path)
+    except UnicodeDecodeError as error:
+        raise DataError.at(path, "is not text in UTF-8.") from error
+
+
+def check_suffix(path: PurePath) -> None:
     """Raise DataError unless the suffix names a format."""
-    if not _is(path, CSV + LINES + PARQUET):
+    if not is_one_of(path, CSV + LINES + PARQUET):
         raise DataError.at(path, f"the suffix has to be one of {', '.join(CSV + LINES + PARQUET)}.")
 
 
@@ -99,25 +111,26 @@ class Writer:
             self._partial.unlink(missing_ok=True)
 
     def _open(self, rows: list[Row]) -> Any:
-        if _is(self._path, CSV):
+        if is_one_of(self._path, CSV):
             return _CsvSink(self._partial, self._columns)
-        if _is(self._path, LINES):
+        if is_one_of(self._path, LINES):
             return _LinesSink(self._partial)
         return _ParquetSink(self._partial, self._path, self._columns, self._numbers, rows)
 
 
-def _is(path: Path, suffixes: tuple[str, ...]) -> bool:
+def is_one_of(path: PurePath, suffixes: tuple[str, ...]) -> bool:
+    """Tell whether a path has one of these suffixes, in capitals or not."""
     return path.suffix.lower() in suffixes
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Row]]:
+def _csv(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     import pandas as pd
 
     number = 0
     try:
         # Text as it stands: "NA", "None" and "001" are labels, and only nothing is nothing.
         reader = pd.read_csv(
-            path, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK,
+            file, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK,
             encoding="utf-8-sig",
         )  # fmt: skip
         with reader:
@@ -136,9 +149,9 @@ def _csv(path: Path) -> Iterator[tuple[int, Row]]:
         raise DataError.at(path, f"is not well-formed CSV: {detail.rstrip('.')}.") from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Row]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
+def _lines(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
+    with TextIOWrapper(file, encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
@@ -150,14 +163,14 @@ def _lines(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+def _parquet(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=CHUNK):
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=CHUNK):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

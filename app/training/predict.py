@@ -5,10 +5,10 @@ the rows and the journal in one pass and renamed into place. So an interrupted r
 ended, whatever the format, and what comes of it is the same as without the interrupt.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from app.errors import DataError, EngineError, InvalidRequestError
 from app.heads import HEADS
@@ -92,12 +92,17 @@ def check(path: Path, columns: Columns) -> Checked:
         fields.update(dict.fromkeys(row))
     if not rows:
         raise DataError.at(path, "has no rows.")
+    check_fields(path, fields)
+    return Checked(path, rows, tuple(fields))
+
+
+def check_fields(path: PurePath, fields: Collection[str]) -> None:
+    """Raise DataError where a column has the name of a prediction's."""
     for name in predicted_columns():
         if name in fields:
             raise DataError.at(
                 path, "the prediction would overwrite this column; rename it.", column=name
             )
-    return Checked(path, rows, tuple(fields))
 
 
 def predict(
@@ -131,9 +136,9 @@ def predict(
         journal.add(answer(chunk))
         progress(len(chunk))
     if journal.rows != checked.rows:
-        raise _changed(checked.path)
+        raise changed(checked.path)
     errors = 0
-    with Writer(out, [*checked.fields, *predicted_columns()], numbers=_PROBABILITIES) as writer:
+    with Writer(out, [*checked.fields, *predicted_columns()], numbers=PROBABILITIES) as writer:
         for rows in chunks(_answered(checked.path, journal)):
             writer.write(rows)
             errors += sum(row[ERROR] is not None for row in rows)
@@ -164,30 +169,36 @@ def predicted_columns() -> list[str]:
     return [*(f"{head}_{what}" for head in HEADS for what in ("predicted", "probability")), ERROR]
 
 
-_PROBABILITIES = frozenset(f"{head}_probability" for head in HEADS)
+PROBABILITIES = frozenset(f"{head}_probability" for head in HEADS)
 
 
 def _ads(path: Path, columns: Columns, format: Format) -> Iterator[Ad]:
-    """Yield the ad of each row; where it has no words, its text is empty."""
+    """Yield the ad of each row."""
     text: str | None = None
     title: str | None = None
     for _, row in read_rows(path):
         if text is None:
             text, title = columns.of_text(path, row)
-        words = (as_text(row.get(title)) or None) if title else None
-        yield Ad(as_text(row.get(text)), words, format)
+        yield ad_of(row, text, title, format)
+
+
+def ad_of(row: Row, text: str, title: str | None, format: Format) -> Ad:
+    """Return the ad of a row with these columns; where it has no words, its text is empty."""
+    words = (as_text(row.get(title)) or None) if title else None
+    return Ad(as_text(row.get(text)), words, format)
 
 
 def _answered(path: Path, journal: Journal) -> Iterator[Row]:
     """Yield each row with its answer."""
     for pair in zip_longest(read_rows(path), journal.answers()):
         if None in pair:
-            raise _changed(path)
+            raise changed(path)
         (_, row), answer = pair
         yield row | answer
 
 
-def _changed(path: Path) -> DataError:
+def changed(path: PurePath) -> DataError:
+    """Return the error of a file that is not what it was."""
     return DataError.at(path, "changed while it was read; leave it alone for a run.")
 
 

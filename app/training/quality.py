@@ -13,8 +13,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from app.heads import Head
-from app.model import IGNORED
+from app.heads import IGNORED, Head
 from app.records import FloatArray
 from app.scoring import probabilities
 from app.training.data import Targets

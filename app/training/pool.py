@@ -1,0 +1,124 @@
+"""The cluster of Ray that a backfill runs on: connecting to it, and sizing its pool of engines."""
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+import ray.data
+
+from app.errors import StartupError
+
+_SECONDS = 5
+"""To wait for a port to open. Ray itself would ask for minutes."""
+
+_PATIENCE = 6 * 60 * 60
+"""Seconds without any partition before a run ends: a slow machine takes an hour for a large one,
+and a cluster may be full; but Ray starts engines again without end.
+"""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How many engines there are, on which kind of device, and what each takes of its machine."""
+
+    engines: int
+    device: str
+    cpus: float
+    gpus: float
+
+    @classmethod
+    def of_cluster(cls, device: str) -> "Pool":
+        """Make an engine for each GPU of the cluster; where there is none, for each machine.
+
+        Args:
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            StartupError: the device is not there, or cannot be chosen.
+        """
+        if device not in ("auto", "cpu", "cuda"):
+            raise StartupError(f"With --ray the device is auto, cpu or cuda, not '{device}'.")
+        gpus = int(ray.cluster_resources().get("GPU", 0))  # type: ignore[no-untyped-call]
+        if gpus and device != "cpu":
+            return cls(gpus, "cuda", 0, 1)
+        if device == "cuda":
+            raise StartupError("The device is 'cuda', but no machine of the cluster has a GPU.")
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        cpus = [node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]]
+        if not (cpus := [cpu for cpu in cpus if cpu >= 1]):
+            raise StartupError("No machine of the cluster has a CPU for work.")
+        return cls(len(cpus), "cpu", min(cpus), 0)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be a driver of a cluster meanwhile.
+
+    Args:
+        address: "local" for one of this machine alone that ends with it, "auto" for one that this
+            machine is a part of, or HOST:PORT; empty for the one that RAY_ADDRESS names, or else
+            a local one.
+
+    Raises:
+        StartupError: it is not there.
+    """
+    # Ray reports its use to its makers unless told not to, and warns of what is meant to be so.
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    if where.startswith("ray://"):
+        raise StartupError(
+            "Ray Data cannot be driven over ray://; run the command on a machine of the cluster, "
+            "as `ray job submit -- doppelkopf predict --ray ...` does."
+        )
+    _reach(where)
+    try:
+        # A dashboard belongs to whoever starts a cluster; of this one nobody would look at it.
+        with _silent():
+            ray.init(
+                where,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                include_dashboard=False if where == "local" else None,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).split(". ")[0].rstrip(".")
+        raise StartupError(f"The Ray cluster at '{where}' cannot be joined: {reason}.") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = _PATIENCE
+    # Whatever ends in the cluster is printed to stdout else, where results are.
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep off the terminal what compiled code says of its log level there."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _reach(address: str) -> None:
+    if not (found := re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)):
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), _SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise StartupError(f"There is no Ray cluster at '{address}': {error}.") from error

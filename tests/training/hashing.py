@@ -1,0 +1,84 @@
+"""An engine without a model, for runs of many rows: its answers are a hash of what it reads.
+
+They hang on the whole batch as well, so that two runs agree only where their batches do. An engine
+of a cluster leaves a line in the file `engines` beside its checkpoint: on which node it lives.
+
+    python -m tests.training.hashing ADDRESS CHECKPOINT DATA OUT ROWS
+
+runs a backfill with it, of ROWS rows a partition, and prints what came of it as JSON.
+"""
+
+import json
+import sys
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from app.checkpoint import Checkpoint, open_checkpoint
+from app.heads import HEADS
+from app.records import Encoded, Scores
+from app.training.backfill import Engines, backfill, read_through
+from app.training.data import Columns
+from app.training.inspecting import fingerprint
+from app.training.partitions import Partitions
+from app.training.places import Place
+from app.training.pool import Pool, connected
+
+
+class HashEngine:
+    """Called as `Engine` is, and answers as it does."""
+
+    batch_tokens = 1024
+
+    def __init__(self, checkpoint: Checkpoint, *_: str) -> None:
+        self.widths = {head: len(checkpoint.heads[head].labels) for head in HEADS}
+        if ray.is_initialized():
+            with checkpoint.path.with_name("engines").open("a") as file:
+                file.write(ray.get_runtime_context().get_node_id() + "\n")
+
+    def warm_up(self, batch: Sequence[Encoded]) -> None:
+        self.run(batch)
+
+    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+        seen = [np.concatenate(encoded.windows).tobytes() for encoded in batch]
+        whole = zlib.crc32(b"".join(seen))
+        return [self._scores(zlib.crc32(one, whole)) for one in seen]
+
+    def _scores(self, seed: int) -> Scores:
+        random = np.random.default_rng(seed)
+        return Scores(
+            {
+                head: random.dirichlet(np.ones(width)).astype(np.float32)
+                for head, width in self.widths.items()
+            }
+        )
+
+
+def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
+    """Run a backfill."""
+    began = time.monotonic()
+    with connected(address):
+        connecting = time.monotonic() - began
+        read = read_through(Place.of(data), Columns(), int(rows))
+        reading = time.monotonic() - began - connecting
+        pool = Pool.of_cluster("auto")
+        revision = open_checkpoint(Path(folder)).revision
+        engines = Engines(
+            Path(folder), revision, "cpu", "auto", None, "tests.training.hashing:HashEngine"
+        )
+        partitions = Partitions(Place.of(out))
+        partitions.begin({"input": fingerprint(read.files)})
+        steps: list[int] = []
+        count = backfill(read, engines, pool, "text", partitions, steps.append)
+    took = time.monotonic() - began - connecting - reading
+    found = {"rows": count.rows, "errors": count.errors, "engines": pool.engines}
+    seconds = {"connecting": connecting, "reading": reading, "answering": took}
+    sys.stdout.write(json.dumps({**found, "there": steps[0], **seconds}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

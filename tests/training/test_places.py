@@ -1,0 +1,55 @@
+import pytest
+
+from app.errors import DataError
+from app.training.places import Place
+from tests.training.files_of_ads import LABELLED, write
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("b.csv", "a.jsonl", "deep/c.parquet", "deep/_about.json", ".d.csv", "e.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def names(folder, name):
+    return [path.removeprefix(f"{folder}/") for path in Place.of(f"{folder}/{name}").files()]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("b.csv", ["b.csv"]),
+        ("", ["a.jsonl", "b.csv", "deep/c.parquet"]),
+        ("*.csv", ["b.csv"]),
+        ("d*/*.parquet", ["deep/c.parquet"]),
+    ],
+)
+def test_a_file_a_folder_and_a_pattern_give_the_files_of_ads(folder, name, found):
+    assert names(folder, name) == found
+    assert names(f"file://{folder}", name) == [f"{folder}/{one}" for one in found]
+
+
+@pytest.mark.parametrize("name", ["none.csv", "none", "*.parquet", "none/*.csv"])
+def test_nothing_found_is_told(folder, name):
+    with pytest.raises(DataError, match="there is no such file of ads"):
+        names(folder, name)
+
+
+def test_a_file_of_another_kind_is_told(folder):
+    with pytest.raises(DataError, match=r"e\.txt: the suffix"):
+        names(folder, "e.txt")
+
+
+def test_an_address_of_fsspec_is_one(tmp_path):
+    place = Place.of("memory://bucket/ads.jsonl")
+    with place.system.open_output_stream(place.path) as file:
+        file.write(write(tmp_path / "a.jsonl", LABELLED).read_bytes())
+    assert place.files() == [place.path]
+    assert [path.endswith("ads.jsonl") for path in Place.of("memory://bucket/*.jsonl").files()]
+
+
+def test_an_address_that_nobody_knows_is_told():
+    with pytest.raises(DataError, match=r"nonsense://a/b\.csv: cannot be reached"):
+        Place.of("nonsense://a/b.csv")
