@@ -116,7 +116,7 @@ class Answering:
         self._metrics.stream_lines.labels("200").inc()
         self._trace.ads += 1
         self._trace.tokens += found.tokens
-        model = ModelRef(name=service.model.name, revision=service.model.revision)
+        model = ModelRef.of(service.model)
         answer = ClassifyResponse.of(ad, found, model)
         return _written(StreamAnswer(line=line.number, **dict(answer)))
 

@@ -217,7 +217,7 @@ def _jobpostings(settings: Settings) -> APIRouter:
         top_k = max(one.top_k for one in sent)
         ads = [ad_of(one) for one in sent]
         answers = await _predict(request, service, ads, lane, top_k, timeout_ms)
-        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        model = schemas.ModelRef.of(service.model)
         postings = JobPostings(service.model.heads, model)
         return JobPostingResponse(results=list(map(postings.answer, sent, answers)))
 
@@ -235,7 +235,7 @@ def _add_classify(router: APIRouter, settings: Settings, explainer: Explainer) -
     ) -> list[schemas.ClassifyResponse]:
         sent = [ad.ad() for ad in ads]
         answers = await _predict(request, service, sent, lane, top_k, timeout_ms)
-        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        model = schemas.ModelRef.of(service.model)
         return [
             schemas.ClassifyResponse.of(ad, one, model)
             for ad, one in zip(ads, answers, strict=True)
@@ -247,7 +247,7 @@ def _add_classify(router: APIRouter, settings: Settings, explainer: Explainer) -
         seconds = None if timeout_ms is None else timeout_ms / 1000
         work = explainer.explain(service, ad.ad(), top_k=ad.top_k, timeout_seconds=seconds)
         answer, explanation = await unless_gone(request, work)
-        model = schemas.ModelRef(name=service.model.name, revision=service.model.revision)
+        model = schemas.ModelRef.of(service.model)
         return schemas.ClassifyResponse.of(ad, answer, model, explanation)
 
     @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)

@@ -22,7 +22,6 @@ from app.errors import (
 from app.keys import BEARER, Keys
 from app.problems import responses
 from app.schemas import ModelRef, Wire
-from app.served import ServedModel
 from app.swapping import LOADING, Swapping
 
 MAX_BODY_BYTES = 4096
@@ -92,17 +91,13 @@ def administration(keys: Keys) -> APIRouter:
             raise NotReadyError(LOADING)
         swap = await swapper.swap(body.model if body else None)
         return SwapResponse(
-            old=_reference(swap.old),
-            new=_reference(swap.new),
+            old=ModelRef.of(swap.old),
+            new=ModelRef.of(swap.new),
             changed=swap.changed,
             seconds=round(swap.seconds, 3),
         )
 
     return router
-
-
-def _reference(model: ServedModel) -> ModelRef:
-    return ModelRef(name=model.name, revision=model.revision)
 
 
 def _has_body(request: Request) -> bool:

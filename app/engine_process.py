@@ -26,6 +26,7 @@ from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.served import ServedModel
 from app.swapping import refusal
+from app.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class EngineProcess:
         """Load, then serve the front ends until the supervisor says otherwise."""
         # Before anything is admitted there is nothing to finish.
         self._link.hear(lambda message: isinstance(message, Drain) and os._exit(0))
-        loaded = await asyncio.to_thread(self._load_first)
+        loaded = await in_its_own_thread(self._load_first)
         self._open(0, loaded)
         self._link.hear(self._hear)
         self._link.tell(Ready(loaded.model))
@@ -110,7 +111,7 @@ class EngineProcess:
             if await asyncio.to_thread(identify, message.folder) == served.identity:
                 self._link.tell(LoadedMessage(message.generation, served))
                 return
-            loaded = await asyncio.to_thread(load, settings, self._engine)
+            loaded = await in_its_own_thread(load, settings, self._engine)
             self._open(message.generation, loaded)
         except Exception as error:  # noqa: BLE001  whatever it is, the served one goes on
             self._link.tell(LoadedMessage(message.generation, refusal(error)))

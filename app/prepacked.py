@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from app.first_tokens import FirstTokenLayer
+from app.linears import replace_linears
 
 USUAL_ROWS = 1024
 """For how many rows the layout is chosen."""
@@ -58,16 +59,8 @@ def prepack(model: Any) -> None:
     """
     for layer in model.encoder.encoder.layer:
         if isinstance(layer, FirstTokenLayer):
-            _prepack_below(layer.every_token)
+            replace_linears(layer.every_token, PrepackedLinear)
             continue
         if model.config.encoder.hidden_act == "gelu":
             layer.intermediate = PrepackedLinear(layer.intermediate.dense, gelu=True)
-        _prepack_below(layer)
-
-
-def _prepack_below(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, PrepackedLinear(child))
-        else:
-            _prepack_below(child)
+        replace_linears(layer, PrepackedLinear)

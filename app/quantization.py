@@ -6,6 +6,8 @@ Every token has a scale of its own, so that an ad's answer does not depend on wh
 import torch
 from torch import Tensor, nn
 
+from app.linears import replace_linears
+
 PAIR_LIMIT = 127
 """The largest sum of two neighbouring weights of one sign, in steps. Processors without VNNI add
 the products of two neighbouring inputs, an unsigned by a signed byte each, in 16 bits. Those of
@@ -69,12 +71,5 @@ def widest_pairs(weight: Tensor) -> Tensor:
 
 
 def quantize(module: nn.Module) -> None:
-    """Put a `QuantizedLinear` in the place of every linear layer below a module.
-
-    One at a time: no more than one layer's float32 weights are there beside its rounded ones.
-    """
-    for name, child in module.named_children():
-        if isinstance(child, nn.Linear):
-            setattr(module, name, QuantizedLinear(child))
-        else:
-            quantize(child)
+    """Put a `QuantizedLinear` in the place of every linear layer below a module."""
+    replace_linears(module, QuantizedLinear)

@@ -192,6 +192,11 @@ class ModelRef(Wire):
     name: str
     revision: str = Field(description="changes whenever answers may change")
 
+    @classmethod
+    def of(cls, model: ServedModel) -> "ModelRef":
+        """Name what is served."""
+        return cls(name=model.name, revision=model.revision)
+
 
 Weight = Annotated[
     float,

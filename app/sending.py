@@ -56,9 +56,7 @@ class Sender:
             ServerError: the server is gone for long, refuses to answer, or serves another model
                 than at the beginning.
         """
-        lines = [
-            {"text": ad.text, "title": ad.title, "format": ad.format} for ad in ads if ad.text
-        ]
+        lines = [{"text": ad.text, "title": ad.title, "format": ad.format} for ad in ads if ad.text]
         try:
             found = iter([*self._client.stream(lines, top_k=1)])
         except CallError as error:

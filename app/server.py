@@ -26,6 +26,7 @@ from app.service import Service
 from app.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
 from app.swapping import Swapper
+from app.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         server.should_exit = True
 
     async def load() -> Service:
-        loaded = await asyncio.to_thread(load_engine, settings, engine)
+        loaded = await in_its_own_thread(load_engine, settings, engine)
         batcher = loaded.batcher(settings, metrics, stop)
         service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
         background.append(asyncio.create_task(give_back_regularly()))
@@ -70,7 +71,7 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
 
     async def load_beside(house: House, model: Path) -> Callable[[], Service]:
         chosen = settings.model_copy(update={"model": model})
-        loaded = await asyncio.to_thread(load_engine, chosen, engine)
+        loaded = await in_its_own_thread(load_engine, chosen, engine)
 
         def put_into_service() -> Service:
             batcher = loaded.batcher(settings, metrics, stop, house)

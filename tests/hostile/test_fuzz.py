@@ -185,7 +185,7 @@ HEADERS = st.one_of(
 def requests(draw: st.DrawFn) -> Sent:
     target = draw(TARGETS)
     kind = NDJSON if target.startswith(b"/classify/stream") else JSON
-    honest = draw(st.sampled_from([[AUTHORIZED, kind]] * 12 + [[], [kind], [AUTHORIZED]]))
+    honest = draw(st.sampled_from([[AUTHORIZED, kind]] * 12 + [[], [kind]] + [[AUTHORIZED]] * 2))
     odd = draw(st.lists(HEADERS, max_size=2)) if draw(st.booleans()) else []
     sound = SOUND_CONTENTS.get(target, CONTENTS)
     content = draw(sound | CONTENTS | CONTENTS | damaged() | st.binary(max_size=50))
