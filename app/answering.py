@@ -20,12 +20,11 @@ from app.records import Prediction
 from app.schemas import (
     ClassifyRequest,
     ClassifyResponse,
-    ModelRef,
     Problem,
     StreamAnswer,
     StreamError,
 )
-from app.service import Service
+from app.service import Classifier
 from app.trace import Trace, follow
 
 log = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ class Answering:
     """Answers the lines of one stream."""
 
     def __init__(
-        self, service: Callable[[], Service], metrics: Metrics, trace: Trace, max_line_bytes: int
+        self, service: Callable[[], Classifier], metrics: Metrics, trace: Trace, max_line_bytes: int
     ) -> None:
         """Begin.
 
@@ -60,10 +59,9 @@ class Answering:
         follow(Trace(self._trace.request_id))
         asked = [self._read(line) for line in lines]
         ads = [one for one in asked if isinstance(one, ClassifyRequest)]
-        service = self._service()
-        found = iter(await self._classify(service, ads))
+        found = iter(await self._classify(self._service(), ads))
         return b"".join(
-            self._told(service, line, one, next(found))
+            self._told(line, one, next(found))
             if isinstance(one, ClassifyRequest)
             else self._refused(line.number, one)
             for line, one in zip(lines, asked, strict=True)
@@ -87,7 +85,7 @@ class Answering:
         return InvalidRequestError(f"line.explain: {UNEXPLAINED}") if ad.explain else ad
 
     async def _classify(
-        self, service: Service, ads: Sequence[ClassifyRequest]
+        self, service: Classifier, ads: Sequence[ClassifyRequest]
     ) -> list[Prediction | ServiceError]:
         if not ads:
             return []
@@ -108,16 +106,13 @@ class Answering:
             log.exception("a line of a stream failed")
             return [ServiceError("Something unexpected failed.")]
 
-    def _told(
-        self, service: Service, line: Line, ad: ClassifyRequest, found: Prediction | ServiceError
-    ) -> bytes:
+    def _told(self, line: Line, ad: ClassifyRequest, found: Prediction | ServiceError) -> bytes:
         if isinstance(found, ServiceError):
             return self._refused(line.number, found)
         self._metrics.stream_lines.labels("200").inc()
         self._trace.ads += 1
         self._trace.tokens += found.tokens
-        model = ModelRef.of(service.model)
-        answer = ClassifyResponse.of(ad, found, model)
+        answer = ClassifyResponse.of(ad, found)
         return _written(StreamAnswer(line=line.number, **dict(answer)))
 
     def _refused(self, number: int, error: ServiceError) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
@@ -36,15 +37,17 @@ from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
-from app.records import Ad, Prediction
+from app.records import Ad, Explanation, Prediction
 from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
-from app.service import Service
+from app.service import Classifier
 from app.settings import Settings
 
 MAX_TIMEOUT_MS = 600_000
 
-Load = Callable[[], Awaitable[Service]]
+Load = Callable[[], Awaitable[Classifier]]
+Explain = Callable[..., Coroutine[Any, Any, tuple[Prediction, Explanation]]]
+"""`Explainer.explain`, or what asks another machine for it."""
 Answer = TypeVar("Answer")
 
 TimeoutHeader = Annotated[
@@ -61,6 +64,8 @@ def create_app(
     load: Load,
     metrics: Metrics,
     on_failure: Callable[[Exception], None],
+    explain: Explain | None = None,
+    expose: Callable[[], Awaitable[bytes]] | None = None,
 ) -> FastAPI:
     """Build the application. It lives at once and is ready when `load` has returned.
 
@@ -69,6 +74,8 @@ def create_app(
         load: gives the service; runs in the background while the process is alive already.
         metrics: where everything is recorded.
         on_failure: told why `load` failed.
+        explain: explains ads; by default by asking the service for their readings.
+        expose: gives what `GET /metrics` answers; by default `metrics`.
     """
 
     @asynccontextmanager
@@ -105,11 +112,12 @@ def create_app(
     app.state.keys = Keys(settings.api_keys)
     add_problems(app)
     guarded = APIRouter(route_class=GuardedRoute, dependencies=[Depends(BEARER)])
-    _add_classify(guarded, settings, Explainer(settings, metrics))
+    _add_classify(guarded, settings, explain or Explainer(settings, metrics).explain)
     _add_model(guarded, settings)
     _add_health(app)
     if settings.metrics_access != "off":
-        _add_metrics(guarded if settings.metrics_access == "key" else app, metrics)
+        exposed = expose or partial(_exposition, metrics)
+        _add_metrics(guarded if settings.metrics_access == "key" else app, exposed)
     if settings.docs_access != "off":
         router = guarded if settings.docs_access == "key" else app
         router.add_api_route("/openapi.json", _document, include_in_schema=False)
@@ -127,7 +135,7 @@ def create_app(
     return app
 
 
-Ready = Annotated[Service, Depends(get_service)]
+Ready = Annotated[Classifier, Depends(get_service)]
 WithoutQuery = [Depends(without_query)]
 
 
@@ -177,7 +185,7 @@ DESCRIBED = {200: TIMED} | responses(
 
 async def _predict(
     request: Request,
-    service: Service,
+    service: Classifier,
     ads: Sequence[Ad],
     lane: Lane,
     top_k: int,
@@ -217,17 +225,16 @@ def _jobpostings(settings: Settings) -> APIRouter:
         top_k = max(one.top_k for one in sent)
         ads = [ad_of(one) for one in sent]
         answers = await _predict(request, service, ads, lane, top_k, timeout_ms)
-        model = schemas.ModelRef.of(service.model)
-        postings = JobPostings(service.model.heads, model)
+        postings = JobPostings(service.named(answers[0].model).heads)
         return JobPostingResponse(results=list(map(postings.answer, sent, answers)))
 
     return router
 
 
-def _add_classify(router: APIRouter, settings: Settings, explainer: Explainer) -> None:
+def _add_classify(router: APIRouter, settings: Settings, explain: Explain) -> None:
     async def answer(
         request: Request,
-        service: Service,
+        service: Classifier,
         ads: list[schemas.AdIn],
         lane: Lane,
         top_k: int,
@@ -235,20 +242,15 @@ def _add_classify(router: APIRouter, settings: Settings, explainer: Explainer) -
     ) -> list[schemas.ClassifyResponse]:
         sent = [ad.ad() for ad in ads]
         answers = await _predict(request, service, sent, lane, top_k, timeout_ms)
-        model = schemas.ModelRef.of(service.model)
-        return [
-            schemas.ClassifyResponse.of(ad, one, model)
-            for ad, one in zip(ads, answers, strict=True)
-        ]
+        return [schemas.ClassifyResponse.of(ad, one) for ad, one in zip(ads, answers, strict=True)]
 
     async def explained(
-        request: Request, service: Service, ad: schemas.ClassifyRequest, timeout_ms: int | None
+        request: Request, service: Classifier, ad: schemas.ClassifyRequest, timeout_ms: int | None
     ) -> schemas.ClassifyResponse:
         seconds = None if timeout_ms is None else timeout_ms / 1000
-        work = explainer.explain(service, ad.ad(), top_k=ad.top_k, timeout_seconds=seconds)
+        work = explain(service, ad.ad(), top_k=ad.top_k, timeout_seconds=seconds)
         answer, explanation = await unless_gone(request, work)
-        model = schemas.ModelRef.of(service.model)
-        return schemas.ClassifyResponse.of(ad, answer, model, explanation)
+        return schemas.ClassifyResponse.of(ad, answer, explanation)
 
     @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)
     async def classify(
@@ -314,11 +316,11 @@ def _add_health(app: FastAPI) -> None:
     @app.get("/health", name="health", tags=["health"], responses=responses(NotReadyError))
     async def ready(service: Ready) -> schemas.Health:
         """Answer 200 when ads can be classified, else 503."""
-        service.require_ready()
+        await service.require_ready()
         return schemas.Health(status="ready")
 
 
-def _add_metrics(router: APIRouter | FastAPI, metrics: Metrics) -> None:
+def _add_metrics(router: APIRouter | FastAPI, expose: Callable[[], Awaitable[bytes]]) -> None:
     errors = (UnauthorizedError,) if isinstance(router, APIRouter) else ()
 
     @router.get(
@@ -330,7 +332,11 @@ def _add_metrics(router: APIRouter | FastAPI, metrics: Metrics) -> None:
     )
     async def prometheus() -> Response:
         """Give all metrics in Prometheus' text format."""
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await expose(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def _exposition(metrics: Metrics) -> bytes:
+    return metrics.exposition()
 
 
 async def _document(request: Request) -> JSONResponse:

@@ -91,8 +91,8 @@ def administration(keys: Keys) -> APIRouter:
             raise NotReadyError(LOADING)
         swap = await swapper.swap(body.model if body else None)
         return SwapResponse(
-            old=ModelRef.of(swap.old),
-            new=ModelRef.of(swap.new),
+            old=ModelRef.of(swap.old.identity),
+            new=ModelRef.of(swap.new.identity),
             changed=swap.changed,
             seconds=round(swap.seconds, 3),
         )

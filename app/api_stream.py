@@ -22,7 +22,7 @@ from app.metrics import Metrics
 from app.middleware import TIMED
 from app.ndjson import LineReader
 from app.problems import responses
-from app.service import Service
+from app.service import Classifier
 from app.settings import Settings
 from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
 from app.trace import current
@@ -64,7 +64,7 @@ def streams(
     settings: Settings,
     metrics: Metrics,
     guarded: type[APIRoute],
-    get_service: Callable[[Request], Awaitable[Service]],
+    get_service: Callable[[Request], Awaitable[Classifier]],
     dependencies: Sequence[Dependency],
 ) -> APIRouter:
     """Return the route.
@@ -91,7 +91,7 @@ def streams(
     )
     async def classify_stream(
         request: Request,
-        service: Annotated[Service, Depends(get_service)],
+        service: Annotated[Classifier, Depends(get_service)],
         first_line: FirstLine = 1,
     ) -> StreamResponse:
         """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
@@ -102,7 +102,7 @@ def streams(
         nothing more is read until their answers are taken. So whoever sends all before reading an
         answer sends no more than that. An error with `resume` ends a stream early.
         """
-        service.require_room()
+        await service.require_room()
         # A stream may outlast the model that it began with.
         answering = Answering(
             lambda: request.app.state.service, metrics, current(), settings.max_body_bytes

@@ -162,6 +162,10 @@ class OverloadedError(ServiceError):
         self.retry_after, self.reason = retry_after, reason
         self.headers = {"Retry-After": str(retry_after)}
 
+    def __reduce__(self) -> tuple[type["OverloadedError"], tuple[str, int, str]]:
+        """Let it be sent to another process whole."""
+        return type(self), (str(self), self.retry_after, self.reason)
+
 
 class HeadTooLargeError(ServiceError):
     """A request's address and headers are larger than the server takes."""

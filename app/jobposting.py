@@ -7,7 +7,7 @@ from typing import Any
 
 from app.heads import CREDENTIAL, NO_REQUIREMENTS, Head
 from app.records import Ad, Prediction
-from app.schemas import ClassifyResponse, ModelRef
+from app.schemas import ClassifyResponse
 from app.schemas_jobposting import (
     CategoryCode,
     CategoryCodeSet,
@@ -55,14 +55,14 @@ def ad_of(posting: JobPosting) -> Ad:
 class JobPostings:
     """Answers postings with the labels of the served model."""
 
-    def __init__(self, heads: Mapping[str, Head], model: ModelRef) -> None:
-        self._heads, self._model = heads, model
+    def __init__(self, heads: Mapping[str, Head]) -> None:
+        self._heads = heads
         self._meanings = {name: Meanings(head) for name, head in heads.items()}
 
     def answer(self, posting: JobPosting, prediction: Prediction) -> JobPostingAnswer:
         """Put the prediction for a posting on the wire, with what to add to the posting."""
         best = {name: top[: posting.top_k] for name, top in prediction.heads.items()}
-        base = ClassifyResponse.of(posting, replace(prediction, heads=best), self._model)
+        base = ClassifyResponse.of(posting, replace(prediction, heads=best))
         predicted = {
             name: head.labels.index(best[name][0].label) for name, head in self._heads.items()
         }

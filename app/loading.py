@@ -16,7 +16,7 @@ from app.errors import FatalEngineError
 from app.ledger import Ledger
 from app.memory import all_kept
 from app.metrics import Metrics
-from app.records import Ad, Encoded
+from app.records import Ad, Encoded, ModelName
 from app.served import ServedModel
 from app.settings import Settings
 from app.tokenization import AdTokenizer
@@ -126,8 +126,8 @@ def left_out(libraries: Sequence[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def identify(model: Path) -> tuple[str, str]:
-    """Verify a checkpoint and return its name and revision.
+def identify(model: Path) -> ModelName:
+    """Verify a checkpoint and name it.
 
     Raises:
         CheckpointError: it is damaged.
@@ -135,7 +135,7 @@ def identify(model: Path) -> tuple[str, str]:
     from app.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(model)
-    return checkpoint.name, checkpoint.revision
+    return ModelName(checkpoint.name, checkpoint.revision)
 
 
 def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 Labels = tuple[str, ...]
 Format = Literal["text", "html", "auto"]
@@ -59,10 +59,19 @@ class LabelProbability:
     probability: float
 
 
+class ModelName(NamedTuple):
+    """Which checkpoint: the same answers under the same name and revision."""
+
+    name: str
+    revision: str
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """The answer for one ad: by head, the most probable labels, best first, never empty."""
 
+    model: ModelName
+    """Which answered."""
     heads: Mapping[str, tuple[LabelProbability, ...]]
     tokens: int
     windows: int

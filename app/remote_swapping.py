@@ -43,7 +43,7 @@ class RemoteSwapper:
         """See `Swapper.swap`; every front end serves the new one then."""
         if self._state.service is None:
             raise NotReadyError(LOADING)
-        self._state.service.require_ready()
+        await self._state.service.require_ready()
         number = next(self._numbers)
         self._wanted[number] = asyncio.get_running_loop().create_future()
         try:

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.bodies import VALUES_AN_AD, JsonRequest
 from app.errors import InvalidRequestError, NotReadyError
-from app.service import Service
+from app.service import Classifier
 
 if TYPE_CHECKING:
     from fastapi._compat import ModelField
@@ -18,13 +18,13 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 # Not awaiting anything, and coroutines all the same: the framework would call them in threads.
-async def get_service(request: Request) -> Service:
+async def get_service(request: Request) -> Classifier:
     """Return the service of a ready application.
 
     Raises:
         NotReadyError: the checkpoint is still loading.
     """
-    service: Service | None = request.app.state.service
+    service: Classifier | None = request.app.state.service
     if service is None:
         raise NotReadyError("The model is still loading; try again in a few seconds.")
     return service

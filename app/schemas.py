@@ -14,7 +14,7 @@ from pydantic import (
 from typing_extensions import TypeAliasType
 
 from app.heads import HEADS, Head
-from app.records import Ad, Explanation, Format, Prediction
+from app.records import Ad, Explanation, Format, ModelName, Prediction
 from app.served import ServedModel
 
 # At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
@@ -193,8 +193,8 @@ class ModelRef(Wire):
     revision: str = Field(description="changes whenever answers may change")
 
     @classmethod
-    def of(cls, model: ServedModel) -> "ModelRef":
-        """Name what is served."""
+    def of(cls, model: ModelName) -> "ModelRef":
+        """Name a checkpoint."""
         return cls(name=model.name, revision=model.revision)
 
 
@@ -273,11 +273,7 @@ class ClassifyResponse(Wire):
 
     @classmethod
     def of(
-        cls,
-        ad: Identified,
-        answer: Prediction,
-        model: ModelRef,
-        explanation: Explanation | None = None,
+        cls, ad: Identified, answer: Prediction, explanation: Explanation | None = None
     ) -> "ClassifyResponse":
         """Put one prediction on the wire."""
         heads = {
@@ -295,7 +291,7 @@ class ClassifyResponse(Wire):
             tokens=answer.tokens,
             windows=answer.windows,
             truncated=answer.truncated,
-            model=model,
+            model=ModelRef.of(answer.model),
             explanation=ExplanationOut.of(explanation) if explanation else None,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from app.records import Encoded, FloatArray, LabelProbability, Labels, Prediction, Scores
+from app.records import Encoded, FloatArray, LabelProbability, Labels, ModelName, Prediction, Scores
 
 WindowLogits = Mapping[str, FloatArray]
 """One ad's raw logits: by head, float32 of shape (windows, labels)."""
@@ -58,10 +58,11 @@ def _softmax(logits: FloatArray, temperature: float) -> npt.NDArray[np.float64]:
 
 
 def prediction(
-    encoded: Encoded, scored: Scores, labels: Mapping[str, Labels], top_k: int
+    model: ModelName, encoded: Encoded, scored: Scores, labels: Mapping[str, Labels], top_k: int
 ) -> Prediction:
     """Name the `top_k` most probable labels of each head (all of them where it has fewer)."""
     return Prediction(
+        model=model,
         heads={
             head: best(scored.probabilities[head], names, top_k) for head, names in labels.items()
         },

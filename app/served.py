@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.heads import Head
+from app.records import ModelName
 
 RUNNING = "Another checkpoint is being loaded; try again when it is done."
 
@@ -22,9 +23,9 @@ class ServedModel:
     max_windows: int
 
     @property
-    def identity(self) -> tuple[str, str]:
-        """Name and revision: the same answers under the same name."""
-        return self.name, self.revision
+    def identity(self) -> ModelName:
+        """Name and revision."""
+        return ModelName(self.name, self.revision)
 
     def __str__(self) -> str:
         """Say it in the line that is logged when it is ready."""

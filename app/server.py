@@ -5,28 +5,23 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
-from app.admission import House
 from app.api import create_app
 from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.draining import DrainingServer
 from app.errors import FatalEngineError, StartupError
-from app.loading import ENGINE, identify
-from app.loading import load as load_engine
+from app.loading import ENGINE
 from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
-from app.swapping import Swapper
-from app.threads import in_its_own_thread
+from app.swapping import begin
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +39,7 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
     Raises:
         StartupError: with one sentence, where the service cannot begin.
     """
-    begin = time.perf_counter()
+    started = time.perf_counter()
     configure_logs(settings.log_format)
     allow_many_connections()
     listener = listen(settings.host, settings.port)
@@ -57,27 +52,12 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         server.should_exit = True
 
     async def load() -> Service:
-        loaded = await in_its_own_thread(load_engine, settings, engine)
-        batcher = loaded.batcher(settings, metrics, stop)
-        service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
+        service, swapper = await begin(app.state, settings, metrics, stop, engine)
         background.append(asyncio.create_task(give_back_regularly()))
-        swapper = Swapper(
-            app.state, settings.model, partial(load_beside, batcher.house), identify, metrics
-        )
         app.state.swapper = swapper
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reread)
-        log.info("ready after %.1f s: %s", time.perf_counter() - begin, service.model)
+        log.info("ready after %.1f s: %s", time.perf_counter() - started, service.model)
         return service
-
-    async def load_beside(house: House, model: Path) -> Callable[[], Service]:
-        chosen = settings.model_copy(update={"model": model})
-        loaded = await in_its_own_thread(load_engine, chosen, engine)
-
-        def put_into_service() -> Service:
-            batcher = loaded.batcher(settings, metrics, stop, house)
-            return Service(loaded.model, loaded.tokenizer, batcher, metrics)
-
-        return put_into_service
 
     app = create_app(settings, load, metrics, on_failure=stop)
     server = http_server(app, settings)

@@ -12,7 +12,7 @@ from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.heads import labels_of
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, Encoded, Prediction, Scores
+from app.records import Ad, Encoded, ModelName, Prediction, Scores
 from app.scoring import prediction
 from app.served import ServedModel
 from app.tokenization import AdTokenizer
@@ -56,6 +56,39 @@ class Batcher(Protocol):
         """End, once nobody waits, and free what computes; the house stays open to others."""
 
 
+class Classifier(Protocol):
+    """What the routes ask: a `Service`, here or on other machines."""
+
+    @property
+    def model(self) -> ServedModel:
+        """What is served."""
+
+    def named(self, model: ModelName, /) -> ServedModel:
+        """Return the model that gave an answer."""
+
+    async def classify(
+        self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
+    ) -> list[Prediction]:
+        """See `Service.classify`."""
+
+    async def classify_when_there_is_room(
+        self, ads: Sequence[Ad], top_k: Sequence[int], /
+    ) -> list[Prediction]:
+        """See `Service.classify_when_there_is_room`."""
+
+    async def require_room(self) -> None:
+        """See `Service.require_room`."""
+
+    async def require_ready(self) -> None:
+        """See `Service.require_ready`."""
+
+    async def closed(self) -> None:
+        """See `Service.closed`."""
+
+    async def drain(self, grace_seconds: float, /) -> None:
+        """See `Service.drain`."""
+
+
 class Service:
     """Answers ads in order of admission. Everything but tokenizing happens in one event loop."""
 
@@ -71,6 +104,10 @@ class Service:
         metrics.expect_labels(self._labels)
         metrics.tell_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
+
+    def named(self, model: ModelName) -> ServedModel:  # noqa: ARG002  there is but one
+        """Return the model that gave one of this service's answers."""
+        return self.model
 
     async def classify(
         self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
@@ -158,7 +195,7 @@ class Service:
         self, encoded: Sequence[Encoded], scored: Sequence[Scores], top_k: Sequence[int]
     ) -> list[Prediction]:
         answers = [
-            prediction(item, scores, self._labels, count)
+            prediction(self.model.identity, item, scores, self._labels, count)
             for item, scores, count in zip(encoded, scored, top_k, strict=True)
         ]
         for answer in answers:
@@ -168,7 +205,8 @@ class Service:
     def _estimate(self, ads: Sequence[Ad]) -> int:
         return sum(self._tokenizer.estimate(ad) for ad in ads)
 
-    def require_room(self) -> None:
+    # Not awaiting anything, and a coroutine all the same: elsewhere another machine is asked.
+    async def require_room(self) -> None:
         """Return if a bulk job may begin; its ads wait for room, once it has.
 
         Raises:
@@ -197,7 +235,7 @@ class Service:
         finally:
             self._inside -= 1
 
-    def require_ready(self) -> None:
+    async def require_ready(self) -> None:
         """Return if ads can be classified.
 
         Raises:

@@ -9,15 +9,19 @@ from typing import Protocol
 
 from app.errors import (
     CheckpointRefusedError,
+    FatalEngineError,
     NotReadyError,
     ServiceError,
     StartupError,
     SwapRunningError,
 )
+from app.loading import ENGINE, identify, load
 from app.metrics import Metrics
 from app.served import RUNNING, Swap
 from app.service import Service
+from app.settings import Settings
 from app.store import checkpoint_folder
+from app.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +101,10 @@ class Swapper:
             raise SwapRunningError(RUNNING)
         return await self._swap(checkpoint_folder(self._model, name))
 
+    async def take(self, model: Path) -> Swap:
+        """Serve a checkpoint that lies anywhere, once a running swap is over; else as `swap`."""
+        return await self._swap(model)
+
     def reread(self) -> None:
         """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
         self._again = True
@@ -127,7 +135,7 @@ class Swapper:
 
     async def _replace(self, folder: Path) -> Swap:
         begin = time.perf_counter()
-        old = self._service()
+        old = await self._service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
             if identity == old.model.identity:
@@ -141,7 +149,7 @@ class Swapper:
             self._metrics.count_swap("refused")
             raise refusal(error) from error
         # It may have begun to drain, or have lost its device, meanwhile.
-        self._service()
+        await self._service()
         new = self._serving.service = put_into_service()
         self._metrics.count_swap("ok")
         self._old, self._leaving = old, asyncio.create_task(old.retire(self._quiet_seconds))
@@ -156,12 +164,48 @@ class Swapper:
                     "The model that was replaced last still answers; try again later."
                 )
 
-    def _service(self) -> Service:
+    async def _service(self) -> Service:
         service = self._serving.service
         if service is None:
             raise NotReadyError(LOADING)
-        service.require_ready()
+        await service.require_ready()
         return service
+
+
+async def begin(
+    serving: Serving,
+    settings: Settings,
+    metrics: Metrics,
+    on_fatal: Callable[[FatalEngineError], None],
+    engine: str = ENGINE,
+) -> tuple[Service, Swapper]:
+    """Load the checkpoint that is set; return its service, and what replaces it in `serving`.
+
+    Args:
+        serving: will hold the service.
+        settings: what to load and how.
+        metrics: where everything is recorded.
+        on_fatal: called once the device is lost.
+        engine: the name of what computes.
+
+    Raises:
+        StartupError: with one sentence, where the service cannot begin.
+    """
+    loaded = await in_its_own_thread(load, settings, engine)
+    batcher = loaded.batcher(settings, metrics, on_fatal)
+
+    async def load_beside(model: Path) -> Callable[[], Service]:
+        chosen = settings.model_copy(update={"model": model})
+        beside = await in_its_own_thread(load, chosen, engine)
+
+        def put_into_service() -> Service:
+            successor = beside.batcher(settings, metrics, on_fatal, batcher.house)
+            return Service(beside.model, beside.tokenizer, successor, metrics)
+
+        return put_into_service
+
+    service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
+    return service, Swapper(serving, settings.model, load_beside, identify, metrics)
 
 
 def refusal(error: Exception) -> CheckpointRefusedError:

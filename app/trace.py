@@ -5,7 +5,7 @@ starts too.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -61,6 +61,12 @@ class Trace:
         if self.stage:
             self._stages = self._until(at)
             self.stage = ""
+
+    def adopt(self, stages: Mapping[str, float], tokens: int) -> None:
+        """Add the seconds in stages, and the tokens, of a part that went its way elsewhere."""
+        for stage, seconds in stages.items():
+            self._stages[stage] = self._stages.get(stage, 0.0) + seconds
+        self.tokens += tokens
 
     def stages(self) -> dict[str, float]:
         """Return the seconds in each stage, in order; in the one it is in, up to now.

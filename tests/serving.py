@@ -105,7 +105,10 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return kept | {f"DOPPELKOPF_{name.upper()}": value for name, value in settings.items()}
 
 
-COMMAND = ("app.cli", "serve")
+CLUSTER = "TESTS_CLUSTER" in os.environ
+"""Whether a cluster serves; the tests are the same."""
+
+COMMAND = ("tests.serve_cluster", "app.engine:Engine") if CLUSTER else ("app.cli", "serve")
 
 
 def start_server(
@@ -152,12 +155,15 @@ def refused(model: Path, log: Path, port: int = 0, **settings: str) -> str:
 
 
 def metric(address: str, name: str, **labels: str) -> float:
-    """Read one of a real server's metrics; 0 where it is not there."""
-    for family in text_string_to_metric_families(HTTP.get(f"{address}/metrics").text):
-        for sample in family.samples:
-            if sample.name == f"doppelkopf_{name}" and sample.labels == labels:
-                return sample.value
-    return 0.0
+    """Read one of a real server's metrics, of all its replicas; 0 where it is not there."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(HTTP.get(f"{address}/metrics").text)
+        for sample in family.samples
+        if sample.name == f"doppelkopf_{name}"
+        and {"replica": "", **sample.labels}.items()
+        == {"replica": sample.labels.get("replica", ""), **labels}.items()
+    )
 
 
 @contextmanager
@@ -255,7 +261,8 @@ def faulty_server(
 ) -> Iterator[Faulty]:
     """Give a real server whose passes take `seconds` more and fail above `memory` tokens."""
     log, gate = folder / "log", folder / "gate"
-    command = ("tests.serve", f"tests.faulty:{engine}", str(gate), str(seconds), str(memory))
+    server = "tests.serve_cluster" if CLUSTER else "tests.serve"
+    command = (server, f"tests.faulty:{engine}", str(gate), str(seconds), str(memory))
     with running_process(model, log, command, **settings) as (address, process):
         faulty = Faulty(address, process, log, gate)
         yield faulty

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +11,7 @@ from app.errors import EngineError, FatalEngineError
 from app.heads import HEADS
 from app.metrics import Metrics
 from app.ndjson import Line
-from app.records import LabelProbability, Prediction
+from app.records import LabelProbability, ModelName, Prediction
 from app.trace import Trace
 from tests.serving import App
 
@@ -169,11 +168,11 @@ class Named:
     """A service that answers each ad with a label that its model alone has."""
 
     def __init__(self, revision):
-        self.model = SimpleNamespace(name="v", revision=revision)
+        self.model = ModelName("v", revision)
 
     async def classify_when_there_is_room(self, ads, _top_k):
         heads = {head: (LabelProbability(f"of {self.model.revision}", 1.0),) for head in HEADS}
-        return [Prediction(heads, 3, 1, truncated=False)] * len(ads)
+        return [Prediction(self.model, heads, 3, 1, truncated=False)] * len(ads)
 
 
 def test_each_part_is_answered_and_named_by_the_model_of_its_time():

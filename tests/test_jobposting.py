@@ -2,12 +2,11 @@ import pytest
 
 from app.heads import Head
 from app.jobposting import MAX_STATED, JobPostings, ad_of
-from app.records import Ad, LabelProbability, Prediction
-from app.schemas import ModelRef
+from app.records import Ad, LabelProbability, ModelName, Prediction
 from app.schemas_jobposting import JobPosting
 from tests.conftest import HEADS
 
-MODEL = ModelRef(name="tiny", revision="12345678")
+MODEL = ModelName("tiny", "12345678")
 
 
 def posting(**fields: object) -> JobPosting:
@@ -17,6 +16,7 @@ def posting(**fields: object) -> JobPosting:
 def predicted(category: str, education: str, heads: dict[str, Head] = HEADS) -> Prediction:
     best = {"job_category": category, "min_education": education}
     return Prediction(
+        MODEL,
         {
             name: tuple(
                 LabelProbability(label, 0.8 if label == best[name] else 0.1)
@@ -33,7 +33,7 @@ def predicted(category: str, education: str, heads: dict[str, Head] = HEADS) -> 
 def answered(
     one: JobPosting, category: str, education: str, heads: dict[str, Head] = HEADS
 ) -> dict[str, object]:
-    answer = JobPostings(heads, MODEL).answer(one, predicted(category, education, heads))
+    answer = JobPostings(heads).answer(one, predicted(category, education, heads))
     return answer.model_dump(by_alias=True, mode="json")
 
 

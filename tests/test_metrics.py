@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from app.metrics import FOLDER, Metrics
-from app.records import LabelProbability, Prediction
+from app.records import LabelProbability, ModelName, Prediction
 
 
 def prediction(truncated=False):
     return Prediction(
+        ModelName("m", "1"),
         heads={
             "job_category": (LabelProbability("a", 0.8), LabelProbability("b", 0.2)),
             "min_education": (LabelProbability("x", 0.6),),
@@ -69,7 +70,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from app.metrics import Metrics
-from app.records import LabelProbability, Prediction
+from app.records import LabelProbability, ModelName, Prediction
 
 number = int(sys.argv[2])
 metrics = Metrics(status=Path(sys.argv[1]))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.records import Encoded, LabelProbability, Scores
+from app.records import Encoded, LabelProbability, ModelName, Scores
 from app.scoring import best, prediction, probabilities, scores
 
 
@@ -104,6 +104,8 @@ def test_a_prediction_carries_labels_and_what_was_read():
         truncated=True,
     )
     scored = Scores({"x": np.array([0.25, 0.75], dtype=np.float32)})
-    given = prediction(encoded, scored, {"x": ("a", "b")}, top_k=1)
+    model = ModelName("m", "1")
+    given = prediction(model, encoded, scored, {"x": ("a", "b")}, top_k=1)
+    assert given.model == model
     assert given.heads == {"x": (LabelProbability("b", 0.75),)}
     assert (given.tokens, given.windows, given.truncated) == (8, 2, True)

@@ -105,10 +105,10 @@ def test_a_deadline_that_passes_while_waiting_drops_the_work(checkpoint):
 
 def test_after_draining_nothing_is_taken(checkpoint):
     async def test(service, value):
-        service.require_ready()
+        await service.require_ready()
         await service.drain(1)
         with pytest.raises(NotReadyError):
-            service.require_ready()
+            await service.require_ready()
         with pytest.raises(NotReadyError):
             await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1)
 
@@ -134,9 +134,9 @@ def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
 
 def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
     async def test(service, value):
-        service.require_room()
+        await service.require_room()
         with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
-            service.require_room()
+            await service.require_room()
         assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
     in_service(checkpoint, test)
@@ -187,7 +187,7 @@ def test_a_retired_service_finishes_what_was_asked_of_it_and_takes_no_more(check
         with pytest.raises(NotReadyError, match="replaced"):
             await service.classify([Ad("Koch")], **work)
         # The house is its successor's as well.
-        service.require_ready()
+        await service.require_ready()
 
     in_service(checkpoint, test, run)
 

@@ -27,7 +27,7 @@ class Old:
         self.model, self.left, self.drained = model, asyncio.Event(), False
         self.refusal = None
 
-    def require_ready(self):
+    async def require_ready(self):
         if self.refusal:
             raise self.refusal
 

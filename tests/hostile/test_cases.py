@@ -14,7 +14,7 @@ import pytest
 
 from tests.hostile.conftest import MAX_BODY_BYTES
 from tests.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
-from tests.serving import peak_megabytes
+from tests.serving import metric, peak_megabytes
 
 pytestmark = pytest.mark.server
 
@@ -215,12 +215,12 @@ def test_a_body_shorter_than_announced_is_nobodys_request(
     server: str, connection: Connection
 ) -> None:
     """Its sender left before it was complete: counted as such, and answered to nobody."""
-    before = _value(server, 'doppelkopf_requests_total{route="/classify",status="499"}')
+    before = metric(server, "requests_total", route="/classify", status="499")
     head = post(b"").raw().replace(b"content-length: 0", b"content-length: 1000")
     with socket.create_connection(_place(server)) as leaving:
         leaving.sendall(head + b'{"text": ')
     end = time.monotonic() + 10
-    while _value(server, 'doppelkopf_requests_total{route="/classify",status="499"}') == before:
+    while metric(server, "requests_total", route="/classify", status="499") == before:
         assert time.monotonic() < end, "the request was not counted as left"
     assert connection.ask(post({"text": "Koch"})).status == 200
 
