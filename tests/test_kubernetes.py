@@ -1,15 +1,9 @@
-"""What the cluster files promise, rendered as a cluster gets them: no cluster is needed.
-
-`kubectl` renders them (1.27 or newer: it has kustomize inside); without it the tests are skipped.
-Where REQUIRE_KUBECTL is set, they fail.
-"""
+"""What the cluster files promise of the service on one machine, as a cluster gets them."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +16,27 @@ from app.connections import CLOSING_SECONDS
 from app.errors import SettingsError
 from app.metrics import Metrics
 from app.settings import PREFIX, Settings, load_settings
+from tests.kustomize import (
+    DOCKERFILE,
+    KUBERNETES,
+    README,
+    RELEASES,
+    ROOT,
+    SWAP_MB,
+    measured,
+    mib,
+    renderer,
+    require_no_more_rights_than_needed,
+)
 from tests.serving import App
 
-ROOT = Path(__file__).parents[1]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
-README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split("\n## Kubernetes\n")[1]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 OVERLAYS = {"cpu": "api", "gpu": "api-gpu"}
 """Each with the service of the compose file that it corresponds to."""
 CHECKPOINTS = ("checkpoint-volume", "checkpoint-image")
 FORMS = ((), *((one,) for one in CHECKPOINTS))
-RELEASES = ("1.30", kubernetes_validate.latest_version())
-"""Of Kubernetes: the oldest that has all that is used, and the newest whose schemas are known."""
 
-SWAP_MB = 160
-"""What loading another checkpoint beside the served one takes (README, "Another checkpoint")."""
-FRONT_END_MB, ENGINE_CORES = 100, 2
+ENGINE_CORES = 2
 """README, "More of one machine"."""
 
 MONITOR = {
@@ -87,40 +85,14 @@ Render = Callable[..., Documents]
 
 @pytest.fixture(scope="module")
 def render(tmp_path_factory) -> Render:
-    """Render an overlay of somebody's own that lies beside the repository."""
-    folder = tmp_path_factory.mktemp("beside")
-    kubectl = shutil.which("kubectl")
-    if not kubectl or not reads_what_is_used(kubectl, folder):
-        message = "the cluster files are rendered by kubectl 1.27 or newer, which is not installed"
-        (pytest.fail if os.environ.get("REQUIRE_KUBECTL") else pytest.skip)(message)
-    shutil.copytree(KUBERNETES, folder / "doppelkopf" / "deploy" / "kubernetes")
-    mine = folder / "mine" / "kustomization.yaml"
-    mine.parent.mkdir()
+    rendered = renderer(tmp_path_factory.mktemp("beside"))
 
-    def rendered(overlay: str, *components: str, text: str = "") -> Documents:
-        beside = "../doppelkopf/deploy/kubernetes"
-        own = {
-            "resources": [f"{beside}/{overlay}"],
-            "components": [f"{beside}/{one}" for one in components],
-        }
-        mine.write_text(text or json.dumps(own), encoding="utf-8")
-        done = subprocess.run(
-            [kubectl, "kustomize", mine.parent], capture_output=True, text=True, timeout=60
-        )
-        assert done.returncode == 0, done.stderr
-        documents = list(yaml.safe_load_all(done.stdout))
+    def by_kind(*overlay: str, **own: str) -> Documents:
+        documents = rendered(*overlay, **own)
         assert len({one["kind"] for one in documents}) == len(documents)
         return {one["kind"]: one for one in documents}
 
-    return rendered
-
-
-def reads_what_is_used(kubectl: str, folder: Path) -> bool:
-    """Tell whether it knows the newest fields of a kustomization that the files use."""
-    used = {"components": [], "labels": [{"pairs": {"a": "b"}, "includeTemplates": True}]}
-    (folder / "kustomization.yaml").write_text(json.dumps(used), encoding="utf-8")
-    done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
-    return "unknown field" not in done.stderr
+    return by_kind
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
@@ -162,24 +134,6 @@ def environment(documents: Documents) -> dict[str, str]:
     settings = documents["ConfigMap"]
     assert source == {"configMapRef": {"name": settings["metadata"]["name"]}}
     return settings["data"] | {one["name"]: "" for one in container["env"]}
-
-
-def mib(quantity: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)([MG]i)", quantity).groups()
-    return int(number) * {"Mi": 1, "Gi": 1024}[unit]
-
-
-def measured(kind: str, place: str) -> Iterator[float]:
-    """Yield figures of a kind of machine, by a pattern of where they stand in its results."""
-    files = (ROOT / "tests" / "bench" / "results").glob(f"{kind}-*.json")
-    trees = [("", json.loads(file.read_text(encoding="utf-8"))) for file in files]
-    while trees:
-        above, tree = trees.pop()
-        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            if isinstance(value, dict | list):
-                trees.append((f"{above}/{key}", value))
-            elif re.search(place, f"{above}/{key}") and value is not None:
-                yield float(value)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -283,20 +237,8 @@ def test_a_pod_has_time_to_finish_its_work(pod, container, settings):
 
 def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
     pod = render(overlay, "checkpoint-image")["Deployment"]["spec"]["template"]["spec"]
-    user, group = re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, flags=re.MULTILINE).groups()
-    assert pod["securityContext"] == {
-        "runAsNonRoot": True,
-        "runAsUser": int(user),
-        "runAsGroup": int(group),
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
+    require_no_more_rights_than_needed(pod)
     assert pod["automountServiceAccountToken"] is False
-    for container in (*pod["initContainers"], *pod["containers"]):
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
 
 
 @pytest.mark.parametrize("components", FORMS, ids=str)
@@ -334,9 +276,8 @@ def test_memory_is_more_than_was_measured(pod, container, settings):
     resources = container["resources"]
     (tmp,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "tmp")
     assert tmp["medium"] == "Memory"
-    peak = max(measured("cpu", "/rss_mb"))
-    if settings.workers > 1:
-        peak += settings.workers * FRONT_END_MB
+    place = {"cpu": ("cpu", "/rss_mb"), "cuda": ("pods", "/11 workers/host_mb/")}[settings.device]
+    peak = max(measured(*place))
     assert mib(resources["requests"]["memory"]) >= peak + SWAP_MB
     assert mib(resources["limits"]["memory"]) > peak + SWAP_MB + mib(tmp["sizeLimit"])
 
@@ -410,7 +351,7 @@ def test_a_checkpoint_comes_to_where_the_service_looks_for_it(render, overlay, c
 
 
 def test_the_readmes_overlay_does_what_it_says(render):
-    (text,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    text = re.search(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL).group(1)
     documents = render("", text=text)
     own = yaml.safe_load(text)
     pod = documents["Deployment"]["spec"]["template"]["spec"]
