@@ -11,14 +11,16 @@ FROM python:3.11-slim
 
 WORKDIR /srv/doppelkopf
 
-# Serving needs none of the extras; the versions are those the tests ran with, and every file is
-# checked against their hashes. pip comes first, since older ones cannot do that.
+# Serving needs none of the extras, but for several machines: --build-arg EXTRAS=ray. The versions are
+# those the tests ran with, and every file is checked against their hashes. pip comes first, since older
+# ones cannot do that.
+ARG EXTRAS=
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
     sed -n '/^pip==/,/[^\\]$/p' /tmp/constraints.txt > /tmp/requirements.txt \
     && pip install --root-user-action=ignore --require-hashes --requirement /tmp/requirements.txt \
-    && python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
+    && python -c "import os, tomllib; project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *(line for extra in os.environ['EXTRAS'].split() for line in project['optional-dependencies'][extra]), sep='\n')" > /tmp/requirements.txt \
     && pip install --root-user-action=ignore --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 

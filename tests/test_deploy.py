@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -57,6 +58,23 @@ def test_the_image_installs_the_tested_versions_and_brings_the_default_checkpoin
     assert image["COPY"] == [f"{Settings.model_fields['model'].default} model_store/demo"]
     assert json.loads(image["ENTRYPOINT"][0]) == ["doppelkopf"]
     assert json.loads(image["CMD"][0]) == ["serve"]
+
+
+@pytest.mark.parametrize("extras", ["", "ray", "ray train"])
+def test_the_image_installs_the_extras_that_the_build_names(image, extras):
+    assert image["ARG"] == ["EXTRAS="]
+    program = re.search(r'python -c "(.*?)"', image["RUN"][0]).group(1)
+    program = program.replace("/tmp/pyproject.toml", str(ROOT / "pyproject.toml"))  # noqa: S108
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [project["optional-dependencies"][extra] for extra in extras.split()]
+    assert done.stdout.splitlines() == sum(wanted, project["dependencies"])
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
