@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
@@ -188,3 +189,8 @@ class Replicas:
         if isinstance(reply.value, ServiceError):
             raise reply.value
         return reply.value
+
+
+def replica_name() -> str:
+    """Return the name of the replica that this process is."""
+    return str(serve.get_replica_context().replica_tag)

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from uvicorn.server import ServerState
 
-from app.cluster_proxy import LOST, NOT_THERE, Plain, connection, middlewares
+from app.cluster_proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
 from app.connections import Connection
 from app.errors import NotReadyError
 from app.metrics import Metrics
@@ -17,6 +17,7 @@ from app.middleware import Telemetry
 from app.problems import MEDIA_TYPE, add_problems
 from app.settings import Settings
 
+AHEAD = 1000
 PROBLEM = [(b"content-type", MEDIA_TYPE.encode())]
 
 
@@ -38,7 +39,7 @@ async def silent(scope, receive, send):
 
 
 def asked(app, path="/classify", headers=None):
-    return TestClient(Plain(app)).get(path, headers=headers)
+    return TestClient(Plain(app, AHEAD)).get(path, headers=headers)
 
 
 def ids(response):
@@ -76,7 +77,7 @@ def test_the_application_before_which_it_stands_is_known_by_its_answers():
     def fail():
         raise RuntimeError("inside")
 
-    client = TestClient(Plain(app), raise_server_exceptions=False)
+    client = TestClient(Plain(app, AHEAD), raise_server_exceptions=False)
     assert_is_problem(client.get("/classify"), 503, "Still loading.")
     assert_is_problem(client.get("/broken"), 500, "Something unexpected failed.")
     assert client.get("/nowhere").json()["title"] == "Not Found"
@@ -130,7 +131,7 @@ def test_what_is_no_request_is_left_alone():
         seen.append((scope, receive, send))
 
     receive, send = object(), object()
-    asyncio.run(Plain(app)({"type": "lifespan"}, receive, send))
+    asyncio.run(Plain(app, AHEAD)({"type": "lifespan"}, receive, send))
     assert seen == [({"type": "lifespan"}, receive, send)]
 
 
@@ -167,3 +168,42 @@ def test_a_connection_is_that_of_one_machine(registry):
         assert config.encoded_headers == [(b"x-more", b"1")]
 
     asyncio.run(main())
+
+
+def test_a_stream_waits_while_its_lines_are_too_far_ahead_of_their_answers():
+    async def test():
+        ahead = Ahead(max_bytes=10)
+        for chunk in (b"12345\n", b"12", b"345\n6"):
+            await asyncio.wait_for(ahead.near(), 1)
+            ahead.sent(chunk)
+        waiting = asyncio.create_task(ahead.near())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        ahead.answered(b"{}")
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        ahead.answered(b"\n")
+        await asyncio.wait_for(waiting, 1)
+
+    asyncio.run(test())
+
+
+def test_a_body_that_is_answered_late_is_read_up_to_the_limit_only():
+    read = []
+
+    async def late(scope, receive, send):
+        while (message := await receive())["type"] == "http.request":
+            read.append(len(message["body"]))
+
+    async def test():
+        async def receive():
+            return {"type": "http.request", "body": b"a" * 400, "more_body": True}
+
+        scope = {"type": "http", "path": "/", "headers": []}
+        asking = asyncio.create_task(Plain(late, AHEAD)(scope, receive, None))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        asking.cancel()
+
+    asyncio.run(test())
+    assert sum(read) == 1200

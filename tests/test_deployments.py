@@ -34,7 +34,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from ray.serve.schema import ServeDeploySchema
 
-    from app.cluster import Engine, Ingress, _all, application, configured, deployments
+    from app.cluster import application, configured, deployments
+    from app.engine_replica import Engine
+    from app.ingress import Ingress, _all
     from app.replicas import Call
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "ray"
@@ -254,11 +256,11 @@ def test_a_replica_begins_swaps_refuses_and_ends(engine, tiny_folder, other_fold
         reply = await engine.require_ready(Call("job-1", None))
         assert isinstance(reply.value, NotReadyError)
 
-    logging.getLogger("app.cluster").addHandler(caplog.handler)
+    logging.getLogger("app.engine_replica").addHandler(caplog.handler)
     try:
         asyncio.run(main())
     finally:
-        logging.getLogger("app.cluster").removeHandler(caplog.handler)
+        logging.getLogger("app.engine_replica").removeHandler(caplog.handler)
     assert "the model was not replaced: There is no checkpoint folder" in caplog.text
 
 

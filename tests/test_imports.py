@@ -96,6 +96,8 @@ ORDER = (
     "frontend",
     "supervisor",
     "cluster_proxy",
+    "engine_replica",
+    "ingress",
     "cluster",
     "cli",
 )
@@ -123,7 +125,10 @@ WITHOUT_TORCH = [
 ]
 """What a front end, a client or a test of policy imports without waiting for torch."""
 
-WITH_RAY = {"replicas", "cluster"}
+WITH_RAY = {
+    *("app.replicas", "app.engine_replica", "app.ingress", "app.cluster"),
+    *("app.training.backfill", "app.training.pool"),
+}
 """What serves on several machines: an extra, without which one machine serves all the same."""
 
 TENSORS = {"torch", "transformers", "safetensors", "accelerate"}
@@ -286,7 +291,8 @@ UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
     "app.training", "app.bench", "app.client", "app.showing", "app.importing", "app.base",
-    "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.cluster_proxy",
+    "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
+    "app.engine_replica", "app.cluster_proxy",
 }  # fmt: skip
 """What a process that serves alone never loads, though it is installed and others would take it."""
 
@@ -326,7 +332,7 @@ def test_only_the_command_line_and_the_server_import_the_engine(code):
 
 
 def test_ray_is_known_where_several_machines_serve_only(code):
-    users = {room(name) for name in code.imports if "ray" in code.foreign(name)}
+    users = {name for name in code.imports if "ray" in code.foreign(name)}
     assert users == WITH_RAY
 
 
@@ -335,7 +341,7 @@ def test_nothing_else_loads_what_needs_ray(code):
     wrong = [
         f"{name} loads {other}"
         for name in code.imports
-        if name != "app" and room(name) not in WITH_RAY
+        if name not in WITH_RAY
         for other in sorted(code.reached(name, at_start=True))
         if "ray" in code.foreign(other, at_start=True)
     ]
