@@ -32,6 +32,7 @@ from tests.serving import served_model
 with warnings.catch_warnings():
     # Its own code warns while it is imported.
     warnings.simplefilter("ignore")
+    from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
     from app.cluster import application, configured, deployments
@@ -98,6 +99,9 @@ def test_an_operators_file_names_what_is_there(file):
     configured(app.args)
     assert [one.name for one in app.deployments] == [Engine.__name__, Ingress.__name__]
     assert app.deployments[0].user_config == {"model": str(Settings.model_fields["model"].default)}
+    for one in app.deployments:
+        assert one.autoscaling_config.keys() <= AutoscalingConfig.model_fields.keys()
+        AutoscalingConfig(**one.autoscaling_config)
     assert config.http_options.keep_alive_timeout_s == KEEP_ALIVE_SECONDS
     (callback,) = re.findall(r"_CALLBACK_IMPORT_PATH=(\S+)", text)
     assert callable(pkgutil.resolve_name(callback))

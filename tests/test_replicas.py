@@ -44,6 +44,9 @@ class Response:
         return self._come().__await__()
 
     async def _come(self):
+        # None is there at once.
+        for _ in range(3):
+            await asyncio.sleep(0)
         if self._answer is SILENT:
             await asyncio.Event().wait()
         if isinstance(self._answer, Exception):
