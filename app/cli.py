@@ -330,7 +330,8 @@ def predict(
             Path(data), Path(out), folder, server, columns, format, options, overwrite=overwrite
         )
     told = f", {errors} of them with an error" if errors else ""
-    _out.print(f"Wrote {rows} rows to {out}{told}.", highlight=False)
+    # In one line, however long the path is: it is read by programs too.
+    _out.print(f"Wrote {rows} rows to {out}{told}.", highlight=False, soft_wrap=True)
 
 
 _Options = tuple[str, str, int | None]

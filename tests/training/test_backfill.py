@@ -156,8 +156,8 @@ def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, ti
         write(folder / name, ads(700))
     done = command(cluster, tiny_folder, folder, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    told = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error."
-    assert (" ".join(done.stdout.split()), done.stderr) == (told, "")
+    told = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error.\n"
+    assert (done.stdout, done.stderr) == (told, "")
     written = rows_of(tmp_path / "out")
     engine = Engine(open_checkpoint(tiny_folder), "cpu")
     for number, name in enumerate(("a.csv", "b.jsonl", "c.parquet")):

@@ -7,9 +7,8 @@ from app.training.places import Place
 from app.training.predict import ERROR
 
 ABOUT = {"input": "a", "format": "text"}
-TABLE = pa.table(
-    {"place": [{"x": 1, "y": 2}, {"x": 3, "y": 4}], ERROR: [None, "The text is empty."]}
-)
+PLACES = [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
+TABLE = pa.table({"place": PLACES, ERROR: [None, "The text is empty."]})
 
 
 @pytest.fixture(params=["local", "memory"])
