@@ -541,7 +541,7 @@ def test_a_volume_with_checkpoints_lies_where_they_are_looked_for(render, overla
     mounts = {mount["mountPath"]: mount for mount in engine["containers"][0]["volumeMounts"]}
     assert mounts[store]["readOnly"] is True
     (volume,) = (one for one in engine["volumes"] if one["name"] == mounts[store]["name"])
-    assert volume["persistentVolumeClaim"]["claimName"] in README
+    assert f"`{volume['persistentVolumeClaim']['claimName']}`" in README
 
 
 def test_one_pod_at_a_time_may_go(documents, workers):
