@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip install --quiet
+# What holds for one machine, asked of a cluster of Ray Serve once more.
+ON_A_CLUSTER := tests/contract/test_contract.py tests/hostile/test_cases.py \
+  --deselect tests/hostile/test_cases.py::test_ten_thousand_random_paths_make_no_new_series
 # Installs one pinned package by its hashes, with any pip.
 pinned = sed -n '/^$(1)==/,/[^\\]$$/p' constraints.txt | $(PIP) --require-hashes --requirement /dev/stdin
 
@@ -18,6 +21,7 @@ test: $(STAMP)
 # prometheus, nodejs, npm).
 test-marked: $(STAMP)
 	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus' -n 2 --dist loadfile --no-loadscope-reorder
+	TESTS_CLUSTER=1 $(VENV)/bin/python -m pytest -m server -n 2 --dist loadfile $(ON_A_CLUSTER)
 
 check: $(STAMP)
 	$(VENV)/bin/ruff check .

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from app.errors import CheckpointRefusedError, FatalEngineError, ServiceError
+from app.errors import FatalEngineError, ServiceError
 from app.explaining import Explainer
 from app.lanes import Lane
 from app.logs import configure_logs
@@ -67,7 +67,7 @@ class Engine:
         if self._swapper:
             try:
                 await self._swapper.take(model)
-            except CheckpointRefusedError as error:
+            except ServiceError as error:
                 log.error("the model was not replaced: %s", error)
             return
         settings = self._settings.model_copy(update={"model": model})

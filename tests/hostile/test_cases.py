@@ -14,7 +14,7 @@ import pytest
 
 from tests.hostile.conftest import MAX_BODY_BYTES
 from tests.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
-from tests.serving import metric, peak_megabytes
+from tests.serving import CLUSTER, metric, peak_megabytes
 
 pytestmark = pytest.mark.server
 
@@ -211,6 +211,7 @@ def test_without_a_key_a_body_is_refused_before_it_is_sent(server: str) -> None:
         assert connection.exchange(head).status == 401
 
 
+@pytest.mark.skipif(CLUSTER, reason="Ray drops a request that is given up before it is routed")
 def test_a_body_shorter_than_announced_is_nobodys_request(
     server: str, connection: Connection
 ) -> None:
