@@ -93,6 +93,11 @@ class Engine:
         """See `Service.classify`."""
         return await self._reply(call, self._service.classify(ads, lane=lane, top_k=top_k))
 
+    async def classify_together(self, asked: list[tuple[Call, Ad, int]]) -> list[Reply]:
+        """Answer single ads with their `top_k`, each as `classify` does for a person."""
+        work = [self.classify(call, [ad], Lane.INTERACTIVE, top_k) for call, ad, top_k in asked]
+        return await asyncio.gather(*work)
+
     async def classify_when_there_is_room(
         self, call: Call, ads: list[Ad], top_k: list[int]
     ) -> Reply:
@@ -134,6 +139,10 @@ class Engine:
             value = await work
         except ServiceError as error:
             value = error
+        except Exception:
+            # It fails this request alone, not those that came with it.
+            log.exception("request %s failed", call.request_id)
+            value = ServiceError("Something unexpected failed.")
         told = None if served.identity == call.known else served
         return Reply(value, trace.stages(), trace.tokens, told)
 

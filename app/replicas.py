@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray import serve
@@ -18,6 +19,7 @@ from app.metrics import Metrics
 from app.records import Ad, Explanation, ModelName, Prediction
 from app.served import ServedModel
 from app.service import deadline
+from app.together import Together
 from app.trace import current
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Replicas:
         self._models: dict[ModelName, ServedModel] = {}
         self._last: ServedModel | None = None
         self._draining = asyncio.Event()
+        self._together = Together(partial(self._replied, "classify_together"))
 
     async def load(self) -> "Replicas":
         """Wait until a replica is there, and learn what it serves."""
@@ -99,9 +102,18 @@ class Replicas:
     async def classify(
         self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
     ) -> list[Prediction]:
-        """See `Service.classify`."""
+        """See `Service.classify`.
+
+        Single ads that come close together go to one replica in one call. There a client that
+        leaves, or its deadline, takes its ad out of the queue only if it is alone in its call.
+        """
         async with deadline(timeout_seconds):
-            found: list[Prediction] = await self._answered("classify", ads, lane, top_k)
+            found: list[Prediction]
+            if lane is Lane.INTERACTIVE and len(ads) == 1:
+                current().ads += 1
+                found = self._taken(await self._together.ask((self._call(), ads[0], top_k)))
+            else:
+                found = await self._answered("classify", ads, lane, top_k)
         return found
 
     async def classify_when_there_is_room(
@@ -149,11 +161,18 @@ class Replicas:
         return await self._ask(method, ads, *rest, **options)
 
     async def _ask(self, method: str, *sent: Any, **options: float | None) -> Any:
+        return self._taken(await self._replied(method, self._call(), *sent, **options))
+
+    def _call(self) -> Call:
+        return Call(current().request_id, self._last.identity if self._last else None)
+
+    async def _replied(self, method: str, *sent: Any, **options: float | None) -> Any:
+        """Return what a replica returned."""
         patience = options.get("patience", self._patience)
         for _ in range(TRIES):
             try:
                 async with asyncio.timeout(patience):
-                    return self._taken(await self._sent(method, sent))
+                    return await self._sent(method, sent)
             except TimeoutError as error:
                 raise NotReadyError("No engine answered in time; try again.") from error
             except BackPressureError as error:
@@ -167,15 +186,13 @@ class Replicas:
                 log.warning("an engine died with request %s: %s", current().request_id, error)
         raise NotReadyError(f"{TRIES} engines died with this request; try again.")
 
-    async def _sent(self, method: str, sent: Sequence[Any]) -> Reply:
-        call = Call(current().request_id, self._last.identity if self._last else None)
-        response = getattr(self._engines, method).remote(call, *sent)
+    async def _sent(self, method: str, sent: Sequence[Any]) -> Any:
+        response = getattr(self._engines, method).remote(*sent)
         try:
-            reply: Reply = await response
+            return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
-        return reply
 
     def _taken(self, reply: Reply) -> Any:
         if reply.model:

@@ -199,14 +199,14 @@ def test_a_reply_has_the_answer_its_stages_and_the_model_if_the_ingress_knows_an
     asyncio.run(main())
 
 
-def test_a_refusal_is_a_reply_and_what_is_unexpected_is_none(engine, checkpoint):
+def test_a_refusal_is_a_reply_and_so_is_what_is_unexpected_which_tells_nothing(engine, checkpoint):
     async def main():
         refusal = OverloadedError("busy", 9, "queue_slow")
         engine.state.service = Fake(served_model(checkpoint), refusal)
         assert (await asked(engine, None)).value is refusal
         engine.state.service.error = RuntimeError("inside")
-        with pytest.raises(RuntimeError):
-            await asked(engine, None)
+        unexpected = (await asked(engine, None)).value
+        assert (unexpected.status, str(unexpected)) == (500, "Something unexpected failed.")
 
     asyncio.run(main())
 

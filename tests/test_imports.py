@@ -58,6 +58,7 @@ ORDER = (
     "service",
     "swapping",
     "explaining",
+    "together",
     "replicas",
     "schemas",
     "schemas_jobposting",

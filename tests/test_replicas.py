@@ -379,3 +379,42 @@ def test_draining_lets_streams_end_and_is_not_ready_though_replicas_are(in_world
         assert world.handle.asked == []
 
     in_world(test)
+
+
+def test_single_ads_of_one_moment_go_in_one_call_and_each_gets_its_own_reply(in_world):
+    async def test(world):
+        overloaded = world.reply(OverloadedError("later", 3, "queue_slow"))
+        await world.answering([world.reply("a"), overloaded])
+        traces = [Trace("job-1"), Trace("job-2")]
+
+        async def ask(number):
+            follow(traces[number])
+            work = world.replicas.classify([ADS[number]], lane=Lane.INTERACTIVE, top_k=1 + number)
+            return await work
+
+        first, second = await asyncio.gather(ask(0), ask(1), return_exceptions=True)
+        assert first == "a"
+        assert isinstance(second, OverloadedError)
+        ((method, asked, _),) = world.handle.asked
+        assert method == "classify_together"
+        assert [(call.request_id, ad, top_k) for call, ad, top_k in asked] == [
+            ("job-1", ADS[0], 1),
+            ("job-2", ADS[1], 2),
+        ]
+        assert [(trace.ads, trace.tokens) for trace in traces] == [(1, 7), (1, 7)]
+
+    in_world(test)
+
+
+def test_a_single_ad_whose_deadline_passes_takes_its_call_back(in_world):
+    async def test(world):
+        await world.answering(SILENT)
+        with pytest.raises(DeadlineExceededError):
+            await world.replicas.classify(
+                ADS[:1], lane=Lane.INTERACTIVE, top_k=1, timeout_seconds=0.01
+            )
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert world.handle.responses[0].cancelled
+
+    in_world(test)
