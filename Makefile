@@ -20,7 +20,7 @@ test: $(STAMP)
 # Real servers, a real browser and Prometheus (Debian: chromium, chromium-driver,
 # prometheus, nodejs, npm).
 test-marked: $(STAMP)
-	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus' -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -m 'server or browser or prometheus' -n 3 --dist loadfile --no-loadscope-reorder
 	TESTS_CLUSTER=1 $(VENV)/bin/python -m pytest -m server -n 2 --dist loadfile $(ON_A_CLUSTER)
 
 check: $(STAMP)

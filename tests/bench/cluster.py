@@ -25,8 +25,8 @@ from tests.clients import Clients, busy
 from tests.serving import running_process, wait_until
 
 SECONDS_A_TOKEN = 0.01
-CLIENTS = 6
-"""For each replica: one is answered, the others wait."""
+CLIENTS = 12
+"""For each replica: some are answered together, the others wait, so that none runs dry."""
 MODEL = Path("model_store/demo").absolute()
 
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 def kill(seconds: float) -> None:
     """Let a node die with one of two replicas of each deployment, and print what follows."""
-    with cluster(2) as (address, process), busy(address, 2 * CLIENTS) as asked:
+    with cluster(2) as (address, process), busy(address, CLIENTS) as asked:
         rate = steady(asked, seconds)
         process.send_signal(signal.SIGUSR1)
         killed = time.monotonic()
