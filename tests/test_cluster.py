@@ -21,7 +21,7 @@ from app.client import ClassifyResponse
 from tests.clients import WINDOW, Clients, busy
 from tests.serving import HTTP, metric, running_process, wait_until
 
-pytestmark = [pytest.mark.server, pytest.mark.alone]
+pytestmark = pytest.mark.server
 
 CLIENTS = 12
 SECONDS_A_TOKEN = 0.008
@@ -70,18 +70,17 @@ def cluster(
     damaged.mkdir()
     models = [tiny_folder, other_folder, damaged]
     command = ("tests.serve_cluster", "tests.fixed:FixedEngine", str(SECONDS_A_TOKEN))
-    os.environ |= {
-        "TESTS_WORKERS": "2",
-        "TESTS_REPLICAS": "2",
-        "TESTS_MODELS": os.pathsep.join(map(str, models)),
-    }
     labels = {}
     for model in models[:2]:
         checkpoint = open_checkpoint(model)
         labels[checkpoint.revision] = {name: head.labels for name, head in checkpoint.heads.items()}
     log = folder / "log"
-    with running_process(tiny_folder, log, command, max_batch_tokens="16") as (address, process):
-        yield Cluster(address, process, log, labels)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TESTS_WORKERS", "2")
+        environment.setenv("TESTS_REPLICAS", "2")
+        environment.setenv("TESTS_MODELS", os.pathsep.join(map(str, models)))
+        with running_process(tiny_folder, log, command, max_batch_tokens="16") as running:
+            yield Cluster(*running, log, labels)
 
 
 def test_each_replica_tells_its_own_metrics_and_the_sum_is_that_of_one_machine(

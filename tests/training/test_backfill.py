@@ -166,7 +166,6 @@ def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, ti
 
 
 @pytest.mark.server
-@pytest.mark.alone
 def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
     cluster, tmp_path, tiny_folder, capsys
 ):
