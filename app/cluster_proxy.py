@@ -6,8 +6,8 @@ Each node's environment names `middlewares`, which a proxy calls before it liste
 """
 
 import asyncio
-import uuid
 from collections import deque
+from functools import cache
 from typing import Any
 
 import uvicorn.config
@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connections import Connection
 from app.errors import NotReadyError, OverloadedError, ServiceError
-from app.middleware import REQUEST_ID, SERVER_TIMING, WELL_FORMED
+from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.problems import MEDIA_TYPE, problem_of
-from app.settings import load_settings
+from app.settings import Settings, load_settings
 
 SERVES_OWN = "/-/"
 """How Serve's own addresses begin."""
@@ -33,14 +33,20 @@ def middlewares() -> list[Middleware]:
     """Return what stands before the proxy's own application."""
     # What uvicorn takes where nobody says; Serve does not, and has no option for it.
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:connection"
-    return [Middleware(Plain, max_ahead=2 * load_settings().max_body_bytes)]
+    return [Middleware(Plain, max_ahead=2 * _settings().max_body_bytes)]
 
 
 def connection(config: uvicorn.Config, **given: Any) -> Connection:
     """Make a connection as the server of one machine does."""
     config.ws_protocol_class = None
     config.encoded_headers = [one for one in config.encoded_headers if one[0] != b"server"]
-    return Connection(config=config, client_seconds=load_settings().client_seconds, **given)
+    return Connection(config=config, client_seconds=_settings().client_seconds, **given)
+
+
+@cache
+def _settings() -> Settings:
+    """Read the environment once, not for each connection."""
+    return load_settings()
 
 
 class Ahead:
@@ -133,8 +139,7 @@ def _error(message: Message, headers: Headers) -> ServiceError:
 
 
 def _problem(scope: Scope, error: ServiceError) -> JSONResponse:
-    identity = Headers(scope=scope).get(REQUEST_ID, "")
-    identity = identity if WELL_FORMED.fullmatch(identity) else uuid.uuid4().hex
+    identity = given_or_new_id(scope)
     return JSONResponse(
         problem_of(error, identity),
         error.status,

@@ -43,6 +43,12 @@ def request_id(scope: Scope) -> str:
     return identity
 
 
+def given_or_new_id(scope: Scope) -> str:
+    """Return the id that a request was sent with, if it is one, or else a new one."""
+    given = Headers(scope=scope).get(REQUEST_ID, "")
+    return given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
+
+
 class Telemetry:
     """Gives each request an id, counts and times it, and writes its line when it has ended.
 
@@ -57,8 +63,7 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get(REQUEST_ID, "")
-        identity = given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
+        identity = given_or_new_id(scope)
         scope.setdefault("state", {})["request_id"] = identity
         trace = Trace(identity)
         # For good: what the server logs of an exception that passes through here has its id too.
