@@ -421,13 +421,11 @@ def _predictor(
     folder: Path, device: str, dtype: str, batch_tokens: int | None
 ) -> "tuple[Answering, str]":
     from app.checkpoint import open_checkpoint
-    from app.heads import labels_of
     from app.training.predict import Predictor
 
     checkpoint = open_checkpoint(folder)
-    engine, tokens = _engine(checkpoint, device, dtype, batch_tokens)
-    labels = labels_of(checkpoint.heads)
-    return Predictor(engine.run, checkpoint.tokenizer(), labels, tokens).answer, checkpoint.revision
+    predictor = Predictor.of(checkpoint, device, dtype, batch_tokens)
+    return predictor.answer, checkpoint.revision
 
 
 def _sender(opened: ExitStack, url: str) -> "tuple[Answering, str]":

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import pyarrow as pa
@@ -20,8 +19,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from app.checkpoint import open_checkpoint
 from app.errors import DataError, FatalEngineError, StartupError
-from app.heads import labels_of
-from app.records import Ad, Format
+from app.records import Format
 from app.training.data import Columns
 from app.training.files import CHUNK, chunks
 from app.training.inspecting import Inspected, inspected, joint_schema, without_nulls
@@ -29,10 +27,8 @@ from app.training.journal import Answer
 from app.training.partitions import Count, Partitions
 from app.training.places import Place
 from app.training.pool import Pool
-from app.training.predict import PROBABILITIES, Predictor, ad_of, predicted_columns
+from app.training.predict import ENGINE, PROBABILITIES, Predictor, ad_of, predicted_columns
 from app.training.splits import Split, read_split, splits_of
-
-ENGINE = "app.engine:Engine"
 
 
 @dataclass(frozen=True)
@@ -76,11 +72,7 @@ class Engines:
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.revision != self.revision:
             raise StartupError(f"{self.folder} is {checkpoint.revision}, not {self.revision}.")
-        tokenizer = checkpoint.tokenizer()
-        engine = resolve_name(self.name)(checkpoint, self.device, self.dtype)
-        engine.warm_up(tokenizer.encode([Ad("a")]))
-        tokens = self.batch_tokens or engine.batch_tokens
-        return Predictor(engine.run, tokenizer, labels_of(checkpoint.heads), tokens)
+        return Predictor.of(checkpoint, self.device, self.dtype, self.batch_tokens, self.name)
 
 
 class Worker:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
 from pathlib import Path, PurePath
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from app.errors import DataError, EngineError, InvalidRequestError
-from app.heads import HEADS
+from app.heads import HEADS, labels_of
 from app.records import Ad, Encoded, Format, LabelProbability, Labels, Scores
 from app.scoring import best
 from app.tokenization import AdTokenizer
@@ -20,9 +22,13 @@ from app.training.data import Columns
 from app.training.files import Row, Writer, as_text, check_suffix, chunks, read_rows, same_file
 from app.training.journal import Answer, Journal
 
+if TYPE_CHECKING:
+    from app.checkpoint import Checkpoint
+
 Answering = Callable[[Sequence[Ad]], Sequence[Answer]]
 """Gives the columns that ads get, in order."""
 
+ENGINE = "app.engine:Engine"
 ERROR = "prediction_error"
 EMPTY = "The text is empty."
 
@@ -52,6 +58,26 @@ class Predictor:
     tokenizer: AdTokenizer
     labels: Mapping[str, Labels]
     max_tokens: int
+
+    @classmethod
+    def of(
+        cls,
+        checkpoint: "Checkpoint",
+        device: str,
+        dtype: str,
+        batch_tokens: int | None,
+        engine: str = ENGINE,
+    ) -> "Predictor":
+        """Load what computes, by its name, and see that it answers with numbers.
+
+        Raises:
+            StartupError: the device or the dtype cannot be used here.
+        """
+        tokenizer = checkpoint.tokenizer()
+        made = resolve_name(engine)(checkpoint, device, dtype)
+        made.warm_up(tokenizer.encode([Ad("a")]))
+        tokens = batch_tokens or made.batch_tokens
+        return cls(made.run, tokenizer, labels_of(checkpoint.heads), tokens)
 
     def answer(self, ads: Sequence[Ad]) -> list[Answer]:
         """Return the columns that each ad gets: its predictions, or why there are none."""
