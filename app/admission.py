@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 
-from app.errors import NotReadyError, OverloadedError
+from app.core.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
 from app.ledger import Account, Ledger
 from app.metrics import Metrics

@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from pydantic import ValidationError
 
 from app.bodies import SPARE_VALUES, parse
-from app.errors import (
+from app.core.errors import (
     BodyTooLargeError,
     FatalEngineError,
     InvalidRequestError,
     NotReadyError,
     ServiceError,
 )
+from app.core.types import Prediction
 from app.metrics import Metrics
 from app.ndjson import Line
 from app.problems import UNEXPLAINED, invalid, problem_of
-from app.records import Prediction
 from app.schemas import (
     ClassifyRequest,
     ClassifyResponse,

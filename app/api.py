@@ -15,7 +15,7 @@ from app import schemas
 from app.api_admin import administration
 from app.api_stream import streams
 from app.bodies import VALUES_A_POSTING
-from app.errors import (
+from app.core.errors import (
     BodyTooLargeError,
     ClientLeftError,
     DeadlineExceededError,
@@ -28,6 +28,7 @@ from app.errors import (
     SlowBodyError,
     UnauthorizedError,
 )
+from app.core.types import Ad, Explanation, Prediction
 from app.explaining import Explainer
 from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
@@ -37,7 +38,6 @@ from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
 from app.problems import add_problems, responses
-from app.records import Ad, Explanation, Prediction
 from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Classifier

@@ -9,7 +9,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app.bodies import JsonRequest
-from app.errors import (
+from app.core.errors import (
     BodyTooLargeError,
     InvalidRequestError,
     MalformedBodyError,

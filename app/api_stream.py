@@ -10,7 +10,7 @@ from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
 from app.answering import Answering
-from app.errors import (
+from app.core.errors import (
     InvalidRequestError,
     MediaTypeError,
     NotReadyError,

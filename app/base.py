@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from app.errors import CheckpointError
+from app.core.errors import CheckpointError
 from app.model import ENCODERS, TwoHeadConfig
 from app.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
 from app.verification import TOKENIZER, TOKENIZER_CONFIG

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from app.admission import DRAINING, LOST, REPLACED, Admission, House
-from app.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
+from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
+from app.core.types import Encoded, Scores
 from app.lanes import Entry, Lane, Lanes
 from app.ledger import Ledger
 from app.metrics import Metrics
-from app.records import Encoded, Scores
 from app.trace import BATCH
 from app.watchdog import Watchdog
 

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from app.errors import (
+from app.core.errors import (
     BodyTooLargeError,
     ClientLeftError,
     InvalidRequestError,

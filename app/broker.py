@@ -10,9 +10,9 @@ from app import framing
 from app.admission import DRAINING
 from app.batching import MicroBatcher
 from app.channel import Channel
-from app.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
+from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
+from app.core.types import FloatArray, Scores
 from app.lanes import Entry
-from app.records import FloatArray, Scores
 from app.trace import Trace
 
 

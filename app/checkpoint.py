@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from app.errors import CheckpointError
-from app.heads import Head
+from app.core.errors import CheckpointError
+from app.core.head_labels import Head
 from app.model import TwoHeadClassifier, TwoHeadConfig
 from app.tokenization import AdTokenizer, SpecialTokens
 from app.verification import (

@@ -19,14 +19,14 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
-from app.errors import StartupError
+from app.core.errors import StartupError
 from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 from app.store import MODEL_STORE
 
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
+    from app.core.types import Ad
     from app.engine import Engine
-    from app.records import Ad
     from app.training.data import Columns
     from app.training.predict import Answering
 
@@ -94,7 +94,7 @@ Base = Annotated[
 
 
 class TextFormat(StrEnum):
-    """How an ad's texts are written, as `app.records.Format`."""
+    """How an ad's texts are written, as `app.core.types.Format`."""
 
     TEXT = "text"
     HTML = "html"
@@ -733,8 +733,8 @@ def _engine(
     checkpoint: "Checkpoint", device: str, dtype: str, batch_tokens: int | None
 ) -> tuple["Engine", int]:
     """Load the packed engine, see that it answers with numbers, and size its batches."""
+    from app.core.types import Ad
     from app.engine import Engine
-    from app.records import Ad
 
     engine = Engine(checkpoint, device, dtype)
     engine.warm_up(checkpoint.tokenizer().encode([Ad("a")]))

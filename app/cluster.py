@@ -10,8 +10,8 @@ from typing import Any
 import ray
 from ray import serve
 
+from app.core.errors import SettingsError
 from app.engine_replica import Engine
-from app.errors import SettingsError
 from app.ingress import Ingress
 from app.loading import ENGINE
 from app.settings import Settings, load_settings

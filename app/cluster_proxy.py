@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connections import Connection
-from app.errors import NotReadyError, OverloadedError, ServiceError
+from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.problems import MEDIA_TYPE, problem_of
 from app.settings import Settings, load_settings

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from app.attention import PACKED
 from app.checkpoint import Checkpoint
-from app.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.core.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.core.head_labels import HEADS
+from app.core.postprocessing import WindowLogits, scores
+from app.core.types import Encoded, FloatArray, Scores
 from app.first_tokens import FirstTokenLayer
 from app.fused import FusedLayer
 from app.graphs import Graphs, cuda_capture
-from app.heads import HEADS
 from app.model import TwoHeadClassifier
 from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
 from app.prepacked import filled, prepack
 from app.quantization import quantize
-from app.records import Encoded, FloatArray, Scores
-from app.scoring import WindowLogits, scores
 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 32768}
 """Tokens of a batch by device, where nobody says otherwise.

@@ -15,7 +15,8 @@ import zmq
 from app.batching import MicroBatcher
 from app.broker import Broker
 from app.channel import unlimited
-from app.errors import StartupError
+from app.core.errors import StartupError
+from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
 from app.ledger import Ledger
 from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
@@ -24,7 +25,6 @@ from app.loading import ENGINE, Loaded, identify, load
 from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
-from app.served import ServedModel
 from app.swapping import refusal
 from app.threads import in_its_own_thread
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import ray
 
-from app.errors import FatalEngineError, ServiceError
+from app.core.errors import FatalEngineError, ServiceError
+from app.core.types import Ad
 from app.explaining import Explainer
 from app.lanes import Lane
 from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
-from app.records import Ad
 from app.replicas import Call, Reply, replica_name
 from app.service import Service
 from app.settings import Settings

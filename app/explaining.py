@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from app.errors import InvalidRequestError, OverloadedError
+from app.core.errors import InvalidRequestError, OverloadedError
+from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, ExplainedSentence, Explanation, Prediction, Scores
 from app.sentences import Span, merged, sentences
 from app.service import Service, deadline
 from app.settings import Settings

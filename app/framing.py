@@ -10,9 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError, ServiceError
+from app.core.errors import (
+    EngineError,
+    FatalEngineError,
+    NotReadyError,
+    OverloadedError,
+    ServiceError,
+)
+from app.core.types import Encoded, FloatArray
 from app.lanes import Lane
-from app.records import Encoded, FloatArray
 
 SUBMIT, CANCEL, GIVE_UP = b"S", b"C", b"G"
 """From a front end: requests; numbers of requests that nobody waits for; finish no more than what

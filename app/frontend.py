@@ -15,9 +15,10 @@ import zmq
 from app.admission import POLL_SECONDS, House
 from app.api import create_app
 from app.channel import unlimited
-from app.errors import FatalEngineError
+from app.core.errors import FatalEngineError
+from app.core.head_labels import labels_of
+from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
-from app.heads import labels_of
 from app.ledger import Ledger
 from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
 from app.logs import configure_logs
@@ -25,7 +26,6 @@ from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
-from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
 from app.tokenization import AdTokenizer

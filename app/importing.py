@@ -12,9 +12,9 @@ from torch import Tensor
 
 from app.base import base_name, open_base
 from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
-from app.errors import CheckpointError
-from app.heads import HEADS
-from app.labels import read_labels
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS
+from app.core.label_files import read_labels
 from app.model import TwoHeadClassifier
 
 StateDict = Mapping[str, Tensor]

@@ -7,7 +7,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from app.api import create_app
-from app.errors import NotReadyError
+from app.core.errors import NotReadyError
 from app.exposition import OF_INGRESS, Exposition
 from app.lanes import BULK_SHARE
 from app.logs import configure_logs

@@ -5,8 +5,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from app.heads import CREDENTIAL, NO_REQUIREMENTS, Head
-from app.records import Ad, Prediction
+from app.core.head_labels import CREDENTIAL, NO_REQUIREMENTS, Head
+from app.core.types import Ad, Prediction
 from app.schemas import ClassifyResponse
 from app.schemas_jobposting import (
     CategoryCode,

@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.security import HTTPBearer
 from pydantic import SecretStr
 
-from app.errors import UnauthorizedError
+from app.core.errors import UnauthorizedError
 
 BEARER = HTTPBearer(auto_error=False, description="an API key, where the server has any")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from app.records import Encoded, Scores
+from app.core.types import Encoded, Scores
 from app.trace import Trace, current
 
 BULK_SHARE = 0.25

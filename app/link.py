@@ -15,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.errors import ServiceError
+from app.core.errors import ServiceError
+from app.core.served_model import ServedModel, Swap
 from app.folder import Folder
-from app.served import ServedModel, Swap
 from app.settings import Settings
 
 

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.checkpoint import Checkpoint, open_checkpoint
-from app.errors import CheckpointError
-from app.heads import HEADS
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS
 from app.training.terms import HEAD_TITLES
 
 MEASURES = ("accuracy", "macro_f1")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from app.admission import House
 from app.batching import MicroBatcher
-from app.errors import FatalEngineError
+from app.core.errors import FatalEngineError
+from app.core.served_model import ServedModel
+from app.core.types import Ad, Encoded, ModelName
 from app.ledger import Ledger
 from app.memory import all_kept
 from app.metrics import Metrics
-from app.records import Ad, Encoded, ModelName
-from app.served import ServedModel
 from app.settings import Settings
 from app.tokenization import AdTokenizer
 

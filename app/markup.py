@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from lxml import etree
 
-from app.records import Format
+from app.core.types import Format
 
 SLICE = 4096
 """Characters of markup that are parsed at once. Reading ends with the slice that holds enough."""

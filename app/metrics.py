@@ -25,7 +25,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from app.records import Labels, Prediction
+from app.core.types import Labels, Prediction
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import ClientLeftError, ServiceError
+from app.core.errors import ClientLeftError, ServiceError
 from app.metrics import Metrics
 from app.trace import Trace, follow
 

@@ -15,8 +15,8 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils import ModelOutput
 
 import app.attention  # noqa: F401  (registers the packed attention by its name)
+from app.core.head_labels import HEADS, IGNORED, Head
 from app.first_tokens import FirstTokenLayer
-from app.heads import HEADS, IGNORED, Head
 
 ENCODERS = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
 """Encoder types whose attention, positions and first token are known to survive packing."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.records import Encoded
+from app.core.types import Encoded
 
 
 @dataclass(frozen=True, slots=True)

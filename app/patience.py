@@ -4,7 +4,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import SlowBodyError
+from app.core.errors import SlowBodyError
 
 LIFTED = "body_deadline_lifted"
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
+from app.core.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem, StreamResult
 from app.trace import current

@@ -8,7 +8,7 @@ import uuid
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.errors import HeadTooLargeError, MalformedRequestError, ServiceError
+from app.core.errors import HeadTooLargeError, MalformedRequestError, ServiceError
 from app.middleware import REQUEST_ID
 from app.problems import MEDIA_TYPE
 from app.schemas import Problem

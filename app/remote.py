@@ -9,8 +9,8 @@ import zmq
 from app import framing
 from app.admission import DRAINING, LOST, REPLACED, Admission, House
 from app.channel import Channel
-from app.errors import FatalEngineError, NotReadyError, ServiceError
-from app.records import Encoded, Labels, Scores
+from app.core.errors import FatalEngineError, NotReadyError, ServiceError
+from app.core.types import Encoded, Labels, Scores
 from app.trace import BATCH, QUEUE, Trace, current
 
 

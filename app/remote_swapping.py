@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from app.admission import DRAINING
-from app.errors import NotReadyError
+from app.core.errors import NotReadyError
+from app.core.served_model import Swap
 from app.link import Link, Outcome, Serve, Serving, Settled, Wanted
-from app.served import Swap
 from app.service import Service
 from app.swapping import LOADING, QUIET_SECONDS
 from app.swapping import Serving as State

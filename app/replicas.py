@@ -13,11 +13,11 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from app.admission import DRAINING
-from app.errors import NotReadyError, OverloadedError, ServiceError
+from app.core.errors import NotReadyError, OverloadedError, ServiceError
+from app.core.served_model import ServedModel
+from app.core.types import Ad, Explanation, ModelName, Prediction
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, Explanation, ModelName, Prediction
-from app.served import ServedModel
 from app.service import deadline
 from app.together import Together
 from app.trace import current

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.child import Child
-from app.errors import CheckpointRefusedError, ServiceError, SwapRunningError
+from app.core.errors import CheckpointRefusedError, ServiceError, SwapRunningError
+from app.core.served_model import RUNNING, ServedModel, Swap
 from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
-from app.served import RUNNING, ServedModel, Swap
 from app.store import checkpoint_folder
 
 log = logging.getLogger(__name__)

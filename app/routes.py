@@ -8,7 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
 from app.bodies import VALUES_AN_AD, JsonRequest
-from app.errors import InvalidRequestError, NotReadyError
+from app.core.errors import InvalidRequestError, NotReadyError
 from app.service import Classifier
 
 if TYPE_CHECKING:

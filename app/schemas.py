@@ -13,9 +13,9 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
-from app.heads import HEADS, Head
-from app.records import Ad, Explanation, Format, ModelName, Prediction
-from app.served import ServedModel
+from app.core.head_labels import HEADS, Head
+from app.core.served_model import ServedModel
+from app.core.types import Ad, Explanation, Format, ModelName, Prediction
 
 # At least one letter that is no white space, neither in JSON Schema's sense nor in Unicode's: they
 # differ in the two that are named.

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from httpx import InvalidURL
 
 from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
-from app.errors import StartupError
-from app.heads import HEADS
-from app.records import Ad, LabelProbability
+from app.core.errors import StartupError
+from app.core.head_labels import HEADS
+from app.core.types import Ad, LabelProbability
 from app.schemas import ModelRef
 from app.training.journal import Answer
 from app.training.predict import EMPTY, failed, predicted

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 
 from app.api import create_app
 from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from app.core.errors import FatalEngineError, StartupError
 from app.draining import DrainingServer
-from app.errors import FatalEngineError, StartupError
 from app.loading import ENGINE
 from app.logs import configure_logs
 from app.memory import give_back_regularly

@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 from app.admission import REPLACED, Admission, House
-from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
-from app.heads import labels_of
+from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
+from app.core.head_labels import labels_of
+from app.core.postprocessing import prediction
+from app.core.served_model import ServedModel
+from app.core.types import Ad, Encoded, ModelName, Prediction, Scores
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, Encoded, ModelName, Prediction, Scores
-from app.scoring import prediction
-from app.served import ServedModel
 from app.tokenization import AdTokenizer
 from app.trace import QUEUE, TOKENIZE, current
 

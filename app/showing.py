@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from app.checkpoint import Checkpoint
-from app.heads import HEADS, Head
+from app.core.head_labels import HEADS, Head
 from app.training.terms import HEAD_TITLES, TITLES
 
 if TYPE_CHECKING:

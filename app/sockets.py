@@ -3,7 +3,7 @@
 import resource
 import socket
 
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 
 BACKLOG = 65535
 """Connections that wait to be accepted; the system lowers it to its own limit (net.core.somaxconn).

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.heads import CREDENTIAL, CREDENTIALS, Head
+from app.core.head_labels import CREDENTIAL, CREDENTIALS, Head
 
 TEXT_KEYS = ("@value", "name", "description", "text", "educationalLevel", "credentialCategory")
 CODE_KEYS = ("codeValue", "termCode")

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from app.errors import InvalidRequestError
+from app.core.errors import InvalidRequestError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 """One folder's name: no path, and nothing hidden."""

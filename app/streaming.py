@@ -10,7 +10,13 @@ from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from app.answering import Answering
-from app.errors import ClientLeftError, MediaTypeError, NotReadyError, ServiceError, SlowBodyError
+from app.core.errors import (
+    ClientLeftError,
+    MediaTypeError,
+    NotReadyError,
+    ServiceError,
+    SlowBodyError,
+)
 from app.ndjson import Line, LineReader
 from app.patience import lift
 from app.problems import reason_of

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.child import SIGNALS, Child
-from app.errors import StartupError
+from app.core.errors import StartupError
+from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES, Folder
 from app.ledger import Ledger
 from app.link import (
@@ -38,7 +39,6 @@ from app.link import (
 )  # fmt: skip
 from app.logs import configure_logs
 from app.rollout import Rollout
-from app.served import ServedModel
 from app.settings import Settings
 from app.sockets import allow_many_connections, listen_together
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
-from app.errors import (
+from app.core.errors import (
     CheckpointRefusedError,
     FatalEngineError,
     NotReadyError,
@@ -15,9 +15,9 @@ from app.errors import (
     StartupError,
     SwapRunningError,
 )
+from app.core.served_model import RUNNING, Swap
 from app.loading import ENGINE, identify, load
 from app.metrics import Metrics
-from app.served import RUNNING, Swap
 from app.service import Service
 from app.settings import Settings
 from app.store import checkpoint_folder

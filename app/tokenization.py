@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from app.errors import InvalidRequestError
+from app.core.errors import InvalidRequestError
+from app.core.types import Ad, Encoded
 from app.markup import readable
-from app.records import Ad, Encoded
 
 TITLE_TOKENS = 64
 """A title is cut after this many tokens: it is repeated in every window."""

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from transformers import CONFIG_MAPPING
 
-from app.errors import CheckpointError
-from app.heads import HEADS, Head
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS, Head
 from app.model import ENCODERS, TwoHeadClassifier, TwoHeadConfig
 from app.tokenization import SMALLEST_WINDOW, SpecialTokens
 

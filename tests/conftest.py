@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModel
 
 from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
-from app.heads import Head
+from app.core.head_labels import Head
 from app.model import TwoHeadClassifier
 from tests.turns import turn
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
+from app.core.types import Encoded, Scores
 from app.engine import Engine
 from app.packing import Packed
-from app.records import Encoded, Scores
 from tests.serve import OPTIONS
 
 BROKEN, NEVER_FITS, LOST, HANGS, ENDS, KILLED, HELD = range(11, 18)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from app.core.types import Encoded, Scores
 from app.engine import Engine
-from app.records import Encoded, Scores
 from tests.serve import OPTIONS
 
 

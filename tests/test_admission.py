@@ -4,7 +4,7 @@ from contextlib import nullcontext
 import pytest
 
 from app.admission import House
-from app.errors import NotReadyError, OverloadedError
+from app.core.errors import NotReadyError, OverloadedError
 from app.lanes import Lane
 from app.ledger import Ledger
 from app.metrics import Metrics

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from app.answering import Answering
-from app.errors import EngineError, FatalEngineError
-from app.heads import HEADS
+from app.core.errors import EngineError, FatalEngineError
+from app.core.head_labels import HEADS
+from app.core.types import LabelProbability, ModelName, Prediction
 from app.metrics import Metrics
 from app.ndjson import Line
-from app.records import LabelProbability, ModelName, Prediction
 from app.trace import Trace
 from tests.serving import App
 

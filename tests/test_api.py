@@ -6,7 +6,7 @@ import threading
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.errors import CheckpointError, EngineError, FatalEngineError
+from app.core.errors import CheckpointError, EngineError, FatalEngineError
 from app.lanes import Lane
 from tests.serving import App
 

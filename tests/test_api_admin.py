@@ -3,8 +3,8 @@ import dataclasses
 
 import pytest
 
-from app.errors import CheckpointRefusedError, SwapRunningError
-from app.served import Swap
+from app.core.errors import CheckpointRefusedError, SwapRunningError
+from app.core.served_model import Swap
 from tests.serving import App, served_model
 
 KEY = "an-operators-own-key"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app.base import open_base, thin
-from app.errors import CheckpointError
+from app.core.errors import CheckpointError
 from tests.conftest import POSITIONS, tiny_encoder
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from app.batching import MicroBatcher
-from app.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
+from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
+from app.core.types import Encoded, Scores
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Encoded, Scores
 
 
 def ad(tokens: int = 10) -> Encoded:

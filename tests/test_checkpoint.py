@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 
 from app.attention import PACKED
 from app.checkpoint import open_checkpoint, refuse_taken, save_checkpoint
-from app.errors import CheckpointError
-from app.records import Ad
+from app.core.errors import CheckpointError
+from app.core.types import Ad
 from app.verification import (
     CARD,
     CONFIG,

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from app.cluster_proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
 from app.connections import Connection
-from app.errors import NotReadyError
+from app.core.errors import NotReadyError
 from app.metrics import Metrics
 from app.middleware import Telemetry
 from app.problems import MEDIA_TYPE, add_problems

@@ -15,16 +15,16 @@ import pytest
 import yaml
 
 from app.connections import KEEP_ALIVE_SECONDS
-from app.errors import (
+from app.core.errors import (
     FatalEngineError,
     NotReadyError,
     OverloadedError,
     SettingsError,
     StartupError,
 )
+from app.core.types import Ad
 from app.lanes import Lane
 from app.loading import ENGINE
-from app.records import Ad
 from app.settings import Settings, load_settings
 from app.trace import current
 from tests.serving import served_model

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from app.errors import OverloadedError, UnauthorizedError
+from app.core.errors import OverloadedError, UnauthorizedError
 from app.problems import MEDIA_TYPE
 from tests.serving import App
 

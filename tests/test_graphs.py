@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from app.attention import PACKED
+from app.core.head_labels import HEADS
+from app.core.types import Encoded
 from app.engine import Engine
 from app.graphs import ALIGNMENT, Graphs, ladder
-from app.heads import HEADS
 from app.packing import pack
-from app.records import Encoded
 
 TOKENS = 1000
 

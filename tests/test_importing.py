@@ -7,10 +7,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import BertModel
 
+from app.core.errors import CheckpointError
+from app.core.types import Ad
 from app.engine import Engine
-from app.errors import CheckpointError
 from app.importing import Prefixes, import_checkpoint
-from app.records import Ad
 from tests.conftest import HEADS, tiny_encoder
 
 

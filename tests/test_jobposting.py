@@ -1,8 +1,8 @@
 import pytest
 
-from app.heads import Head
+from app.core.head_labels import Head
+from app.core.types import Ad, LabelProbability, ModelName, Prediction
 from app.jobposting import MAX_STATED, JobPostings, ad_of
-from app.records import Ad, LabelProbability, ModelName, Prediction
 from app.schemas_jobposting import JobPosting
 from tests.conftest import HEADS
 

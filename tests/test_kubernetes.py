@@ -13,7 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from app.connections import CLOSING_SECONDS
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 from app.metrics import Metrics
 from app.settings import PREFIX, Settings, load_settings
 from tests.kustomize import (

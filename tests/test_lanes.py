@@ -3,8 +3,8 @@ import asyncio
 import numpy as np
 import pytest
 
+from app.core.types import Encoded
 from app.lanes import BULK_SHARE, Entry, Lane, Lanes
-from app.records import Encoded
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.checkpoint import open_checkpoint
-from app.errors import CheckpointError
+from app.core.errors import CheckpointError
 from app.listing import as_document, list_checkpoints, show_list
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.core.types import LabelProbability, ModelName, Prediction
 from app.metrics import FOLDER, Metrics
-from app.records import LabelProbability, ModelName, Prediction
 
 
 def prediction(truncated=False):
@@ -70,7 +70,7 @@ WRITE = """
 import sys
 from pathlib import Path
 from app.metrics import Metrics
-from app.records import LabelProbability, ModelName, Prediction
+from app.core.types import LabelProbability, ModelName, Prediction
 
 number = int(sys.argv[2])
 metrics = Metrics(status=Path(sys.argv[1]))

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from app.attention import PACKED
-from app.heads import Head
+from app.core.head_labels import Head
+from app.core.types import Encoded
 from app.model import (
     ENCODERS,
     IGNORED,
@@ -14,7 +15,6 @@ from app.model import (
     two_head_loss,
 )
 from app.packing import pack
-from app.records import Encoded
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 
 LENGTHS = [5, 64, 2, 33, 64]

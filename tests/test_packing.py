@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
+from app.core.types import Encoded
 from app.packing import pack
-from app.records import Encoded
 
 
 def test_packing_lays_windows_end_to_end_with_positions_that_restart():

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from app.checkpoint import save_checkpoint
-from app.heads import Head
+from app.core.head_labels import Head
 from app.model import TwoHeadClassifier
 from tests.conftest import POSITIONS, tiny_encoder
 from tests.faulty import BROKEN, HELD, text_of

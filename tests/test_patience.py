@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from app.errors import SlowBodyError
+from app.core.errors import SlowBodyError
 from app.patience import BodyDeadline, lift
 
 

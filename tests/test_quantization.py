@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from app.attention import PACKED
+from app.core.head_labels import HEADS
+from app.core.types import Encoded
 from app.engine import Engine
-from app.heads import HEADS
 from app.quantization import QuantizedLinear, quantize, widest_pairs
-from app.records import Encoded
 from tests.conftest import POSITIONS
 
 

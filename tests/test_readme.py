@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.labels import read_labels
+from app.core.label_files import read_labels
 from app.schemas import ClassifyResponse
 from app.schemas_jobposting import JobPostingResponse
 from tests.serving import clean_environment, free_port, wait_until

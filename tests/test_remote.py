@@ -17,11 +17,11 @@ from app.admission import House
 from app.batching import MicroBatcher
 from app.broker import Broker
 from app.channel import unlimited
-from app.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
+from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
+from app.core.types import Encoded, Scores
 from app.lanes import Lane
 from app.ledger import Ledger
 from app.metrics import Metrics
-from app.records import Encoded, Scores
 from app.remote import Remote
 from app.trace import Trace, follow
 from tests.test_batching import HeldEngine, ad

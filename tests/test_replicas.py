@@ -7,16 +7,16 @@ import warnings
 
 import pytest
 
-from app.errors import (
+from app.core.errors import (
     DeadlineExceededError,
     EngineError,
     InvalidRequestError,
     NotReadyError,
     OverloadedError,
 )
+from app.core.types import Ad, LabelProbability, ModelName, Prediction
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad, LabelProbability, ModelName, Prediction
 from app.trace import Trace, follow
 from tests.serving import served_model
 

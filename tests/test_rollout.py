@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CheckpointRefusedError, InvalidRequestError, SwapRunningError
+from app.core.errors import CheckpointRefusedError, InvalidRequestError, SwapRunningError
 from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
 from app.rollout import Rollout
 from tests.serving import served_model

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from app.client import DoppelkopfClient, Retries
-from app.records import Ad
+from app.core.types import Ad
 from app.schemas import EXAMPLE_ANSWER
 from app.sending import Sender, ServerError, sending
 from app.training.predict import ERROR

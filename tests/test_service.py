@@ -5,11 +5,11 @@ from typing import ClassVar
 import pytest
 
 from app.batching import MicroBatcher
+from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
+from app.core.types import Ad
 from app.engine import Engine
-from app.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.records import Ad
 from app.service import Service
 from app.trace import Trace, follow
 from tests.serving import served_model

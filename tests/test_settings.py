@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 from app.settings import Settings, load_settings
 
 

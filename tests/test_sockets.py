@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 from app.sockets import listen, listen_together
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from app.heads import Head
+from app.core.head_labels import Head
 from app.stated import DEPTH, Claim, Meanings, claims, free_texts
 
 CATEGORIES = Head(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import InvalidRequestError
+from app.core.errors import InvalidRequestError
 from app.store import checkpoint_folder
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.errors import NotReadyError, ServiceError
+from app.core.errors import NotReadyError, ServiceError
 from app.ndjson import LineReader
 from app.streaming import PART, StreamResponse, Window
 

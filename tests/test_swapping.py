@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.errors import (
+from app.core.errors import (
     CheckpointError,
     CheckpointRefusedError,
     InvalidRequestError,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from app.errors import InvalidRequestError
-from app.records import Ad
+from app.core.errors import InvalidRequestError
+from app.core.types import Ad
 from app.tokenization import (
     BARREN_CHARACTERS,
     CHARACTERS_A_TOKEN,

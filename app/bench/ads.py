@@ -3,8 +3,8 @@
 from itertools import islice
 from pathlib import Path
 
-from app.errors import DataError
-from app.records import Ad
+from app.core.errors import DataError
+from app.core.types import Ad
 from app.training.files import as_text, read_rows
 
 MOST_ADS = 5000

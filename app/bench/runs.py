@@ -6,7 +6,7 @@ from app.bench.knee import sweep
 from app.bench.load import MOST_SHOTS, Plan
 from app.bench.summary import Summary, summarize
 from app.bench.workers import Workers
-from app.errors import StartupError
+from app.core.errors import StartupError
 
 FIRST_RATE = 5.0
 """Requests a second of a sweep's first step, where nobody says otherwise."""

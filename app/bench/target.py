@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from app.bench.load import Request
 from app.bench.wire import LOST, Connections, Reply, classify_request
-from app.errors import StartupError
-from app.records import Ad
+from app.core.errors import StartupError
+from app.core.types import Ad
 
 
 class Target:

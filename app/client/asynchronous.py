@@ -16,8 +16,8 @@ from app.client.errors import CallError
 from app.client.pending import Pending
 from app.client.retries import Attempts, Retries
 from app.client.wire import POOL, AdLike, batches, checked_key, problem_of, unreachable
+from app.core.types import Format
 from app.ndjson import LineReader
-from app.records import Format
 from app.schemas import ClassifyResponse, Limits, ModelResponse, StreamAnswer, StreamError
 from app.schemas_jobposting import JobPostingResponse
 

@@ -12,7 +12,7 @@ DoppelkopfError
 `UnreachableError` and `BusyError` are raised when trying again did not help.
 """
 
-from app.errors import DoppelkopfError
+from app.core.errors import DoppelkopfError
 from app.schemas import Problem
 
 

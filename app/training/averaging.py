@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
-from app.errors import CheckpointError
+from app.core.errors import CheckpointError
 from app.model import TwoHeadClassifier
 from app.verification import TOKENIZER, TOKENIZER_CONFIG
 

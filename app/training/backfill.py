@@ -18,8 +18,8 @@ from pyarrow import fs
 from ray.data.exceptions import ExecutionTimeoutError
 
 from app.checkpoint import open_checkpoint
-from app.errors import DataError, FatalEngineError, StartupError
-from app.records import Format
+from app.core.errors import DataError, FatalEngineError, StartupError
+from app.core.types import Format
 from app.training.data import Columns
 from app.training.files import CHUNK, chunks
 from app.training.inspecting import Inspected, inspected, joint_schema, without_nulls

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from app.base import Base
-from app.heads import HEADS, IGNORED, Head
-from app.records import Ad, FloatArray
+from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.types import Ad, FloatArray
 from app.training.data import LabelledAds, Targets
 from app.training.handlabelled import Contender
 from app.training.keywords import required_level

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
 from typing import TypeVar
 
-from app.errors import DataError, EngineError
-from app.records import Encoded
+from app.core.errors import DataError, EngineError
+from app.core.types import Encoded
 
 Answer = TypeVar("Answer")
 PackedPass = Callable[[Sequence[Encoded]], Sequence[Answer | EngineError]]

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from app.base import base_name
-from app.heads import HEADS, Head
+from app.core.head_labels import HEADS, Head
 from app.model import TwoHeadClassifier
 from app.training.data import sha256
 from app.training.options import TrainOptions

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from app.heads import HEADS, Head
+from app.core.head_labels import HEADS, Head
 from app.training.handlabelled import Contender, HandLabelled, score
 from app.training.terms import HEAD_TITLES
 

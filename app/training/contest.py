@@ -8,9 +8,9 @@ import numpy as np
 
 from app.base import open_base
 from app.checkpoint import Checkpoint
-from app.heads import HEADS, Head
-from app.records import FloatArray
-from app.scoring import WindowLogits, probabilities
+from app.core.head_labels import HEADS, Head
+from app.core.postprocessing import WindowLogits, probabilities
+from app.core.types import FloatArray
 from app.training import baselines
 from app.training.batches import PackedPass, answers
 from app.training.data import Columns, read_labelled

@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 
-from app.errors import DataError
-from app.heads import HEADS, IGNORED, Head
-from app.labels import nearest
-from app.records import Ad
+from app.core.errors import DataError
+from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.label_files import nearest
+from app.core.types import Ad
 from app.training.files import Row, as_text, columns_of, read_rows
 
 Targets = npt.NDArray[np.int64]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from app.errors import DataError, DoppelkopfError
+from app.core.errors import DataError, DoppelkopfError
 from app.training.ads import AdWriter, Mix, Row
 from app.training.families import merge_titles, read_families
 from app.training.occupations import JobTitle, Taxonomy, read_catalog

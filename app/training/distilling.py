@@ -14,8 +14,8 @@ from torch import Tensor
 
 from app.base import Base, spread, thin
 from app.checkpoint import Checkpoint, open_checkpoint
-from app.errors import CheckpointError
-from app.heads import HEADS, Head
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS, Head
 from app.model import TwoHeadClassifier, TwoHeadOutput
 from app.training.options import TrainOptions
 from app.verification import TOKENIZER

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from app.checkpoint import Checkpoint
-from app.heads import HEADS
-from app.records import Encoded
-from app.scoring import WindowLogits
+from app.core.head_labels import HEADS
+from app.core.postprocessing import WindowLogits
+from app.core.types import Encoded
 from app.training.batches import PackedPass, answers
 from app.training.data import Columns, LabelledAds, read_labelled, sha256
 from app.training.files import chunks

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.occupations import JobTitle, Taxonomy
 from app.training.titles import parse_title
 

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeVar
 
-from app.errors import DataError
+from app.core.errors import DataError
 
 Row = dict[str, Any]
 Item = TypeVar("Item")

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import DataError
-from app.heads import HEADS, Head
-from app.records import Ad, FloatArray
-from app.scoring import probabilities
+from app.core.errors import DataError
+from app.core.head_labels import HEADS, Head
+from app.core.postprocessing import probabilities
+from app.core.types import Ad, FloatArray
 from app.training.files import Row, as_text, read_rows
 from app.training.quality import TOP, Mask, bin_error, binned, fit_accepted
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.data import Columns
 from app.training.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
 from app.training.places import one_line

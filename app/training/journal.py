@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.errors import DataError
+from app.core.errors import DataError
 
 Answer = dict[str, Any]
 

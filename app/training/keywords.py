@@ -7,7 +7,7 @@ in an ad, the most frequent level of the training rows is the answer.
 import re
 from collections.abc import Iterator
 
-from app.records import Ad
+from app.core.types import Ad
 
 NO_DEGREE_TITLE = re.compile(
     r"\b(lehrstelle|lernende|azubi|auszubildende|ausbildung (?:zum|zur|als)|duales studium|"

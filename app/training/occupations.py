@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from app.errors import DataError
-from app.heads import CREDENTIAL, Head
+from app.core.errors import DataError
+from app.core.head_labels import CREDENTIAL, Head
 from app.training.titles import Forms, parse_title
 
 T = TypeVar("T")

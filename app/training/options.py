@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 from app.training.data import Columns
 
 SAVE_DTYPES = ("float32", "float16")

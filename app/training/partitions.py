@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.places import Place, one_line
 from app.training.predict import ERROR
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 from pyarrow import fs
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.files import CSV, LINES, PARQUET, check_suffix, is_one_of
 
 _OWN = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")

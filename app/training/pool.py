@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 import ray.data
 
-from app.errors import StartupError
+from app.core.errors import StartupError
 
 _SECONDS = 5
 """To wait for a port to open. Ray itself would ask for minutes."""

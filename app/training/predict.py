@@ -12,10 +12,10 @@ from pathlib import Path, PurePath
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from app.errors import DataError, EngineError, InvalidRequestError
-from app.heads import HEADS, labels_of
-from app.records import Ad, Encoded, Format, LabelProbability, Labels, Scores
-from app.scoring import best
+from app.core.errors import DataError, EngineError, InvalidRequestError
+from app.core.head_labels import HEADS, labels_of
+from app.core.postprocessing import best
+from app.core.types import Ad, Encoded, Format, LabelProbability, Labels, Scores
 from app.tokenization import AdTokenizer
 from app.training.batches import PackedPass, results
 from app.training.data import Columns

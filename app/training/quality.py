@@ -13,9 +13,9 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from app.heads import IGNORED, Head
-from app.records import FloatArray
-from app.scoring import probabilities
+from app.core.head_labels import IGNORED, Head
+from app.core.postprocessing import probabilities
+from app.core.types import FloatArray
 from app.training.data import Targets
 
 Mask = npt.NDArray[np.bool_]

@@ -16,9 +16,9 @@ import torch
 from transformers import TrainerCallback
 
 from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
-from app.errors import CheckpointError, DataError
-from app.heads import Head
-from app.scoring import WindowLogits
+from app.core.errors import CheckpointError, DataError
+from app.core.head_labels import Head
+from app.core.postprocessing import WindowLogits
 from app.training.batches import PackedPass
 from app.training.comparison import KEY, compared, extended
 from app.training.contest import measure, simple_contenders

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.data import LabelledAds
 
 CANDIDATES = 20

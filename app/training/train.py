@@ -15,11 +15,11 @@ from transformers import Trainer, TrainerCallback, set_seed
 
 from app.base import Base, freeze, open_base, thin
 from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
-from app.errors import SettingsError, StartupError
-from app.heads import HEADS, IGNORED, Head
-from app.labels import read_labels
+from app.core.errors import SettingsError, StartupError
+from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.label_files import read_labels
+from app.core.types import Encoded, FloatArray
 from app.model import TwoHeadClassifier
-from app.records import Encoded, FloatArray
 from app.tokenization import AdTokenizer
 from app.training.card import card
 from app.training.data import (

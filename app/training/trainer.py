@@ -14,9 +14,9 @@ from torch.utils.data import Dataset, Sampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from app.heads import HEADS
+from app.core.head_labels import HEADS
+from app.core.types import Encoded, FloatArray
 from app.model import TwoHeadClassifier, TwoHeadOutput, two_head_loss
-from app.records import Encoded, FloatArray
 from app.training.data import Targets
 from app.training.distilling import Distiller
 from app.training.options import TrainOptions

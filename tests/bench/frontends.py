@@ -24,7 +24,7 @@ from app.bench.runs import run_once
 from app.bench.target import Target
 from app.bench.workers import Workers
 from app.checkpoint import Checkpoint
-from app.records import Encoded, Scores
+from app.core.types import Encoded, Scores
 from tests.serving import metric, running_process
 
 

@@ -33,9 +33,9 @@ from app.bench.target import Target
 from app.bench.wire import Connections
 from app.bench.workers import Workers
 from app.checkpoint import open_checkpoint
+from app.core.types import Ad, Encoded
 from app.engine import Engine
 from app.loading import available_cores, largest_batch
-from app.records import Ad, Encoded
 from tests.serving import running_server
 
 

@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from app.bench.ads import read_ads
-from app.errors import DataError
+from app.core.errors import DataError
 from app.settings import load_settings
 from tests.bench.minutes import HEADER, Minute, resident, slope, value
 from tests.bench.traffic import Shot, Traffic

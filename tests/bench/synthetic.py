@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
-from app.heads import HEADS, Head
+from app.core.head_labels import HEADS, Head
 from app.model import TwoHeadClassifier
 from app.verification import TOKENIZER, TOKENIZER_CONFIG
 

@@ -6,8 +6,8 @@ import pytest
 
 from app.bench.ads import MOST_ADS, read_ads
 from app.bench.target import Target
-from app.errors import DataError, StartupError
-from app.records import Ad
+from app.core.errors import DataError, StartupError
+from app.core.types import Ad
 from tests.training.files_of_ads import write
 
 ROWS = [{"text": "Koch", "title": "Küche"}, {"text": "Pflege", "title": ""}]

@@ -19,9 +19,9 @@ from app.bench.passes import (
     ways_to_run,
 )
 from app.bench.report import show_engine
+from app.core.types import Encoded
 from app.engine import Engine, load_model
 from app.packing import pack
-from app.records import Encoded
 
 BASE = Shape.of(BertConfig())
 

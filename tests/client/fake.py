@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from app.client import AsyncDoppelkopfClient, DoppelkopfClient
-from app.heads import HEADS
+from app.core.head_labels import HEADS
 from app.schemas import EXAMPLE_ANSWER
 
 MODEL = {

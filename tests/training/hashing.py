@@ -19,8 +19,8 @@ import numpy as np
 import ray
 
 from app.checkpoint import Checkpoint, open_checkpoint
-from app.heads import HEADS
-from app.records import Encoded, Scores
+from app.core.head_labels import HEADS
+from app.core.types import Encoded, Scores
 from app.training.backfill import Engines, backfill, read_through
 from app.training.data import Columns
 from app.training.inspecting import fingerprint

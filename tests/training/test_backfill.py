@@ -13,8 +13,8 @@ import pytest
 from pyarrow import fs
 
 from app.checkpoint import open_checkpoint
-from app.errors import StartupError
-from app.heads import labels_of
+from app.core.errors import StartupError
+from app.core.head_labels import labels_of
 from app.training.backfill import Engines, Worker, check_rows
 from app.training.data import Columns
 from app.training.files import read_rows

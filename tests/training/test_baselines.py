@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from app.base import open_base
-from app.records import Ad
+from app.core.types import Ad
 from app.training import baselines
 from app.training.data import Columns, read_labelled
 from app.training.keywords import required_level

@@ -1,8 +1,8 @@
 import pytest
 
-from app.errors import DataError
-from app.heads import Head
-from app.records import Ad
+from app.core.errors import DataError
+from app.core.head_labels import Head
+from app.core.types import Ad
 from app.training.data import Columns, check_enough, read_labelled, sha256
 from tests.conftest import HEADS
 from tests.training.files_of_ads import LABELLED, write

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from app.checkpoint import save_checkpoint
-from app.errors import CheckpointError
-from app.heads import HEADS
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS
 from app.model import TwoHeadClassifier, TwoHeadOutput
 from app.training.distilling import (
     ANSWERS_SHARE,

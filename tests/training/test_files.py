@@ -1,6 +1,6 @@
 import pytest
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.files import Writer, as_text, read_rows
 from tests.training.files_of_ads import write
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import DataError
-from app.heads import HEADS
-from app.scoring import best, probabilities
+from app.core.errors import DataError
+from app.core.head_labels import HEADS
+from app.core.postprocessing import best, probabilities
 from app.training.handlabelled import Contender, fit, fit_apart, read_hand_labelled, score
 from app.training.occupations import read_taxonomy
 from app.training.quality import fit_accepted

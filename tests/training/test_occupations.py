@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.occupations import by_prefix, read_catalog, read_taxonomy, split_tasks
 from app.training.titles import Forms, parse_title
 from tests.training.tiny_occupations import write_shared

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import SettingsError
+from app.core.errors import SettingsError
 from app.training.data import Columns
 from app.training.options import TrainOptions
 

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.partitions import Count, Partitions
 from app.training.places import Place
 from app.training.predict import ERROR

@@ -1,6 +1,6 @@
 import pytest
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.places import Place
 from tests.training.files_of_ads import LABELLED, write
 

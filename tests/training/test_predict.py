@@ -1,8 +1,8 @@
 import pytest
 
+from app.core.errors import DataError, EngineError
+from app.core.head_labels import HEADS, labels_of
 from app.engine import Engine
-from app.errors import DataError, EngineError
-from app.heads import HEADS, labels_of
 from app.training.batches import answers
 from app.training.data import Columns
 from app.training.files import CHUNK, read_rows
@@ -57,7 +57,7 @@ def test_every_row_keeps_its_columns_and_gets_both_predictions(
 
 def test_predictions_are_the_engines(tmp_path, checkpoint, engine):
     run(checkpoint, engine, write(tmp_path / "a.jsonl", ROWS), tmp_path / "o.jsonl")
-    from app.records import Ad
+    from app.core.types import Ad
 
     for (_, row), ad in zip(read_rows(tmp_path / "o.jsonl"), ROWS, strict=True):
         alone = engine.run(checkpoint.tokenizer().encode([Ad(ad["text"])]))[0]
@@ -213,7 +213,7 @@ def test_html_that_shows_nothing_is_an_error_of_its_row_alone(tmp_path, checkpoi
 
 
 def test_a_batch_keeps_to_its_tokens_and_the_order(checkpoint):
-    from app.records import Ad
+    from app.core.types import Ad
 
     ads = checkpoint.tokenizer().encode([Ad(row["text"]) for row in ROWS])
     seen = []

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from app.heads import Head
+from app.core.head_labels import Head
 from app.training.quality import calibration_error, fit_temperature, judge, reliability
 
 LEVELS = Head(labels=("none", "vocational", "advanced", "master"), ordered=True)

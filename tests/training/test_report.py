@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from app.heads import Head
+from app.core.head_labels import Head
 from app.training.evaluate import Evaluation
 from app.training.quality import judge
 from app.training.report import write_report

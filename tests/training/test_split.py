@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import DataError
-from app.records import Ad
+from app.core.errors import DataError
+from app.core.types import Ad
 from app.training.data import LabelledAds
 from app.training.split import split
 

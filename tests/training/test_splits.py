@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from app.errors import DataError
+from app.core.errors import DataError
 from app.training.data import Columns
 from app.training.files import read_rows
 from app.training.inspecting import inspect, joint_schema, without_nulls

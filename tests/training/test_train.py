@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from app.errors import CheckpointError, DataError, SettingsError
+from app.core.errors import CheckpointError, DataError, SettingsError
 from app.model import TwoHeadClassifier
 from app.training.data import Columns, sha256
 from app.training.options import TrainOptions

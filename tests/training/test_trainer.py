@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from app.records import Encoded
+from app.core.types import Encoded
 from app.training.trainer import ByLength, Padding, Windows
 
 ADS = [

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.records import Ad
+from app.core.types import Ad
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.heads import HEADS
+from app.core.head_labels import HEADS
 from tests.bench.peers.contender import Call, Contender
 
 OWN = "doppelkopf"

@@ -26,7 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 from app.bench.ads import read_ads
 from app.bench.report import about, write_json
 from app.checkpoint import open_checkpoint
-from app.errors import CheckpointError, DataError
+from app.core.errors import CheckpointError, DataError
 from tests.bench.peers.asking import separator
 from tests.bench.peers.checking import clear_ads
 from tests.bench.peers.environments import install

@@ -8,8 +8,8 @@ from safetensors.torch import save_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from app.checkpoint import Checkpoint
-from app.errors import CheckpointError
-from app.heads import HEADS
+from app.core.errors import CheckpointError
+from app.core.head_labels import HEADS
 from app.verification import TOKENIZER, TOKENIZER_CONFIG, read_json
 
 TWO_HEADS = "two_heads"

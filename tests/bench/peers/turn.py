@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.checkpoint import Checkpoint
-from app.heads import HEADS
-from app.records import Ad
+from app.core.head_labels import HEADS
+from app.core.types import Ad
 from tests.bench.peers.asking import Questions, questions
 from tests.bench.peers.export import TWO_HEADS
 from tests.bench.peers.measuring import (

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from app.errors import DataError
-from app.labels import nearest, read_labels
+from app.core.errors import DataError
+from app.core.label_files import nearest, read_labels
 from tests.conftest import HEADS
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from app.heads import Head
-from app.records import ModelName
+from app.core.head_labels import Head
+from app.core.types import ModelName
 
 RUNNING = "Another checkpoint is being loaded; try again when it is done."
 

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from app import errors
-from app.errors import (
+from app.core import errors
+from app.core.errors import (
     DataError,
     DoppelkopfError,
     FatalEngineError,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.records import Labels
+from app.core.types import Labels
 
 HEADS = ("job_category", "min_education")
 """The heads of every checkpoint, in the order of the model's outputs."""

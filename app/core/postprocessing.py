@@ -5,7 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from app.records import Encoded, FloatArray, LabelProbability, Labels, ModelName, Prediction, Scores
+from app.core.types import (
+    Encoded,
+    FloatArray,
+    LabelProbability,
+    Labels,
+    ModelName,
+    Prediction,
+    Scores,
+)
 
 WindowLogits = Mapping[str, FloatArray]
 """One ad's raw logits: by head, float32 of shape (windows, labels)."""

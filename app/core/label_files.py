@@ -6,13 +6,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from app.errors import DataError
-from app.heads import HEADS, Head
-from app.records import Labels
+from app.core.errors import DataError
+from app.core.head_labels import HEADS, Head
+from app.core.types import Labels
 
 
 def read_labels(path: Path) -> dict[str, Head]:
-    """Read a label file: one object with both heads, each as `app.heads.Head`.
+    """Read a label file: one object with both heads, each as `app.core.head_labels.Head`.
 
     Raises:
         DataError: with one sentence that names the file and the place in it.

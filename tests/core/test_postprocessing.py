@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.records import Encoded, LabelProbability, ModelName, Scores
-from app.scoring import best, prediction, probabilities, scores
+from app.core.postprocessing import best, prediction, probabilities, scores
+from app.core.types import Encoded, LabelProbability, ModelName, Scores
 
 
 def softmax(values: list[float]) -> np.ndarray:

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.heads import Head, first_repeated, labels_of
+from app.core.head_labels import Head, first_repeated, labels_of
 
 
 def test_a_head_keeps_its_labels_in_order_through_json():

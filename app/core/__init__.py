@@ -1,0 +1,1 @@
+"""The vocabulary that all share: errors, value types, head labels, logits to answers."""
