@@ -20,7 +20,7 @@ from transformers import (
 
 from app.core.errors import CheckpointError
 from app.model import ENCODERS, TwoHeadConfig
-from app.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
+from app.text.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
 from app.verification import TOKENIZER, TOKENIZER_CONFIG
 
 LONGEST_WINDOW = 512

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from app.core.errors import CheckpointError
 from app.core.head_labels import Head
 from app.model import TwoHeadClassifier, TwoHeadConfig
-from app.tokenization import AdTokenizer, SpecialTokens
+from app.text.tokenization import AdTokenizer, SpecialTokens
 from app.verification import (
     CARD,
     CONFIG,

@@ -11,9 +11,9 @@ from app.core.errors import InvalidRequestError, OverloadedError
 from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.sentences import Span, merged, sentences
 from app.service import Service, deadline
 from app.settings import Settings
+from app.text.sentences import Span, merged, sentences
 from app.trace import EXPLAIN, apart, current
 
 MAX_VARIANTS = 32

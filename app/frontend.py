@@ -28,7 +28,7 @@ from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
 from app.server import http_server
 from app.service import Service
-from app.tokenization import AdTokenizer
+from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)
 

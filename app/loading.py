@@ -19,7 +19,7 @@ from app.ledger import Ledger
 from app.memory import all_kept
 from app.metrics import Metrics
 from app.settings import Settings
-from app.tokenization import AdTokenizer
+from app.text.tokenization import AdTokenizer
 
 if TYPE_CHECKING:
     from app.engine import Engine

@@ -20,7 +20,7 @@ from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import read_labels
 from app.core.types import Encoded, FloatArray
 from app.model import TwoHeadClassifier
-from app.tokenization import AdTokenizer
+from app.text.tokenization import AdTokenizer
 from app.training.card import card
 from app.training.data import (
     LabelledAds,

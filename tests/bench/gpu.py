@@ -27,7 +27,7 @@ from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.head_labels import HEADS, Head
 from app.core.types import Encoded
 from app.engine import DTYPES, Engine
-from app.tokenization import spans
+from app.text.tokenization import spans
 from tests.bench.synthetic import mixed_lengths, save_random
 from tests.conftest import tiny_tokenizer
 

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from app.core.errors import InvalidRequestError
 from app.core.types import Ad, Encoded
-from app.markup import readable
+from app.text.html_text import readable
 
 TITLE_TOKENS = 64
 """A title is cut after this many tokens: it is repeated in every window."""

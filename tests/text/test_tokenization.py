@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from app.core.errors import InvalidRequestError
 from app.core.types import Ad
-from app.tokenization import (
+from app.text.tokenization import (
     BARREN_CHARACTERS,
     CHARACTERS_A_TOKEN,
     SLICE,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.sentences import merged, sentences
+from app.text.sentences import merged, sentences
 
 
 def parts(text: str) -> list[str]:

@@ -4,14 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.markup import (
-    MARKUP_A_CHARACTER,
-    MAX_DEPTH,
-    SLICE,
-    is_html,
-    readable,
-    visible_text,
-)
+from app.text.html_text import MARKUP_A_CHARACTER, MAX_DEPTH, SLICE, is_html, readable, visible_text
 
 LIMIT = 1000
 

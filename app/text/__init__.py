@@ -1,0 +1,1 @@
+"""An ad's text or HTML to windows of token ids."""
