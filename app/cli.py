@@ -26,8 +26,8 @@ from app.store import MODEL_STORE
 if TYPE_CHECKING:
     from app.checkpoint import Checkpoint
     from app.core.types import Ad
+    from app.data.labelled_ads import Columns
     from app.engine import Engine
-    from app.training.data import Columns
     from app.training.predict import Answering
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
@@ -160,9 +160,9 @@ def train(
     _require_extra()
     _hush()
     with _err.status("Reading"):
+        from app.data.labelled_ads import Columns
         from app.showing import show_checkpoint
         from app.training.console import Steps
-        from app.training.data import Columns
         from app.training.options import TrainOptions
         from app.training.train import train as run
 
@@ -210,9 +210,9 @@ def evaluate(
     _hush()
     with _err.status("Loading"):
         from app.checkpoint import open_checkpoint
+        from app.data.labelled_ads import Columns
         from app.showing import show_evaluation
         from app.training.console import bar
-        from app.training.data import Columns
         from app.training.evaluate import evaluate as run
         from app.training.evaluate import read_test
         from app.training.report import write_report
@@ -315,7 +315,7 @@ def predict(
     _hush()
     if (folder is None) == (server is None):
         raise StartupError("Name a checkpoint folder, or a server with --server.")
-    from app.training.data import Columns
+    from app.data.labelled_ads import Columns
 
     columns = Columns(text_column, title_column)
     options = (device, dtype, batch_tokens)
@@ -345,8 +345,8 @@ def _predict(
     """Return how many rows were written, and how many of them with an error."""
     with ExitStack() as opened:
         with _err.status("Loading"):
+            from app.data.labelled_ads import sha256
             from app.training.console import bar
-            from app.training.data import sha256
             from app.training.journal import Journal
             from app.training.predict import check, check_out, journal_of
             from app.training.predict import predict as run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from app.core.errors import DataError
 from app.core.types import Ad
-from app.training.files import as_text, read_rows
+from app.data.files import as_text, read_rows
 
 MOST_ADS = 5000
 """Ads of a file that are used, its first: enough for a mix of lengths, little to hold."""

@@ -9,7 +9,7 @@ import torch
 from app.base import Base
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.types import Ad, FloatArray
-from app.training.data import LabelledAds, Targets
+from app.data.labelled_ads import LabelledAds, Targets
 from app.training.handlabelled import Contender
 from app.training.keywords import required_level
 from app.training.occupations import JobTitle

@@ -7,8 +7,8 @@ from typing import Any
 
 from app.base import base_name
 from app.core.head_labels import HEADS, Head
+from app.data.labelled_ads import sha256
 from app.model import TwoHeadClassifier
-from app.training.data import sha256
 from app.training.options import TrainOptions
 from app.training.terms import TITLES
 

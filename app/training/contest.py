@@ -11,9 +11,9 @@ from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS, Head
 from app.core.postprocessing import WindowLogits, probabilities
 from app.core.types import FloatArray
+from app.data.labelled_ads import Columns, read_labelled
+from app.data.token_batches import PackedPass, answers
 from app.training import baselines
-from app.training.batches import PackedPass, answers
-from app.training.data import Columns, read_labelled
 from app.training.families import merge_titles, read_families
 from app.training.handlabelled import Contender, HandLabelled, fit, fit_apart
 from app.training.occupations import read_catalog

@@ -15,7 +15,7 @@ from app.core.errors import DataError
 from app.core.head_labels import HEADS, Head
 from app.core.postprocessing import probabilities
 from app.core.types import Ad, FloatArray
-from app.training.files import Row, as_text, read_rows
+from app.data.files import Row, as_text, read_rows
 from app.training.quality import TOP, Mask, bin_error, binned, fit_accepted
 
 COLUMNS = {"job_category": "category", "min_education": "education"}

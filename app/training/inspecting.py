@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from app.core.errors import DataError
-from app.training.data import Columns
-from app.training.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
+from app.data.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
+from app.data.labelled_ads import Columns
 from app.training.places import one_line
 from app.training.predict import check_fields
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.core.errors import SettingsError
-from app.training.data import Columns
+from app.data.labelled_ads import Columns
 
 SAVE_DTYPES = ("float32", "float16")
 

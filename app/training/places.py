@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from app.core.errors import DataError
-from app.training.files import CSV, LINES, PARQUET, check_suffix, is_one_of
+from app.data.files import CSV, LINES, PARQUET, check_suffix, is_one_of
 
 _OWN = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 """What pyarrow opens by itself; other addresses are fsspec's, where its package is installed."""

@@ -16,10 +16,10 @@ from app.core.errors import DataError, EngineError, InvalidRequestError
 from app.core.head_labels import HEADS, labels_of
 from app.core.postprocessing import best
 from app.core.types import Ad, Encoded, Format, LabelProbability, Labels, Scores
+from app.data.files import Row, Writer, as_text, check_suffix, chunks, read_rows, same_file
+from app.data.labelled_ads import Columns
+from app.data.token_batches import PackedPass, results
 from app.text.tokenization import AdTokenizer
-from app.training.batches import PackedPass, results
-from app.training.data import Columns
-from app.training.files import Row, Writer, as_text, check_suffix, chunks, read_rows, same_file
 from app.training.journal import Answer, Journal
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from sklearn.metrics import (
 from app.core.head_labels import IGNORED, Head
 from app.core.postprocessing import probabilities
 from app.core.types import FloatArray
-from app.training.data import Targets
+from app.data.labelled_ads import Targets
 
 Mask = npt.NDArray[np.bool_]
 

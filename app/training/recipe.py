@@ -19,10 +19,10 @@ from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_check
 from app.core.errors import CheckpointError, DataError
 from app.core.head_labels import Head
 from app.core.postprocessing import WindowLogits
-from app.training.batches import PackedPass
+from app.data.labelled_ads import sha256
+from app.data.token_batches import PackedPass
 from app.training.comparison import KEY, compared, extended
 from app.training.contest import measure, simple_contenders
-from app.training.data import sha256
 from app.training.demo import write_demo
 from app.training.handlabelled import read_hand_labelled
 from app.training.options import TrainOptions

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from app.core.errors import DataError
-from app.training.data import LabelledAds
+from app.data.labelled_ads import LabelledAds
 
 CANDIDATES = 20
 """Splits by group that are drawn; the one that leaves training the most classes is taken."""

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from app.core.errors import DataError
-from app.training.files import PARQUET, Row, is_one_of, rows_of
+from app.data.files import PARQUET, Row, is_one_of, rows_of
 from app.training.inspecting import Inspected
 from app.training.places import one_line
 from app.training.predict import changed

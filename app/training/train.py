@@ -19,17 +19,12 @@ from app.core.errors import SettingsError, StartupError
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import read_labels
 from app.core.types import Encoded, FloatArray
+from app.data.files import chunks
+from app.data.labelled_ads import LabelledAds, Targets, check_enough, read_labelled
 from app.model import TwoHeadClassifier
 from app.text.tokenization import AdTokenizer
 from app.training.card import card
-from app.training.data import (
-    LabelledAds,
-    Targets,
-    check_enough,
-    read_labelled,
-)
 from app.training.distilling import open_teacher, student_of
-from app.training.files import chunks
 from app.training.options import TrainOptions
 from app.training.quality import fit_temperature, judge
 from app.training.split import split

@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers.trainer_utils import get_last_checkpoint
 
 from app.core.errors import CheckpointError
-from app.training.data import sha256
+from app.data.labelled_ads import sha256
 from app.training.options import TrainOptions
 from app.verification import WEIGHTS
 

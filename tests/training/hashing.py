@@ -21,8 +21,8 @@ import ray
 from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.head_labels import HEADS
 from app.core.types import Encoded, Scores
+from app.data.labelled_ads import Columns
 from app.training.backfill import Engines, backfill, read_through
-from app.training.data import Columns
 from app.training.inspecting import fingerprint
 from app.training.partitions import Partitions
 from app.training.places import Place

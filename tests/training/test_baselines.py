@@ -3,8 +3,8 @@ import pytest
 
 from app.base import open_base
 from app.core.types import Ad
+from app.data.labelled_ads import Columns, read_labelled
 from app.training import baselines
-from app.training.data import Columns, read_labelled
 from app.training.keywords import required_level
 from app.training.occupations import JobTitle
 from app.training.titles import Forms

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from app.core.errors import DataError
+from app.data.labelled_ads import Columns
 from app.engine import Engine
-from app.training.data import Columns
 from app.training.evaluate import evaluate, read_test
 from tests.training.files_of_ads import LABELLED, write
 

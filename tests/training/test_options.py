@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import SettingsError
-from app.training.data import Columns
+from app.data.labelled_ads import Columns
 from app.training.options import TrainOptions
 
 OPTIONS = TrainOptions(Path("my ads.csv"), "base", Path("out"))

@@ -5,7 +5,7 @@ import pytest
 
 from app.core.errors import DataError
 from app.core.types import Ad
-from app.training.data import LabelledAds
+from app.data.labelled_ads import LabelledAds
 from app.training.split import split
 
 

@@ -6,8 +6,8 @@ import pytest
 from pyarrow import fs
 
 from app.core.errors import DataError
-from app.training.data import Columns
-from app.training.files import read_rows
+from app.data.files import read_rows
+from app.data.labelled_ads import Columns
 from app.training.inspecting import inspect, joint_schema, without_nulls
 from app.training.splits import read_split, splits_of
 from tests.training.files_of_ads import write

@@ -3,7 +3,7 @@ import pytest
 from app.core.errors import DataError
 from app.core.head_labels import Head
 from app.core.types import Ad
-from app.training.data import Columns, check_enough, read_labelled, sha256
+from app.data.labelled_ads import Columns, check_enough, read_labelled, sha256
 from tests.conftest import HEADS
 from tests.training.files_of_ads import LABELLED, write
 

@@ -12,7 +12,7 @@ from app.core.errors import DataError
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import nearest
 from app.core.types import Ad
-from app.training.files import Row, as_text, columns_of, read_rows
+from app.data.files import Row, as_text, columns_of, read_rows
 
 Targets = npt.NDArray[np.int64]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from app.core.errors import DataError
-from app.training.files import Writer, as_text, read_rows
+from app.data.files import Writer, as_text, read_rows
 from tests.training.files_of_ads import write
 
 ROWS = [{"text": "Koch, gesucht\nsofort", "n": 1, "x": None}, {"text": "NA", "n": 2, "x": "Öl"}]

@@ -1,0 +1,1 @@
+"""Files of ads and their labels."""
