@@ -8,8 +8,7 @@
 Needs httpx and pydantic; neither torch nor anything of the server.
 """
 
-from app.client.asynchronous import AsyncDoppelkopfClient
-from app.client.blocking import DoppelkopfClient
+from app.client.async_client import AsyncDoppelkopfClient
 from app.client.errors import (
     BusyError,
     CallError,
@@ -20,6 +19,7 @@ from app.client.errors import (
     UnreachableError,
 )
 from app.client.retries import Retries
+from app.client.sync_client import DoppelkopfClient
 from app.schemas import AdIn, ClassifyResponse, ModelResponse, StreamAnswer, StreamError
 from app.schemas_jobposting import JobPostingAnswer, JobPostingResponse
 

@@ -12,10 +12,7 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import TypeAdapter
 
-from app.client.errors import CallError
-from app.client.pending import Pending
-from app.client.retries import Attempts, Retries
-from app.client.wire import (
+from app.client.encoding import (
     BATCH,
     MODEL,
     ONE,
@@ -29,6 +26,9 @@ from app.client.wire import (
     timeout,
     unreachable,
 )
+from app.client.errors import CallError
+from app.client.retries import Attempts, Retries
+from app.client.stream_buffer import Pending
 from app.schemas import BatchResponse, ClassifyResponse, ModelResponse
 from app.schemas_jobposting import JobPostingResponse
 

@@ -12,10 +12,10 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from app.client.calls import BULK_SECONDS, SECONDS, Call, Calls, Outcome, is_ready
+from app.client.encoding import POOL, AdLike, batches, checked_key, problem_of, unreachable
 from app.client.errors import CallError
-from app.client.pending import Pending
 from app.client.retries import Attempts, Retries
-from app.client.wire import POOL, AdLike, batches, checked_key, problem_of, unreachable
+from app.client.stream_buffer import Pending
 from app.core.types import Format
 from app.ndjson import LineReader
 from app.schemas import ClassifyResponse, Limits, ModelResponse, StreamAnswer, StreamError

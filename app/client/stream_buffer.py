@@ -4,8 +4,8 @@ from collections import deque
 
 from pydantic import TypeAdapter
 
+from app.client.encoding import NDJSON, AdLike, encoded, fields_of, parsed
 from app.client.errors import BusyError, ForeignAnswerError, UnreachableError
-from app.client.wire import NDJSON, AdLike, encoded, fields_of, parsed
 from app.schemas import Limits, StreamAnswer, StreamError
 
 LINE: TypeAdapter[StreamAnswer | StreamError] = TypeAdapter(StreamAnswer | StreamError)
