@@ -24,10 +24,10 @@ from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 from app.store import MODEL_STORE
 
 if TYPE_CHECKING:
-    from app.checkpoint import Checkpoint
     from app.core.types import Ad
     from app.data.labelled_ads import Columns
     from app.engine import Engine
+    from app.model.checkpoint import Checkpoint
     from app.training.predict import Answering
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
@@ -209,8 +209,8 @@ def evaluate(
     _require_extra()
     _hush()
     with _err.status("Loading"):
-        from app.checkpoint import open_checkpoint
         from app.data.labelled_ads import Columns
+        from app.model.checkpoint import open_checkpoint
         from app.showing import show_evaluation
         from app.training.console import bar
         from app.training.evaluate import evaluate as run
@@ -385,7 +385,7 @@ def _backfill(
     """Return how many rows a cluster wrote, and how many of them with an error."""
     with ExitStack() as opened:
         with _err.status("Reading"):
-            from app.checkpoint import open_checkpoint
+            from app.model.checkpoint import open_checkpoint
             from app.training.backfill import Engines, backfill, check_rows, read_through
             from app.training.console import bar
             from app.training.inspecting import fingerprint
@@ -420,7 +420,7 @@ def _backfill(
 def _predictor(
     folder: Path, device: str, dtype: str, batch_tokens: int | None
 ) -> "tuple[Answering, str]":
-    from app.checkpoint import open_checkpoint
+    from app.model.checkpoint import open_checkpoint
     from app.training.predict import Predictor
 
     checkpoint = open_checkpoint(folder)
@@ -580,8 +580,8 @@ def _bench_engine(
         from app.bench.interrupt import Interrupt
         from app.bench.passes import EngineReport, Shape, matmul, measure, ways_to_run
         from app.bench.report import engine_document, show_engine, write_json
-        from app.checkpoint import open_checkpoint
         from app.engine import DTYPES, load_model
+        from app.model.checkpoint import open_checkpoint
 
         checkpoint = open_checkpoint(folder)
         engine, _ = _engine(checkpoint, device, dtype, None)
@@ -607,7 +607,7 @@ def _bench_engine(
 def show(folder: Folder) -> None:
     """Print a checkpoint's heads, labels, sizes, revision and metrics."""
     _hush()
-    from app.checkpoint import open_checkpoint
+    from app.model.checkpoint import open_checkpoint
     from app.showing import show_checkpoint
 
     _out.print(*show_checkpoint(open_checkpoint(folder)), sep="\n")
@@ -672,7 +672,7 @@ def import_(
     """Make a checkpoint of a state dict that was trained elsewhere."""
     _hush()
     with _err.status("Importing"):
-        from app.importing import Prefixes, import_checkpoint
+        from app.model.state_dict_import import Prefixes, import_checkpoint
 
         prefixes = Prefixes(encoder_prefix, job_category_prefix, min_education_prefix)
         checkpoint = import_checkpoint(state_dict, base, labels, out, prefixes, max_length)

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.attention import PACKED
-from app.checkpoint import Checkpoint
 from app.core.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits, scores
 from app.core.types import Encoded, FloatArray, Scores
-from app.first_tokens import FirstTokenLayer
 from app.fused import FusedLayer
 from app.graphs import Graphs, cuda_capture
-from app.model import TwoHeadClassifier
+from app.model.checkpoint import Checkpoint
+from app.model.classifier import TwoHeadClassifier
+from app.model.first_token_layer import FirstTokenLayer
+from app.model.packed_attention import PACKED
 from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
 from app.prepacked import filled, prepack

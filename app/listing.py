@@ -13,9 +13,9 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
+from app.model.checkpoint import Checkpoint, open_checkpoint
 from app.training.terms import HEAD_TITLES
 
 MEASURES = ("accuracy", "macro_f1")

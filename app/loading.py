@@ -81,7 +81,7 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
     make = _imported(engine)
     import torch
 
-    from app.checkpoint import open_checkpoint
+    from app.model.checkpoint import open_checkpoint
 
     torch.set_num_threads(settings.threads or available_cores())
     checkpoint = open_checkpoint(settings.model)
@@ -132,7 +132,7 @@ def identify(model: Path) -> ModelName:
     Raises:
         CheckpointError: it is damaged.
     """
-    from app.checkpoint import open_checkpoint
+    from app.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(model)
     return ModelName(checkpoint.name, checkpoint.revision)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.first_tokens import FirstTokenLayer
 from app.linears import replace_linears
+from app.model.first_token_layer import FirstTokenLayer
 
 USUAL_ROWS = 1024
 """For how many rows the layout is chosen."""

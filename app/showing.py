@@ -7,8 +7,8 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS, Head
+from app.model.checkpoint import Checkpoint
 from app.training.terms import HEAD_TITLES, TITLES
 
 if TYPE_CHECKING:

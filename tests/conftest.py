@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModel
 
-from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.core.head_labels import Head
-from app.model import TwoHeadClassifier
+from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from app.model.classifier import TwoHeadClassifier
 from tests.turns import turn
 
 TRADES = {

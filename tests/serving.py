@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 
 from app.api import create_app
 from app.batching import MicroBatcher, Run
-from app.checkpoint import Checkpoint
 from app.core.served_model import ServedModel
 from app.engine import Engine
 from app.metrics import Metrics
+from app.model.checkpoint import Checkpoint
 from app.service import Service
 from app.settings import Settings, load_settings
 from tests.faulty import HELD, text_of

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app.checkpoint import open_checkpoint
 from app.cli import _require_extra, app, main
 from app.core.errors import StartupError
 from app.core.head_labels import HEADS as NAMES
+from app.model.checkpoint import open_checkpoint
 from tests.conftest import HEADS, TRADES
 from tests.training.files_of_ads import LABELLED, write
 

@@ -16,8 +16,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.checkpoint import open_checkpoint
 from app.client import ClassifyResponse
+from app.model.checkpoint import open_checkpoint
 from tests.clients import WINDOW, Clients, busy
 from tests.serving import HTTP, metric, running_process, wait_until
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from app.attention import PACKED
-from app.checkpoint import Checkpoint, save_checkpoint
 from app.core.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.core.head_labels import HEADS
 from app.core.postprocessing import probabilities
 from app.core.types import Ad, Encoded, Scores
 from app.engine import ONEDNN, Engine, resolve_device, resolve_dtype
-from app.model import TwoHeadClassifier
+from app.model.checkpoint import Checkpoint, save_checkpoint
+from app.model.classifier import TwoHeadClassifier
+from app.model.packed_attention import PACKED
 from app.prepacked import STEP, filled
 from tests.conftest import HEADS as TINY_HEADS
 from tests.conftest import LEVELS, POSITIONS, TRADES

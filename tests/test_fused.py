@@ -2,10 +2,10 @@ import pytest
 
 from app.engine import fuse
 from app.fused import FusedLayer
-from app.model import ENCODERS
+from app.model.classifier import ENCODERS
 from app.norms import add_norm
 from tests.conftest import tiny_model
-from tests.test_model import assert_equal, run_packed, some_windows
+from tests.model.test_classifier import assert_equal, run_packed, some_windows
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from app.attention import PACKED
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
 from app.engine import Engine
 from app.graphs import ALIGNMENT, Graphs, ladder
+from app.model.packed_attention import PACKED
 from app.packing import pack
 
 TOKENS = 1000

@@ -291,7 +291,7 @@ def test_importing_it_loads_no_torch(module):
 UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
-    "app.training", "app.bench", "app.client", "app.showing", "app.importing", "app.base",
+    "app.training", "app.bench", "app.client", "app.showing", "app.model.state_dict_import", "app.model.base_encoder",
     "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
     "app.engine_replica", "app.cluster_proxy",
 }  # fmt: skip

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import open_checkpoint
 from app.core.errors import CheckpointError
 from app.listing import as_document, list_checkpoints, show_list
+from app.model.checkpoint import open_checkpoint
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from app.checkpoint import save_checkpoint
 from app.core.head_labels import Head
-from app.model import TwoHeadClassifier
+from app.model.checkpoint import save_checkpoint
+from app.model.classifier import TwoHeadClassifier
 from tests.conftest import POSITIONS, tiny_encoder
 from tests.faulty import BROKEN, HELD, text_of
 from tests.serving import HTTP, faulty_server, running_server, wait_until

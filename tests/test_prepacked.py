@@ -4,10 +4,10 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import nn
 
 from app.engine import ONEDNN
-from app.model import ENCODERS
+from app.model.classifier import ENCODERS
 from app.prepacked import PrepackedLinear, filled, prepack
 from tests.conftest import tiny_model
-from tests.test_model import assert_equal, run_packed, some_windows
+from tests.model.test_classifier import assert_equal, run_packed, some_windows
 
 pytestmark = pytest.mark.skipif(not ONEDNN, reason="torch was built without oneDNN")
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from app.attention import PACKED
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
 from app.engine import Engine
+from app.model.packed_attention import PACKED
 from app.quantization import QuantizedLinear, quantize, widest_pairs
 from tests.conftest import POSITIONS
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from transformers import PreTrainedConfig
 
 from app.core.types import Encoded
-from app.model import TwoHeadClassifier
+from app.model.classifier import TwoHeadClassifier
 
 Pass = Callable[[Sequence[Encoded]], object]
 PACKED_TOKENS = (512, 1024, 2048)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
-from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
 from app.core.errors import CheckpointError
-from app.model import TwoHeadClassifier
-from app.verification import TOKENIZER, TOKENIZER_CONFIG
+from app.model.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
+from app.model.classifier import TwoHeadClassifier
 
 ATTENTION = "sdpa"
 

@@ -17,11 +17,11 @@ import ray
 from pyarrow import fs
 from ray.data.exceptions import ExecutionTimeoutError
 
-from app.checkpoint import open_checkpoint
 from app.core.errors import DataError, FatalEngineError, StartupError
 from app.core.types import Format
 from app.data.files import CHUNK, chunks
 from app.data.labelled_ads import Columns
+from app.model.checkpoint import open_checkpoint
 from app.training.inspecting import Inspected, inspected, joint_schema, without_nulls
 from app.training.journal import Answer
 from app.training.partitions import Count, Partitions

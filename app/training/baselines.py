@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.base import Base
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.types import Ad, FloatArray
 from app.data.labelled_ads import LabelledAds, Targets
+from app.model.base_encoder import Base
 from app.training.handlabelled import Contender
 from app.training.keywords import required_level
 from app.training.occupations import JobTitle

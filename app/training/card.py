@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from app.base import base_name
 from app.core.head_labels import HEADS, Head
 from app.data.labelled_ads import sha256
-from app.model import TwoHeadClassifier
+from app.model.base_encoder import base_name
+from app.model.classifier import TwoHeadClassifier
 from app.training.options import TrainOptions
 from app.training.terms import TITLES
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.base import open_base
-from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS, Head
 from app.core.postprocessing import WindowLogits, probabilities
 from app.core.types import FloatArray
 from app.data.labelled_ads import Columns, read_labelled
 from app.data.token_batches import PackedPass, answers
+from app.model.base_encoder import open_base
+from app.model.checkpoint import Checkpoint
 from app.training import baselines
 from app.training.families import merge_titles, read_families
 from app.training.handlabelled import Contender, HandLabelled, fit, fit_apart

@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 
-from app.base import Base, spread, thin
-from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS, Head
-from app.model import TwoHeadClassifier, TwoHeadOutput
+from app.model.base_encoder import Base, spread, thin
+from app.model.checkpoint import Checkpoint, open_checkpoint
+from app.model.checkpoint_verification import TOKENIZER
+from app.model.classifier import TwoHeadClassifier
+from app.model.output import TwoHeadOutput
 from app.training.options import TrainOptions
-from app.verification import TOKENIZER
 
 ANSWERS_SHARE = 0.8
 """What the teacher's answers weigh against the labels, which have the rest."""

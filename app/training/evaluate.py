@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits
 from app.core.types import Encoded
 from app.data.files import chunks
 from app.data.labelled_ads import Columns, LabelledAds, read_labelled, sha256
 from app.data.token_batches import PackedPass, answers
+from app.model.checkpoint import Checkpoint
 from app.training.quality import Quality, judge
 
 

@@ -23,7 +23,7 @@ from app.text.tokenization import AdTokenizer
 from app.training.journal import Answer, Journal
 
 if TYPE_CHECKING:
-    from app.checkpoint import Checkpoint
+    from app.model.checkpoint import Checkpoint
 
 Answering = Callable[[Sequence[Ad]], Sequence[Answer]]
 """Gives the columns that ads get, in order."""

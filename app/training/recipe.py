@@ -15,12 +15,13 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from app.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
 from app.core.errors import CheckpointError, DataError
 from app.core.head_labels import Head
 from app.core.postprocessing import WindowLogits
 from app.data.labelled_ads import sha256
 from app.data.token_batches import PackedPass
+from app.model.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint_verification import CARD, TOKENIZER, TOKENIZER_CONFIG
 from app.training.comparison import KEY, compared, extended
 from app.training.contest import measure, simple_contenders
 from app.training.demo import write_demo
@@ -28,7 +29,6 @@ from app.training.handlabelled import read_hand_labelled
 from app.training.options import TrainOptions
 from app.training.train import train
 from app.training.work import Say, last_saved, work_folder
-from app.verification import CARD, TOKENIZER, TOKENIZER_CONFIG
 
 EngineFactory = Callable[[Checkpoint], PackedPass[WindowLogits]]
 """Loads a checkpoint for its raw logits; handed in, since training knows no engine."""

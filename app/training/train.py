@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, set_seed
 
-from app.base import Base, freeze, open_base, thin
-from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.core.errors import SettingsError, StartupError
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import read_labels
 from app.core.types import Encoded, FloatArray
 from app.data.files import chunks
 from app.data.labelled_ads import LabelledAds, Targets, check_enough, read_labelled
-from app.model import TwoHeadClassifier
+from app.model.base_encoder import Base, freeze, open_base, thin
+from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
+from app.model.classifier import TwoHeadClassifier
 from app.text.tokenization import AdTokenizer
 from app.training.card import card
 from app.training.distilling import open_teacher, student_of

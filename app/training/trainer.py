@@ -17,7 +17,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from app.core.head_labels import HEADS
 from app.core.types import Encoded, FloatArray
 from app.data.labelled_ads import Targets
-from app.model import TwoHeadClassifier, TwoHeadOutput, two_head_loss
+from app.model.classifier import TwoHeadClassifier
+from app.model.output import TwoHeadOutput, two_head_loss
 from app.training.distilling import Distiller
 from app.training.options import TrainOptions
 

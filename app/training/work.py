@@ -9,8 +9,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from app.core.errors import CheckpointError
 from app.data.labelled_ads import sha256
+from app.model.checkpoint_verification import WEIGHTS
 from app.training.options import TrainOptions
-from app.verification import WEIGHTS
 
 Say = Callable[[str], None]
 

@@ -23,8 +23,8 @@ from app.bench.load import Plan
 from app.bench.runs import run_once
 from app.bench.target import Target
 from app.bench.workers import Workers
-from app.checkpoint import Checkpoint
 from app.core.types import Encoded, Scores
+from app.model.checkpoint import Checkpoint
 from tests.serving import metric, running_process
 
 

@@ -23,10 +23,10 @@ import transformers
 from transformers import BertConfig
 
 from app.bench.passes import batches, run_padded
-from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.head_labels import HEADS, Head
 from app.core.types import Encoded
 from app.engine import DTYPES, Engine
+from app.model.checkpoint import Checkpoint, open_checkpoint
 from app.text.tokenization import spans
 from tests.bench.synthetic import mixed_lengths, save_random
 from tests.conftest import tiny_tokenizer

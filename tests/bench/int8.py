@@ -29,11 +29,11 @@ import torch
 from app.bench.ads import read_ads
 from app.bench.passes import batches
 from app.bench.report import about
-from app.checkpoint import open_checkpoint
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
 from app.engine import BATCH_TOKENS, Engine
 from app.memory import give_back
+from app.model.checkpoint import open_checkpoint
 from tests.bench.gpu import mixed_ads, random_base
 
 DTYPES = ("float32", "bfloat16", "int8")

@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from app.bench.wire import Connections, Reply, classify_request
-from app.verification import CONFIG
+from app.model.checkpoint_verification import CONFIG
 from tests.serving import HTTP, running_process
 
 CONNECTIONS = 16

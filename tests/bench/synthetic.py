@@ -15,10 +15,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
-from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.core.head_labels import HEADS, Head
-from app.model import TwoHeadClassifier
-from app.verification import TOKENIZER, TOKENIZER_CONFIG
+from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
+from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
+from app.model.classifier import TwoHeadClassifier
 
 DEMO = Path(__file__).parents[2] / "model_store" / "demo"
 

@@ -7,7 +7,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
-from app.attention import PACKED
 from app.bench.passes import (
     EngineReport,
     Shape,
@@ -21,6 +20,7 @@ from app.bench.passes import (
 from app.bench.report import show_engine
 from app.core.types import Encoded
 from app.engine import Engine, load_model
+from app.model.packed_attention import PACKED
 from app.packing import pack
 
 BASE = Shape.of(BertConfig())

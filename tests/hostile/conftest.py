@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import save_checkpoint
-from app.verification import UNHEARD_OF
+from app.model.checkpoint import save_checkpoint
+from app.model.checkpoint_verification import UNHEARD_OF
 from tests.conftest import tiny_model
 from tests.hostile.wire import KEY, Connection, Contract
 from tests.serving import running_process

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from app.checkpoint import Checkpoint, open_checkpoint
 from app.core.head_labels import HEADS
 from app.core.types import Encoded, Scores
 from app.data.labelled_ads import Columns
+from app.model.checkpoint import Checkpoint, open_checkpoint
 from app.training.backfill import Engines, backfill, read_through
 from app.training.inspecting import fingerprint
 from app.training.partitions import Partitions

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from app.checkpoint import open_checkpoint, save_checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import Head
-from app.model import TwoHeadClassifier
+from app.model.checkpoint import open_checkpoint, save_checkpoint
+from app.model.classifier import TwoHeadClassifier
 from app.training.averaging import average, save_average
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from app.checkpoint import open_checkpoint
 from app.core.errors import StartupError
 from app.core.head_labels import labels_of
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
+from app.model.checkpoint import open_checkpoint
 from app.training.backfill import Engines, Worker, check_rows
 from app.training.inspecting import fingerprint, inspect
 from app.training.journal import Journal

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from app.base import open_base
 from app.core.types import Ad
 from app.data.labelled_ads import Columns, read_labelled
+from app.model.base_encoder import open_base
 from app.training import baselines
 from app.training.keywords import required_level
 from app.training.occupations import JobTitle

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.checkpoint import open_checkpoint
 from app.core.head_labels import Head
+from app.model.checkpoint import open_checkpoint
 from app.training import demo
 from app.training.occupations import read_taxonomy
 from tests.training.tiny_occupations import write_shared

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from app.checkpoint import save_checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
-from app.model import TwoHeadClassifier, TwoHeadOutput
+from app.model.checkpoint import save_checkpoint
+from app.model.classifier import TwoHeadClassifier
+from app.model.output import TwoHeadOutput
 from app.training.distilling import (
     ANSWERS_SHARE,
     STATES_WEIGHT,

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 from typer.testing import CliRunner
 
-from app.checkpoint import open_checkpoint
 from app.cli import app
 from app.core.errors import CheckpointError, DataError
 from app.core.head_labels import HEADS
 from app.engine import Engine
+from app.model.checkpoint import open_checkpoint
 from app.showing import show_contenders
 from app.training import contest, demo, recipe
 from app.training.comparison import HEADING, KEY

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from app.core.errors import CheckpointError, DataError, SettingsError
 from app.data.labelled_ads import Columns, sha256
-from app.model import TwoHeadClassifier
+from app.model.classifier import TwoHeadClassifier
 from app.training.options import TrainOptions
 from app.training.train import train
 from app.training.work import work_folder

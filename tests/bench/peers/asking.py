@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from app.bench.load import UNANSWERED, Load, Plan, Request, Send, Shots
 from app.bench.wire import Connections, Reply, classify_request
-from app.checkpoint import Checkpoint
 from app.core.types import Ad
-from app.verification import TOKENIZER
+from app.model.checkpoint import Checkpoint
+from app.model.checkpoint_verification import TOKENIZER
 from tests.bench.peers.contender import Contender
 
 

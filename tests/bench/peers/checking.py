@@ -5,10 +5,10 @@ from itertools import islice
 
 import numpy as np
 
-from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS
 from app.core.types import Ad
 from app.engine import Engine
+from app.model.checkpoint import Checkpoint
 
 CLEAR = 0.1
 """By how much a head's best label leads: rounding swaps the labels of closer ones."""

@@ -25,8 +25,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from app.bench.ads import read_ads
 from app.bench.report import about, write_json
-from app.checkpoint import open_checkpoint
 from app.core.errors import CheckpointError, DataError
+from app.model.checkpoint import open_checkpoint
 from tests.bench.peers.asking import separator
 from tests.bench.peers.checking import clear_ads
 from tests.bench.peers.environments import install

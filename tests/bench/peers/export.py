@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from app.checkpoint import Checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
-from app.verification import TOKENIZER, TOKENIZER_CONFIG, read_json
+from app.model.checkpoint import Checkpoint
+from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG, read_json
 
 TWO_HEADS = "two_heads"
 

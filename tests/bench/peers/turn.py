@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.checkpoint import Checkpoint
 from app.core.head_labels import HEADS
 from app.core.types import Ad
+from app.model.checkpoint import Checkpoint
 from tests.bench.peers.asking import Questions, questions
 from tests.bench.peers.export import TWO_HEADS
 from tests.bench.peers.measuring import (

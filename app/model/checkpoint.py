@@ -17,9 +17,7 @@ from tokenizers import Tokenizer
 
 from app.core.errors import CheckpointError
 from app.core.head_labels import Head
-from app.model import TwoHeadClassifier, TwoHeadConfig
-from app.text.tokenization import AdTokenizer, SpecialTokens
-from app.verification import (
+from app.model.checkpoint_verification import (
     CARD,
     CONFIG,
     METRICS,
@@ -32,6 +30,8 @@ from app.verification import (
     verify_tokenizer,
     verify_weights,
 )
+from app.model.classifier import TwoHeadClassifier, TwoHeadConfig
+from app.text.tokenization import AdTokenizer, SpecialTokens
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app.attention import PACKED
-from app.checkpoint import open_checkpoint, refuse_taken, save_checkpoint
 from app.core.errors import CheckpointError
 from app.core.types import Ad
-from app.verification import (
+from app.model.checkpoint import open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint_verification import (
     CARD,
     CONFIG,
     FILES,
@@ -21,6 +20,7 @@ from app.verification import (
     TOKENIZER_CONFIG,
     WEIGHTS,
 )
+from app.model.packed_attention import PACKED
 from tests.conftest import HEADS, POSITIONS, tiny_model
 
 

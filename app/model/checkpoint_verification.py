@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING
 
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS, Head
-from app.model import ENCODERS, TwoHeadClassifier, TwoHeadConfig
+from app.model.classifier import ENCODERS, TwoHeadClassifier, TwoHeadConfig
 from app.text.tokenization import SMALLEST_WINDOW, SpecialTokens
 
 CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.json", "README.md"

@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from app.core.errors import CheckpointError
-from app.model import ENCODERS, TwoHeadConfig
+from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
+from app.model.classifier import ENCODERS, TwoHeadConfig
 from app.text.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
-from app.verification import TOKENIZER, TOKENIZER_CONFIG
 
 LONGEST_WINDOW = 512
 """Windows get no longer than this by themselves, however many positions an encoder has."""

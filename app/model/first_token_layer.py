@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.attention import packed_attention
+from app.model.packed_attention import packed_attention
 
 
 class FirstTokenLayer(nn.Module):

@@ -10,12 +10,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from app.base import base_name, open_base
-from app.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
 from app.core.label_files import read_labels
-from app.model import TwoHeadClassifier
+from app.model.base_encoder import base_name, open_base
+from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
+from app.model.classifier import TwoHeadClassifier
 
 StateDict = Mapping[str, Tensor]
 

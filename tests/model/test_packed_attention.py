@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
-from app.attention import packed_attention
+from app.model.packed_attention import packed_attention
 
 LENGTHS = [3, 1, 7, 2]
 

@@ -4,8 +4,8 @@ import shutil
 import pytest
 import torch
 
-from app.base import open_base, thin
 from app.core.errors import CheckpointError
+from app.model.base_encoder import open_base, thin
 from tests.conftest import POSITIONS, tiny_encoder
 
 

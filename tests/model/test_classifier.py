@@ -3,17 +3,11 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
-from app.attention import PACKED
-from app.core.head_labels import Head
+from app.core.head_labels import IGNORED, Head
 from app.core.types import Encoded
-from app.model import (
-    ENCODERS,
-    IGNORED,
-    TwoHeadClassifier,
-    TwoHeadConfig,
-    TwoHeadOutput,
-    two_head_loss,
-)
+from app.model.classifier import ENCODERS, TwoHeadClassifier, TwoHeadConfig
+from app.model.output import TwoHeadOutput, two_head_loss
+from app.model.packed_attention import PACKED
 from app.packing import pack
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 
