@@ -26,7 +26,7 @@ from app.store import MODEL_STORE
 if TYPE_CHECKING:
     from app.core.types import Ad
     from app.data.labelled_ads import Columns
-    from app.engine import Engine
+    from app.engine.engine import Engine
     from app.model.checkpoint import Checkpoint
     from app.training.predict import Answering
 
@@ -580,7 +580,8 @@ def _bench_engine(
         from app.bench.interrupt import Interrupt
         from app.bench.passes import EngineReport, Shape, matmul, measure, ways_to_run
         from app.bench.report import engine_document, show_engine, write_json
-        from app.engine import DTYPES, load_model
+        from app.engine.devices import DTYPES
+        from app.engine.engine import load_model
         from app.model.checkpoint import open_checkpoint
 
         checkpoint = open_checkpoint(folder)
@@ -734,7 +735,7 @@ def _engine(
 ) -> tuple["Engine", int]:
     """Load the packed engine, see that it answers with numbers, and size its batches."""
     from app.core.types import Ad
-    from app.engine import Engine
+    from app.engine.engine import Engine
 
     engine = Engine(checkpoint, device, dtype)
     engine.warm_up(checkpoint.tokenizer().encode([Ad("a")]))

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.text.tokenization import AdTokenizer
 
 if TYPE_CHECKING:
-    from app.engine import Engine
+    from app.engine.engine import Engine
 
 ENGINE = "app.engine:Engine"
 """What computes, by name: importing it takes seconds, which a process spends when it lives."""

@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from app.core.types import Encoded, Scores
-from app.engine import Engine
-from app.packing import Packed
+from app.engine.engine import Engine
+from app.engine.packing import Packed
 from tests.serve import OPTIONS
 
 BROKEN, NEVER_FITS, LOST, HANGS, ENDS, KILLED, HELD = range(11, 18)

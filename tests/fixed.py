@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from app.core.types import Encoded, Scores
-from app.engine import Engine
+from app.engine.engine import Engine
 from tests.serve import OPTIONS
 
 

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 from app.api import create_app
 from app.batching import MicroBatcher, Run
 from app.core.served_model import ServedModel
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.metrics import Metrics
 from app.model.checkpoint import Checkpoint
 from app.service import Service

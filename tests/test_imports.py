@@ -309,7 +309,7 @@ def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     loaded = set(done.stdout.split())
-    assert {"app.engine", "app.server", "torch", "transformers.models.bert"} <= loaded
+    assert {"app.engine.engine", "app.server", "torch", "transformers.models.bert"} <= loaded
     assert not UNSERVED & loaded
 
 
@@ -328,7 +328,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
-    users = {name for name in code.imports if "app.engine" in code.used(name)}
+    users = {name for name in code.imports if "app.engine.engine" in code.used(name)}
     assert users <= {"app.loading", "app.cli"}
 
 

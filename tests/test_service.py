@@ -7,7 +7,7 @@ import pytest
 from app.batching import MicroBatcher
 from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.core.types import Ad
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.lanes import Lane
 from app.metrics import Metrics
 from app.service import Service

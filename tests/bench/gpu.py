@@ -25,7 +25,8 @@ from transformers import BertConfig
 from app.bench.passes import batches, run_padded
 from app.core.head_labels import HEADS, Head
 from app.core.types import Encoded
-from app.engine import DTYPES, Engine
+from app.engine.devices import DTYPES
+from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, open_checkpoint
 from app.text.tokenization import spans
 from tests.bench.synthetic import mixed_lengths, save_random

@@ -31,7 +31,8 @@ from app.bench.passes import batches
 from app.bench.report import about
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
-from app.engine import BATCH_TOKENS, Engine
+from app.engine.devices import BATCH_TOKENS
+from app.engine.engine import Engine
 from app.memory import give_back
 from app.model.checkpoint import open_checkpoint
 from tests.bench.gpu import mixed_ads, random_base

@@ -33,7 +33,7 @@ from app.bench.target import Target
 from app.bench.wire import Connections
 from app.bench.workers import Workers
 from app.core.types import Ad, Encoded
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.loading import available_cores, largest_batch
 from app.model.checkpoint import open_checkpoint
 from tests.serving import running_server

@@ -19,9 +19,9 @@ from app.bench.passes import (
 )
 from app.bench.report import show_engine
 from app.core.types import Encoded
-from app.engine import Engine, load_model
+from app.engine.engine import Engine, load_model
+from app.engine.packing import pack
 from app.model.packed_attention import PACKED
-from app.packing import pack
 
 BASE = Shape.of(BertConfig())
 

@@ -23,7 +23,7 @@ from app.bench.load import HELD_BACK, SHOT, UNANSWERED
 from app.bench.wire import LOST, Reply
 from app.core.head_labels import HEADS
 from app.core.types import Ad
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, save_checkpoint
 from tests.bench.peers.asking import Asking, Questions, joined, questions, separator
 from tests.bench.peers.checking import CLEAR, clear_ads

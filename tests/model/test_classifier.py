@@ -5,10 +5,10 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from app.core.head_labels import IGNORED, Head
 from app.core.types import Encoded
+from app.engine.packing import pack
 from app.model.classifier import ENCODERS, TwoHeadClassifier, TwoHeadConfig
 from app.model.output import TwoHeadOutput, two_head_loss
 from app.model.packed_attention import PACKED
-from app.packing import pack
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
 
 LENGTHS = [5, 64, 2, 33, 64]

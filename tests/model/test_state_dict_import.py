@@ -9,7 +9,7 @@ from transformers import BertModel
 
 from app.core.errors import CheckpointError
 from app.core.types import Ad
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.model.state_dict_import import Prefixes, import_checkpoint
 from tests.conftest import HEADS, tiny_encoder
 

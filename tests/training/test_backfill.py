@@ -148,7 +148,7 @@ def command(cluster, folder, data, out, *words):
 
 @pytest.mark.server
 def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, tiny_folder):
-    from app.engine import Engine
+    from app.engine.engine import Engine
 
     folder = tmp_path / "ads"
     folder.mkdir()

@@ -3,7 +3,7 @@ import pytest
 
 from app.core.errors import DataError
 from app.data.labelled_ads import Columns
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.training.evaluate import evaluate, read_test
 from tests.training.files_of_ads import LABELLED, write
 

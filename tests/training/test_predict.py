@@ -5,7 +5,7 @@ from app.core.head_labels import HEADS, labels_of
 from app.data.files import CHUNK, read_rows
 from app.data.labelled_ads import Columns
 from app.data.token_batches import answers
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.training.journal import Journal
 from app.training.predict import Predictor, check, check_out, journal_of, predict
 from tests.training.files_of_ads import LABELLED, write

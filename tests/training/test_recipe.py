@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from app.cli import app
 from app.core.errors import CheckpointError, DataError
 from app.core.head_labels import HEADS
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
 from app.showing import show_contenders
 from app.training import contest, demo, recipe

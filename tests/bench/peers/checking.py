@@ -7,7 +7,7 @@ import numpy as np
 
 from app.core.head_labels import HEADS
 from app.core.types import Ad
-from app.engine import Engine
+from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
 
 CLEAR = 0.1

@@ -1,9 +1,9 @@
 import pytest
 
-from app.engine import fuse
-from app.fused import FusedLayer
+from app.engine.add_norm_kernel import add_norm
+from app.engine.engine import fuse
+from app.engine.fused_layer import FusedLayer
 from app.model.classifier import ENCODERS
-from app.norms import add_norm
 from tests.conftest import tiny_model
 from tests.model.test_classifier import assert_equal, run_packed, some_windows
 

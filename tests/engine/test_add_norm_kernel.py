@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from app.norms import add_norm, compiled_add_norm
+from app.engine.add_norm_kernel import add_norm, compiled_add_norm
 
 CUDA = torch.cuda.is_available()
 

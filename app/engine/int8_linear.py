@@ -6,7 +6,7 @@ Every token has a scale of its own, so that an ad's answer does not depend on wh
 import torch
 from torch import Tensor, nn
 
-from app.linears import replace_linears
+from app.engine.linears import replace_linears
 
 PAIR_LIMIT = 127
 """The largest sum of two neighbouring weights of one sign, in steps. Processors without VNNI add

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.linears import replace_linears
+from app.engine.linears import replace_linears
 from app.model.first_token_layer import FirstTokenLayer
 
 USUAL_ROWS = 1024

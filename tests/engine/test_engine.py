@@ -11,11 +11,12 @@ from app.core.errors import CheckpointError, EngineError, FatalEngineError, Sett
 from app.core.head_labels import HEADS
 from app.core.postprocessing import probabilities
 from app.core.types import Ad, Encoded, Scores
-from app.engine import ONEDNN, Engine, resolve_device, resolve_dtype
+from app.engine.devices import ONEDNN, resolve_device, resolve_dtype
+from app.engine.engine import Engine
+from app.engine.onednn_linear import STEP, filled
 from app.model.checkpoint import Checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.model.packed_attention import PACKED
-from app.prepacked import STEP, filled
 from tests.conftest import HEADS as TINY_HEADS
 from tests.conftest import LEVELS, POSITIONS, TRADES
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.packing import Packed
+from app.engine.packing import Packed
 
 STEPS = 8
 """Rungs an octave: a batch is padded by an eighth at most, and by a sixteenth on average."""

@@ -7,10 +7,10 @@ import torch
 
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
-from app.engine import Engine
-from app.graphs import ALIGNMENT, Graphs, ladder
+from app.engine.cuda_graphs import ALIGNMENT, Graphs, ladder
+from app.engine.engine import Engine
+from app.engine.packing import pack
 from app.model.packed_attention import PACKED
-from app.packing import pack
 
 TOKENS = 1000
 

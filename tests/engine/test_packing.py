@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from app.core.types import Encoded
-from app.packing import pack
+from app.engine.packing import pack
 
 
 def test_packing_lays_windows_end_to_end_with_positions_that_restart():

@@ -12,9 +12,9 @@ from torch import nn
 
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
-from app.engine import Engine
+from app.engine.engine import Engine
+from app.engine.int8_linear import QuantizedLinear, quantize, widest_pairs
 from app.model.packed_attention import PACKED
-from app.quantization import QuantizedLinear, quantize, widest_pairs
 from tests.conftest import POSITIONS
 
 
@@ -163,7 +163,7 @@ def largest_products() -> float:
 @pytest.mark.parametrize("instructions", ["AVX2", "DEFAULT"])
 def test_the_largest_products_do_not_saturate_on_any_processor(instructions):
     """Without VNNI two products are added in 16 bits."""
-    script = "from tests.test_quantization import largest_products; print(largest_products())"
+    script = "from tests.engine.test_int8_linear import largest_products; print(largest_products())"
     shown = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},

@@ -3,9 +3,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import nn
 
-from app.engine import ONEDNN
+from app.engine.devices import ONEDNN
+from app.engine.onednn_linear import PrepackedLinear, filled, prepack
 from app.model.classifier import ENCODERS
-from app.prepacked import PrepackedLinear, filled, prepack
 from tests.conftest import tiny_model
 from tests.model.test_classifier import assert_equal, run_packed, some_windows
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.engine.add_norm_kernel import AddNorm
 from app.model.packed_attention import packed_attention
-from app.norms import AddNorm
 
 
 class FusedLayer(nn.Module):

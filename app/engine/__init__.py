@@ -1,0 +1,5 @@
+"""One packed forward pass on one device."""
+
+from app.engine.engine import Engine
+
+__all__ = ["Engine"]
