@@ -213,9 +213,9 @@ def evaluate(
         from app.model.checkpoint import open_checkpoint
         from app.showing import show_evaluation
         from app.training.console import bar
-        from app.training.evaluate import evaluate as run
-        from app.training.evaluate import read_test
-        from app.training.report import write_report
+        from app.training.evaluation.evaluate import evaluate as run
+        from app.training.evaluation.evaluate import read_test
+        from app.training.evaluation.report import write_report
 
         checkpoint = open_checkpoint(folder)
         columns = Columns(text_column, title_column, job_category_column, min_education_column)
@@ -460,7 +460,7 @@ def demo(
     with _err.status("Reading"):
         from app.showing import show_contenders
         from app.training.console import Steps
-        from app.training.recipe import make_demo
+        from app.training.demo.recipe import make_demo
 
     steps = Steps(_err)
     try:
@@ -645,7 +645,7 @@ def average_(
     """
     _hush()
     with _err.status("Averaging"):
-        from app.training.averaging import save_average
+        from app.training.weight_averaging import save_average
 
         checkpoint = save_average(folders, out)
     _out.print(f"Saved {out}, revision {checkpoint.revision}.", highlight=False)

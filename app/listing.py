@@ -16,7 +16,7 @@ from rich.table import Table
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
 from app.model.checkpoint import Checkpoint, open_checkpoint
-from app.training.terms import HEAD_TITLES
+from app.training.evaluation.display_names import HEAD_TITLES
 
 MEASURES = ("accuracy", "macro_f1")
 

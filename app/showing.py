@@ -9,10 +9,10 @@ from rich.table import Table
 
 from app.core.head_labels import HEADS, Head
 from app.model.checkpoint import Checkpoint
-from app.training.terms import HEAD_TITLES, TITLES
+from app.training.evaluation.display_names import HEAD_TITLES, TITLES
 
 if TYPE_CHECKING:
-    from app.training.evaluate import Evaluation
+    from app.training.evaluation.evaluate import Evaluation
 
 
 def show_checkpoint(checkpoint: Checkpoint) -> Iterator[RenderableType]:
@@ -46,7 +46,7 @@ def show_checkpoint(checkpoint: Checkpoint) -> Iterator[RenderableType]:
 def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
     """Yield an evaluation's scores and per-class tables to print."""
     # What draws reports is part of the training extra; showing a checkpoint does without.
-    from app.training.report import CLASS_COLUMNS, classes, figures
+    from app.training.evaluation.report import CLASS_COLUMNS, classes, figures
 
     yield (
         f"{evaluation.rows} labelled rows, {evaluation.unlabelled} without a label left out, "
@@ -70,7 +70,7 @@ def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
 
 def show_contenders(checkpoint: Checkpoint) -> Iterator[RenderableType]:
     """Yield a comparison on hand-labelled ads, head by head: by contender, then by source."""
-    from app.training.comparison import KEY, contender_rows, source_rows
+    from app.training.demo.comparison_tables import KEY, contender_rows, source_rows
 
     comparison = checkpoint.metrics[KEY]
     contenders = comparison["contenders"]

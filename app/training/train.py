@@ -23,13 +23,13 @@ from app.model.base_encoder import Base, freeze, open_base, thin
 from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.text.tokenization import AdTokenizer
-from app.training.card import card
-from app.training.distilling import open_teacher, student_of
+from app.training.distillation import open_teacher, student_of
+from app.training.evaluation.head_metrics import fit_temperature, judge
+from app.training.model_card import card
 from app.training.options import TrainOptions
-from app.training.quality import fit_temperature, judge
-from app.training.split import split
+from app.training.run_folder import Say, check_work, identity, last_saved, open_work
 from app.training.trainer import Interruptible, Windows, build_trainer
-from app.training.work import Say, check_work, identity, last_saved, open_work
+from app.training.validation_split import split
 
 
 @dataclass(frozen=True)

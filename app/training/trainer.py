@@ -19,7 +19,7 @@ from app.core.types import Encoded, FloatArray
 from app.data.labelled_ads import Targets
 from app.model.classifier import TwoHeadClassifier
 from app.model.output import TwoHeadOutput, two_head_loss
-from app.training.distilling import Distiller
+from app.training.distillation import Distiller
 from app.training.options import TrainOptions
 
 Item = dict[str, Any]

@@ -11,8 +11,8 @@ from app.core.errors import CheckpointError, DataError, SettingsError
 from app.data.labelled_ads import Columns, sha256
 from app.model.classifier import TwoHeadClassifier
 from app.training.options import TrainOptions
+from app.training.run_folder import work_folder
 from app.training.train import train
-from app.training.work import work_folder
 from tests.conftest import HEADS, LEVELS, TRADES
 from tests.training.files_of_ads import LABELLED, write
 

@@ -1,0 +1,174 @@
+"""What the sentences of one ad share: occupation, country, employer, and what fills the slots."""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.training.demo import german_phrasing as wording
+from app.training.demo.job_families import Family
+from app.training.demo.job_titles import Forms, write_title
+from app.training.demo.occupations import Catalog, JobTitle, by_prefix
+from app.training.demo.templates import sections
+
+SLOT = re.compile(r"\{(\w+)\}")
+SWISS_SHARE = 0.6
+NEAR_SHARE = 0.8
+"""How many of the colleagues that an ad names work in the same field."""
+
+COMMERCIAL = frozenset(
+    [
+        "purchasing_sales_trade",
+        "office_administration",
+        "human_resources",
+        "finance_accounting",
+        "management_organisation",
+        "marketing_media",
+        "public_administration",
+        "retail_sales",
+        "hospitality_tourism",
+        "logistics_warehouse",
+    ]
+)
+TECHNICAL = frozenset(
+    [
+        "materials_processing",
+        "metal_machinery",
+        "electrical_mechatronics",
+        "engineering_rd",
+        "construction_planning",
+        "construction_trades",
+        "building_services",
+        "information_technology",
+        "agriculture_forestry",
+        "food_production",
+        "science_laboratory",
+    ]
+)
+PUBLIC = frozenset(
+    [
+        "public_administration",
+        "security_defence",
+        "law",
+        "office_administration",
+        "human_resources",
+        "building_services",
+        "construction_planning",
+        "finance_accounting",
+    ]
+)
+DOMAINS = (
+    (re.compile(r"aufmännisch|etriebswirt|Handelsschule|\bKV\b"), COMMERCIAL),
+    (re.compile(r"technische|Techniker|Meister|Gesellen|Facharbeiter"), TECHNICAL),
+    (re.compile(r"Dienst\b|Laufbahn|Verwaltung"), PUBLIC),
+)
+
+
+@dataclass(slots=True)
+class Scene:
+    """One ad's occupation and surroundings; picks sentences that fit them."""
+
+    job: JobTitle
+    title: str
+    country: str
+    family: Family
+    slots: dict[str, Sequence[str]]
+    rng: random.Random
+
+    def fill(self, sentence: str) -> str | None:
+        """Fill the slots of a sentence, or return None where the occupation has no filling."""
+        for slot in SLOT.findall(sentence):
+            if not (pool := self.slots.get(slot)):
+                return None
+            sentence = sentence.replace("{" + slot + "}", self.rng.choice(pool), 1)
+        return sentence
+
+    def pick(self, pool: Sequence[str], count: int = 1) -> list[str]:
+        """Pick sentences which fit the occupation's domain and whose slots can be filled."""
+        found: list[str] = []
+        for sentence in self.rng.sample(pool, len(pool)):
+            if len(found) == count:
+                break
+            if all(
+                self.job.category in fits for word, fits in DOMAINS if word.search(sentence)
+            ) and (filled := self.fill(sentence)):
+                found.append(filled)
+        return found
+
+    def spelled(self, text: str) -> str:
+        """Write a text as its country does."""
+        return wording.swiss(text) if self.country == "CH" else text
+
+
+class SceneMaker:
+    """Makes scenes for job titles."""
+
+    def __init__(
+        self, catalog: Catalog, families: Mapping[str, Family], rng: random.Random
+    ) -> None:
+        self.catalog = catalog
+        self.families = families
+        self.rng = rng
+        self._by_field: dict[str, list[JobTitle]] = {}
+        for job in catalog.titles:
+            self._by_field.setdefault(job.code[0], []).append(job)
+
+    def scene(self, job: JobTitle) -> Scene:
+        """Draw an ad's country, employer and fillings."""
+        rng = self.rng
+        country = job.country or ("CH" if rng.random() < SWISS_SHARE else "DE")
+        family = by_prefix(self.families, job.code, 2) or Family()
+        places = sections.PLACES_CH if country == "CH" else sections.PLACES_DE
+        tails = sections.COMPANY_TAILS_CH if country == "CH" else sections.COMPANY_TAILS_DE
+        company = f"{rng.choice(sections.COMPANY_STEMS)} {rng.choice(tails)}".strip()
+        slots = self._qualifications(job, family, country) | {
+            "company": (company,),
+            "place": (rng.choice(places),),
+            "number": (str(rng.choice((120, 350, 600, 900, "1'800", 2500, "über 4000"))),),
+            "small": (str(rng.randint(8, 95)),),
+            "person": sections.NAMES,
+            "name": (job.forms.masculine,),
+            "colleague": self._colleagues(job),
+            "phone": (f"0{rng.randint(30, 99)} {rng.randint(100, 999)} {rng.randint(10, 99)} 00",),
+            "mail": (f"bewerbung@{company.split()[0].lower()}.example",),
+            "day": (str(rng.randint(1, 28)),),
+            "month": sections.MONTHS,
+        }
+        forms = Forms(_spoken(job.forms.masculine, rng), _spoken(job.forms.feminine, rng))
+        return Scene(job, write_title(forms, rng), country, family, slots, rng)
+
+    def _colleagues(self, job: JobTitle) -> tuple[str, ...]:
+        """Name three occupations, mostly of the same field: they distract as real ones do."""
+        near = self._by_field.get(job.code[0], self.catalog.titles)
+        pools = [near if self.rng.random() < NEAR_SHARE else self.catalog.titles for _ in range(3)]
+        return tuple(self.rng.choice(pool).forms.masculine for pool in pools)
+
+    def _qualifications(
+        self, job: JobTitle, family: Family, country: str
+    ) -> dict[str, Sequence[str]]:
+        """Collect what can stand in the slots of a requirement; an empty pool rules them out."""
+        trainings = (family.trainings_ch if country == "CH" else ()) or family.trainings
+        if not trainings or self.rng.random() < 0.3:
+            trainings = by_prefix(self.catalog.trainings, job.code, 3) or trainings
+        if job.level == "vocational" and self.rng.random() < 0.3:
+            trainings = (job.forms.masculine,)
+        further = family.further or by_prefix(self.catalog.further, job.code, 3) or ()
+        studies = family.studies
+        if not studies or self.rng.random() < 0.25:
+            studies = by_prefix(self.catalog.studies, job.code, 3) or studies
+        names = dict(
+            zip(
+                self.catalog.taxonomy.categories.labels,
+                self.catalog.taxonomy.categories.names["de"],
+                strict=True,
+            )
+        )
+        fields = family.fields or re.split(r", | und ", names[job.category])
+        return {"training": trainings, "further": further, "study": studies, "field": fields}
+
+
+def _spoken(name: str, rng: random.Random) -> str:
+    """Say "Mechaniker - Uhrentechnik" as an ad does."""
+    if " - " not in name:
+        return name
+    return name.replace(" - ", rng.choice((" - ", " ", " im Bereich ", " für ", ", ")), 1)

@@ -1,0 +1,108 @@
+"""Evaluation: a checkpoint's answers against the labels of a file."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.core.head_labels import HEADS
+from app.core.postprocessing import WindowLogits
+from app.core.types import Encoded
+from app.data.files import chunks
+from app.data.labelled_ads import Columns, LabelledAds, read_labelled, sha256
+from app.data.token_batches import PackedPass, answers
+from app.model.checkpoint import Checkpoint
+from app.training.evaluation.head_metrics import Quality, judge
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found, head by head."""
+
+    checkpoint: str
+    revision: str
+    data: str
+    sha256: str
+    rows: int
+    unlabelled: int
+    truncated: int
+    heads: Mapping[str, Quality]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all figures, per-class tables and confusion matrices included."""
+        return {
+            "checkpoint": self.checkpoint,
+            "revision": self.revision,
+            "data": self.data,
+            "data_sha256": self.sha256,
+            "rows": {
+                "labelled": self.rows,
+                "unlabelled": self.unlabelled,
+                "truncated": self.truncated,
+            },
+            **{
+                name: quality.summary()
+                | {"per_class": quality.per_class(), "confusion": quality.confusion().tolist()}
+                for name, quality in self.heads.items()
+            },
+        }
+
+
+def read_test(checkpoint: Checkpoint, path: Path, columns: Columns) -> LabelledAds:
+    """Read a file of labelled ads whose labels are the checkpoint's.
+
+    Raises:
+        DataError: with file, row and column of the first thing that is wrong.
+    """
+    table = read_labelled(path, columns)
+    table.targets(checkpoint.heads, f"the checkpoint {checkpoint.name}")
+    return table
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    table: LabelledAds,
+    run: PackedPass[WindowLogits],
+    max_tokens: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Answer every labelled ad and compare.
+
+    Args:
+        checkpoint: whose labels and temperatures count.
+        table: what `read_test` returned.
+        run: the packed pass, giving raw logits.
+        max_tokens: of a batch.
+        progress: is told how many ads were just answered.
+
+    Raises:
+        DataError: an ad does not fit into the device's memory.
+    """
+    truncated = 0
+    tokenizer = checkpoint.tokenizer()
+
+    def encoded() -> Iterator[tuple[int, Encoded]]:
+        nonlocal truncated
+        for chunk in chunks(zip(table.rows, table.ads, strict=True)):
+            for (row, _), ad in zip(chunk, tokenizer.encode([ad for _, ad in chunk]), strict=True):
+                truncated += ad.truncated
+                yield row, ad
+
+    logits = []
+    for answer in answers(run, encoded(), max_tokens, table.path):
+        logits.append(answer)
+        progress(1)
+    targets = table.targets(checkpoint.heads, f"the checkpoint {checkpoint.name}")
+    return Evaluation(
+        checkpoint=checkpoint.name,
+        revision=checkpoint.revision,
+        data=table.path.name,
+        sha256=sha256(table.path),
+        rows=len(table),
+        unlabelled=table.unlabelled,
+        truncated=truncated,
+        heads={
+            head: judge([ad[head] for ad in logits], targets[head], checkpoint.heads[head])
+            for head in HEADS
+        },
+    )

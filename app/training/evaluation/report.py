@@ -1,0 +1,127 @@
+"""The report of an evaluation: a folder with its figures, its pictures and one readable page."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from app.training.evaluation.display_names import HEAD_TITLES, TITLES
+from app.training.evaluation.evaluate import Evaluation
+from app.training.evaluation.head_metrics import Quality
+from app.training.evaluation.plots import confusion_png, reliability_png
+
+PAGE, FIGURES = "index.html", "metrics.json"
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1d2430; background: #fff; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .25rem .75rem; border-bottom: 1px solid #d8dde5; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+img { max-width: 100%; height: auto; }
+footer, .quiet { color: #5a6475; }
+code { overflow-wrap: anywhere; }
+"""
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> Path:
+    """Write the report's files; earlier ones of the same names are replaced.
+
+    Args:
+        evaluation: what to report.
+        folder: is made where it is missing.
+
+    Returns:
+        The page's path. It holds its pictures itself, so it can be sent on alone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        name: _pictures(name, quality)
+        for name, quality in evaluation.heads.items()
+        if len(quality.targets)
+    }
+    for name, files in pictures.items():
+        for kind, content in files.items():
+            (folder / f"{name}_{kind}.png").write_bytes(content)
+    (folder / FIGURES).write_text(
+        json.dumps(evaluation.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    page = folder / PAGE
+    page.write_text(_page(evaluation, pictures), encoding="utf-8")
+    return page
+
+
+def figures(quality: Quality) -> list[tuple[str, str]]:
+    """Return a head's measures as (name, value) for people to read."""
+    summary = quality.summary()
+    return [(title, _number(summary[name])) for name, title in TITLES.items() if name in summary]
+
+
+def classes(quality: Quality) -> list[tuple[str, ...]]:
+    """Return the per-class table: label, precision, recall, F1, support."""
+    return [tuple(_number(value) for value in row.values()) for row in quality.per_class()]
+
+
+CLASS_COLUMNS = ("label", "precision", "recall", "F1", "support")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _pictures(name: str, quality: Quality) -> dict[str, bytes]:
+    title = HEAD_TITLES[name]
+    return {
+        "confusion": confusion_png(quality, f"{title}: confusion matrix (rows of the data)"),
+        "reliability": reliability_png(quality, f"{title}: reliability"),
+    }
+
+
+def _page(evaluation: Evaluation, pictures: Mapping[str, Mapping[str, bytes]]) -> str:
+    title = f"{evaluation.checkpoint} on {evaluation.data}"
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>Revision <code>{escape(evaluation.revision)}</code>; {evaluation.rows} labelled rows, "
+        f"{evaluation.unlabelled} without a label left out, {evaluation.truncated} longer than the "
+        "checkpoint reads.</p>",
+    ]
+    for name, quality in evaluation.heads.items():
+        parts.append(f"<h2>{HEAD_TITLES[name]}</h2>")
+        if name not in pictures:
+            parts.append("<p>No row has a label for this head.</p>")
+            continue
+        parts.append(_html_table(("measure", "value"), figures(quality)))
+        parts += [
+            f'<img alt="{HEAD_TITLES[name]}: {kind}" '
+            f'src="data:image/png;base64,{b64encode(content).decode()}">'
+            for kind, content in pictures[name].items()
+        ]
+        parts += ["<h3>By class</h3>", _html_table(CLASS_COLUMNS, classes(quality))]
+    parts.append(_explanation(evaluation))
+    body = "\n".join(parts)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _explanation(evaluation: Evaluation) -> str:
+    return (
+        "<footer><p>Macro F1 is the mean over the labels that occur, true or predicted. The mean "
+        "level error counts how many levels an answer is off. The calibration error is the mean "
+        "gap between confidence and accuracy over ten equal bins (Guo et al. 2017), before and "
+        "after the head's temperature. A confusion matrix is shaded by the share of a true "
+        f"label's rows.</p><p>Data SHA-256: <code>{escape(evaluation.sha256)}</code></p></footer>"
+    )
+
+
+def _html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "\n".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"

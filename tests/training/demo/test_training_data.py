@@ -1,0 +1,104 @@
+import csv
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from app.core.head_labels import Head
+from app.model.checkpoint import open_checkpoint
+from app.training.demo import training_data as demo
+from app.training.demo.occupations import read_taxonomy
+from tests.support.tiny_occupations import write_shared
+
+REAL = Path(__file__).parents[3] / "shared"
+DEMO = Path(__file__).parents[2] / "model_store" / "demo"
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """A tiny shared folder; our own families speak of KldB codes it does not know."""
+    monkeypatch.setattr(demo, "read_families", lambda _: ({}, ()))
+    return write_shared(tmp_path / "shared")
+
+
+def test_the_command_writes_rows_and_labels(tiny, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert demo.main(["--shared", str(tiny), "--out", str(out), "--rows", "200"]) == 0
+    assert "training rows" in capsys.readouterr().out
+    rows = read(out / "train.csv")
+    assert list(rows[0]) == ["title", "text", "job_category", "min_education", "group"]
+    labels = json.loads((out / "labels.json").read_text(encoding="utf-8"))
+    assert labels["min_education"]["labels"] == ["none", "vocational", "advanced", "master"]
+    assert labels["min_education"]["ordered"] is True
+    assert labels["job_category"]["ordered"] is False
+    heads = {name: Head(**head) for name, head in labels.items()}
+    assert heads["job_category"].codes_of(1) == {"kldb": ("232", "93")}
+    assert heads["min_education"].codes_of(0) == {
+        "kldb_level": ("1",),
+        "dqr": ("1", "2"),
+        "eqf": ("1", "2"),
+        "credential": ("no requirements", "high school"),
+    }
+    assert {row["job_category"] for row in rows} <= set(labels["job_category"]["labels"])
+
+
+def test_the_same_seed_writes_the_same_bytes(tiny, tmp_path):
+    for name, seed in (("a", 7), ("b", 7), ("c", 8)):
+        demo.write_demo(tiny, tmp_path / name, seed=seed, rows=150)
+    first, second, third = ((tmp_path / n / "train.csv").read_bytes() for n in "abc")
+    assert first == second
+    assert first != third
+
+
+def test_an_occupation_is_on_one_side_of_the_split_only(tiny, tmp_path):
+    demo.write_demo(tiny, tmp_path / "out", seed=7, rows=300)
+    train, held = (
+        {row["group"] for row in read(tmp_path / "out" / f"{name}.csv")}
+        for name in ("train", "validation")
+    )
+    assert held
+    assert not train & held
+
+
+def test_no_row_comes_twice(tiny, tmp_path):
+    count, _ = demo.write_demo(tiny, tmp_path / "out", seed=7, rows=400)
+    rows = [(row["title"], row["text"]) for row in read(tmp_path / "out" / "train.csv")]
+    assert len(rows) == len(set(rows)) == count
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
+    assert demo.main(["--shared", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "does not exist" in error
+    assert error.count("\n") == 1
+
+
+def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
+    if not (REAL / "taxonomy").is_dir():
+        pytest.skip(f"the label tables are not here: {REAL}")
+    if not DEMO.is_dir():
+        pytest.skip("there is no demo checkpoint")
+    taxonomy = read_taxonomy(REAL / "taxonomy")
+    heads = open_checkpoint(DEMO).heads
+    assert heads["job_category"].codes == taxonomy.categories.codes
+    assert heads["min_education"].codes == taxonomy.levels.codes
+    card = (DEMO / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(demo.labels_json(taxonomy).encode()).hexdigest() in card
+
+
+def test_the_real_tables_give_every_label_enough_rows(tmp_path):
+    if not (REAL / "data").is_dir():
+        pytest.skip(f"the occupation data is not here: {REAL}")
+    demo.write_demo(REAL, tmp_path, seed=7, rows=3000)
+    rows = read(tmp_path / "train.csv")
+    categories = Counter(row["job_category"] for row in rows)
+    assert len(categories) == 34
+    assert min(categories.values()) > 20
+    assert {row["min_education"] for row in rows} == {"none", "vocational", "advanced", "master"}

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from app.core.errors import DataError
+from app.data.labelled_ads import Columns
+from app.engine.engine import Engine
+from app.training.evaluation.evaluate import evaluate, read_test
+from tests.training.files_of_ads import LABELLED, write
+
+
+def oracle(checkpoint, table):
+    """A packed pass that knows the first labels of the rows, in order."""
+    targets = table.targets(checkpoint.heads, "x")
+    place = iter(range(len(table)))
+
+    def run(batch):
+        return [
+            {head: 9 * np.eye(3, dtype=np.float32)[[max(values[row], 0)]]
+             for head, values in targets.items()}
+            for _, row in zip(batch, place, strict=False)
+        ]  # fmt: skip
+
+    return run
+
+
+def test_a_checkpoint_that_knows_all_scores_one(tmp_path, checkpoint):
+    gap = {"text": "Koch", "job_category": "cooking", "min_education": ""}
+    blank = {**gap, "job_category": ""}
+    table = read_test(checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), Columns())
+    done = []
+    found = evaluate(checkpoint, table, oracle(checkpoint, table), 64, done.append)
+    content = found.as_json()
+    assert content["rows"] == {"labelled": 10, "unlabelled": 1, "truncated": 0}
+    assert (content["job_category"]["rows"], content["min_education"]["rows"]) == (10, 9)
+    assert content["job_category"]["accuracy"] == content["min_education"]["macro_f1"] == 1
+    assert content["min_education"]["mean_level_error"] == 0
+    assert "mean_level_error" not in content["job_category"]
+    assert content["revision"] == checkpoint.revision
+    assert sum(done) == 10
+
+
+def test_the_engines_pass_is_taken_as_it_is(tmp_path, checkpoint):
+    table = read_test(checkpoint, write(tmp_path / "a.jsonl", LABELLED), Columns())
+    engine = Engine(checkpoint, "cpu")
+    found = evaluate(checkpoint, table, engine.logits, 40)
+    answers = engine.run(checkpoint.tokenizer().encode(table.ads))
+    for name, quality in found.heads.items():
+        expected = np.stack([answer.probabilities[name] for answer in answers])
+        np.testing.assert_allclose(quality.after, expected, atol=1e-5)
+
+
+def test_a_label_the_checkpoint_does_not_know_is_told(tmp_path, checkpoint):
+    data = write(tmp_path / "a.csv", [LABELLED[0], {**LABELLED[1], "min_education": "masters"}])
+    with pytest.raises(
+        DataError, match=r"row 2, column 'min_education': 'masters' is none .* mean 'master'\?"
+    ):
+        read_test(checkpoint, data, Columns())
