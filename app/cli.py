@@ -24,11 +24,11 @@ from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 from app.store import MODEL_STORE
 
 if TYPE_CHECKING:
+    from app.bulk.predict import Answering
     from app.core.types import Ad
     from app.data.labelled_ads import Columns
     from app.engine.engine import Engine
     from app.model.checkpoint import Checkpoint
-    from app.training.predict import Answering
 
 EXTRA = ("accelerate", "matplotlib", "pandas", "pyarrow", "sklearn")
 """What `pip install "doppelkopf[train]"` adds."""
@@ -345,11 +345,11 @@ def _predict(
     """Return how many rows were written, and how many of them with an error."""
     with ExitStack() as opened:
         with _err.status("Loading"):
+            from app.bulk.journal import Journal
+            from app.bulk.predict import check, check_out, journal_of
+            from app.bulk.predict import predict as run
             from app.data.labelled_ads import sha256
             from app.training.console import bar
-            from app.training.journal import Journal
-            from app.training.predict import check, check_out, journal_of
-            from app.training.predict import predict as run
 
             check_out(out, data, overwrite=overwrite)
             checked = check(data, columns)
@@ -385,13 +385,13 @@ def _backfill(
     """Return how many rows a cluster wrote, and how many of them with an error."""
     with ExitStack() as opened:
         with _err.status("Reading"):
+            from app.bulk.backfill import Engines, backfill, check_rows, read_through
+            from app.bulk.input_scan import fingerprint
+            from app.bulk.output_partitions import Partitions
+            from app.bulk.ray_pool import Pool, connected
+            from app.bulk.storage import Place
             from app.model.checkpoint import open_checkpoint
-            from app.training.backfill import Engines, backfill, check_rows, read_through
             from app.training.console import bar
-            from app.training.inspecting import fingerprint
-            from app.training.partitions import Partitions
-            from app.training.places import Place
-            from app.training.pool import Pool, connected
 
             check_rows(partition_rows)
             device, dtype, batch_tokens = options
@@ -420,8 +420,8 @@ def _backfill(
 def _predictor(
     folder: Path, device: str, dtype: str, batch_tokens: int | None
 ) -> "tuple[Answering, str]":
+    from app.bulk.predict import Predictor
     from app.model.checkpoint import open_checkpoint
-    from app.training.predict import Predictor
 
     checkpoint = open_checkpoint(folder)
     predictor = Predictor.of(checkpoint, device, dtype, batch_tokens)
@@ -429,7 +429,7 @@ def _predictor(
 
 
 def _sender(opened: ExitStack, url: str) -> "tuple[Answering, str]":
-    from app.sending import sending
+    from app.bulk.server_predictor import sending
 
     key = os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}")
     sender = opened.enter_context(sending(url, key))

@@ -128,7 +128,7 @@ WITHOUT_TORCH = [
 
 WITH_RAY = {
     *("app.replicas", "app.engine_replica", "app.ingress", "app.cluster"),
-    *("app.training.backfill", "app.training.pool"),
+    *("app.bulk.backfill", "app.bulk.ray_pool"),
 }
 """What serves on several machines: an extra, without which one machine serves all the same."""
 

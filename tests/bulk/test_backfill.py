@@ -12,23 +12,23 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from app.bulk.backfill import Engines, Worker, check_rows
+from app.bulk.input_scan import fingerprint, inspect
+from app.bulk.input_splits import splits_of
+from app.bulk.journal import Journal
+from app.bulk.output_partitions import Partitions
+from app.bulk.predict import Predictor, check, journal_of, predict
+from app.bulk.storage import Place
 from app.core.errors import StartupError
 from app.core.head_labels import labels_of
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
 from app.model.checkpoint import open_checkpoint
-from app.training.backfill import Engines, Worker, check_rows
-from app.training.inspecting import fingerprint, inspect
-from app.training.journal import Journal
-from app.training.partitions import Partitions
-from app.training.places import Place
-from app.training.predict import Predictor, check, journal_of, predict
-from app.training.splits import splits_of
 from tests.serving import wait_until
+from tests.support.hashing_engine import HashEngine
 from tests.training.files_of_ads import LABELLED, write
-from tests.training.hashing import HashEngine
 
-HASHING = "tests.training.hashing:HashEngine"
+HASHING = "tests.support.hashing_engine:HashEngine"
 TEXTS = [row["text"] for row in LABELLED]
 
 
@@ -172,7 +172,14 @@ def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
     folder, out = shutil.copytree(tiny_folder, tmp_path / "tiny"), tmp_path / "out"
     data, alive = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
     before = broken_run(folder, out, data)
-    program = ["tests.training.hashing", cluster.address, str(folder), str(data), str(out), "1024"]
+    program = [
+        "tests.support.hashing_engine",
+        cluster.address,
+        str(folder),
+        str(data),
+        str(out),
+        "1024",
+    ]
 
     def nodes_with_an_engine():
         known = alive.read_text().split() if alive.exists() else []

@@ -5,11 +5,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
+from app.bulk.input_scan import inspect, joint_schema, without_nulls
+from app.bulk.input_splits import read_split, splits_of
 from app.core.errors import DataError
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
-from app.training.inspecting import inspect, joint_schema, without_nulls
-from app.training.splits import read_split, splits_of
 from tests.training.files_of_ads import write
 
 LOCAL = fs.LocalFileSystem()

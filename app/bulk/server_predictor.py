@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 from httpx import InvalidURL
 
+from app.bulk.journal import Answer
+from app.bulk.predict import EMPTY, failed, predicted
 from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
 from app.core.errors import StartupError
 from app.core.head_labels import HEADS
 from app.core.types import Ad, LabelProbability
 from app.schemas import ModelRef
-from app.training.journal import Answer
-from app.training.predict import EMPTY, failed, predicted
 
 
 class ServerError(StartupError):

@@ -17,18 +17,18 @@ import ray
 from pyarrow import fs
 from ray.data.exceptions import ExecutionTimeoutError
 
+from app.bulk.input_scan import Inspected, inspected, joint_schema, without_nulls
+from app.bulk.input_splits import Split, read_split, splits_of
+from app.bulk.journal import Answer
+from app.bulk.output_partitions import Count, Partitions
+from app.bulk.predict import ENGINE, PROBABILITIES, Predictor, ad_of, predicted_columns
+from app.bulk.ray_pool import Pool
+from app.bulk.storage import Place
 from app.core.errors import DataError, FatalEngineError, StartupError
 from app.core.types import Format
 from app.data.files import CHUNK, chunks
 from app.data.labelled_ads import Columns
 from app.model.checkpoint import open_checkpoint
-from app.training.inspecting import Inspected, inspected, joint_schema, without_nulls
-from app.training.journal import Answer
-from app.training.partitions import Count, Partitions
-from app.training.places import Place
-from app.training.pool import Pool
-from app.training.predict import ENGINE, PROBABILITIES, Predictor, ad_of, predicted_columns
-from app.training.splits import Split, read_split, splits_of
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from app.bulk.predict import ERROR
+from app.bulk.storage import Place, one_line
 from app.core.errors import DataError
-from app.training.places import Place, one_line
-from app.training.predict import ERROR
 
 _ABOUT, _SUCCESS = "_about.json", "_SUCCESS"
 _PARTIAL = ".partial-"

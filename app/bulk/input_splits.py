@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from app.bulk.input_scan import Inspected
+from app.bulk.predict import changed
+from app.bulk.storage import one_line
 from app.core.errors import DataError
 from app.data.files import PARQUET, Row, is_one_of, rows_of
-from app.training.inspecting import Inspected
-from app.training.places import one_line
-from app.training.predict import changed
 
 _BATCH = 4096
 """Rows of Parquet that are decoded at a time."""

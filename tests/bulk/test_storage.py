@@ -1,7 +1,7 @@
 import pytest
 
+from app.bulk.storage import Place
 from app.core.errors import DataError
-from app.training.places import Place
 from tests.training.files_of_ads import LABELLED, write
 
 

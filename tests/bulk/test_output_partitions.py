@@ -1,10 +1,10 @@
 import pyarrow as pa
 import pytest
 
+from app.bulk.output_partitions import Count, Partitions
+from app.bulk.predict import ERROR
+from app.bulk.storage import Place
 from app.core.errors import DataError
-from app.training.partitions import Count, Partitions
-from app.training.places import Place
-from app.training.predict import ERROR
 
 ABOUT = {"input": "a", "format": "text"}
 PLACES = [{"x": 1, "y": 2}, {"x": 3, "y": 4}]

@@ -3,7 +3,7 @@
 They hang on the whole batch as well, so that two runs agree only where their batches do. An engine
 of a cluster leaves a line in the file `engines` beside its checkpoint: on which node it lives.
 
-    python -m tests.training.hashing ADDRESS CHECKPOINT DATA OUT ROWS
+    python -m tests.support.hashing_engine ADDRESS CHECKPOINT DATA OUT ROWS
 
 runs a backfill with it, of ROWS rows a partition, and prints what came of it as JSON.
 """
@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from app.bulk.backfill import Engines, backfill, read_through
+from app.bulk.input_scan import fingerprint
+from app.bulk.output_partitions import Partitions
+from app.bulk.ray_pool import Pool, connected
+from app.bulk.storage import Place
 from app.core.head_labels import HEADS
 from app.core.types import Encoded, Scores
 from app.data.labelled_ads import Columns
 from app.model.checkpoint import Checkpoint, open_checkpoint
-from app.training.backfill import Engines, backfill, read_through
-from app.training.inspecting import fingerprint
-from app.training.partitions import Partitions
-from app.training.places import Place
-from app.training.pool import Pool, connected
 
 
 class HashEngine:
@@ -68,7 +68,7 @@ def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
         pool = Pool.of_cluster("auto")
         revision = open_checkpoint(Path(folder)).revision
         engines = Engines(
-            Path(folder), revision, "cpu", "auto", None, "tests.training.hashing:HashEngine"
+            Path(folder), revision, "cpu", "auto", None, "tests.support.hashing_engine:HashEngine"
         )
         partitions = Partitions(Place.of(out))
         partitions.begin({"input": fingerprint(read.files)})

@@ -1,13 +1,13 @@
 import pytest
 
+from app.bulk.journal import Journal
+from app.bulk.predict import Predictor, check, check_out, journal_of, predict
 from app.core.errors import DataError, EngineError
 from app.core.head_labels import HEADS, labels_of
 from app.data.files import CHUNK, read_rows
 from app.data.labelled_ads import Columns
 from app.data.token_batches import answers
 from app.engine.engine import Engine
-from app.training.journal import Journal
-from app.training.predict import Predictor, check, check_out, journal_of, predict
 from tests.training.files_of_ads import LABELLED, write
 
 ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED)]

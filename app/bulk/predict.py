@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
+from app.bulk.journal import Answer, Journal
 from app.core.errors import DataError, EngineError, InvalidRequestError
 from app.core.head_labels import HEADS, labels_of
 from app.core.postprocessing import best
@@ -20,7 +21,6 @@ from app.data.files import Row, Writer, as_text, check_suffix, chunks, read_rows
 from app.data.labelled_ads import Columns
 from app.data.token_batches import PackedPass, results
 from app.text.tokenization import AdTokenizer
-from app.training.journal import Answer, Journal
 
 if TYPE_CHECKING:
     from app.model.checkpoint import Checkpoint

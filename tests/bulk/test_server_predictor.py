@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
+from app.bulk.predict import ERROR
+from app.bulk.server_predictor import Sender, ServerError, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas import EXAMPLE_ANSWER
-from app.sending import Sender, ServerError, sending
-from app.training.predict import ERROR
 from tests.client.fake import MODEL, Fake, error_line
 
 EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]

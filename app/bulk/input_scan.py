@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from app.bulk.predict import check_fields
+from app.bulk.storage import one_line
 from app.core.errors import DataError
 from app.data.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
 from app.data.labelled_ads import Columns
-from app.training.places import one_line
-from app.training.predict import check_fields
 
 _BLOCK = 1 << 20
 

@@ -1,0 +1,1 @@
+"""Predicts whole files: here, by a server, or on Ray."""
