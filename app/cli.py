@@ -538,11 +538,11 @@ def bench(
         raise StartupError("Name the address of a service, or a checkpoint folder by --engine.")
     if plot is not None:
         _require_extra(["matplotlib"])
-    from app.bench.load import Plan
+    from app.bench.load_generator import Plan
     from app.bench.report import load_document, show_load, show_steps, write_json
     from app.bench.runs import check, most_rate, run_once, run_sweep
+    from app.bench.sender_processes import Workers
     from app.bench.target import Target
-    from app.bench.workers import Workers
     from app.sockets import allow_many_connections
 
     target = Target(url, os.environ.get("DOPPELKOPF_API_KEY"))
@@ -577,8 +577,8 @@ def _bench_engine(
     with _err.status("Loading"):
         import torch
 
+        from app.bench.engine_bench import EngineReport, Shape, matmul, measure, ways_to_run
         from app.bench.interrupt import Interrupt
-        from app.bench.passes import EngineReport, Shape, matmul, measure, ways_to_run
         from app.bench.report import engine_document, show_engine, write_json
         from app.engine.devices import DTYPES
         from app.engine.engine import load_model

@@ -27,7 +27,7 @@ CLIENTS = 12
 SECONDS_A_TOKEN = 0.008
 BACK_SECONDS = 60
 """From a node's death to the full rate, on two busy cores: what is stated is what it takes there,
-see `tests/bench/results`; most of it are new processes that import torch."""
+see `tests/measurements/results`; most of it are new processes that import torch."""
 
 
 @dataclass

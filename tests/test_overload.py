@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from app.bench.wire import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, Connections, Reply, classify_request
 from tests.faulty import text_of
 from tests.serving import HTTP, Faulty, faulty_server
 

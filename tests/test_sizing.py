@@ -1,6 +1,6 @@
 """The page that sizes more than one machine: its numbers follow from what was measured.
 
-Assumptions are read from the page, rates from `tests/bench/results`; every row of the other tables
+Assumptions are read from the page, rates from `tests/measurements/results`; every row of the other tables
 is computed anew and has to stand there to the letter.
 """
 

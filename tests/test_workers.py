@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.bench.wire import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, Connections, Reply, classify_request
 from tests.faulty import BROKEN, HANGS, HELD, text_of
 from tests.serving import (
     HTTP,

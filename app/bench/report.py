@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from app.bench.knee import KEPT, knee
 from app.bench.summary import Summary
+from app.bench.sweep import KEPT, knee
 
 if TYPE_CHECKING:
-    from app.bench.passes import EngineReport
+    from app.bench.engine_bench import EngineReport
 
 
 def show_load(summary: Summary) -> Iterator[RenderableType]:

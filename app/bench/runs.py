@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from app.bench.knee import sweep
-from app.bench.load import MOST_SHOTS, Plan
+from app.bench.load_generator import MOST_SHOTS, Plan
+from app.bench.sender_processes import Workers
 from app.bench.summary import Summary, summarize
-from app.bench.workers import Workers
+from app.bench.sweep import sweep
 from app.core.errors import StartupError
 
 FIRST_RATE = 5.0

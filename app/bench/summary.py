@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from app.bench.load import HELD_BACK, MOST_IN_FLIGHT, UNANSWERED, Plan, Shots
-from app.bench.wire import LOST
+from app.bench.http_client import LOST
+from app.bench.load_generator import HELD_BACK, MOST_IN_FLIGHT, UNANSWERED, Plan, Shots
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from app.bench.load import Request
-from app.bench.wire import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.load_generator import Request
 from app.core.errors import StartupError
 from app.core.types import Ad
 

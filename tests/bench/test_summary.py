@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from app.bench.load import HELD_BACK, SHOT, UNANSWERED, Plan, Request
+from app.bench.http_client import LOST
+from app.bench.load_generator import HELD_BACK, SHOT, UNANSWERED, Plan, Request
 from app.bench.summary import percentiles, summarize
-from app.bench.wire import LOST
 
 PLAN = Plan("http://test", [Request(b"")], rate=10.0, warm_up=2.0, duration=10.0)
 

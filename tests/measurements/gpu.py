@@ -1,0 +1,191 @@
+"""Parity of the engine on CUDA with float32 on the CPU, then its speed; one call does everything.
+
+    python -m tests.measurements.gpu --out tests/measurements/results/gpu.json [--checkpoint model_store/demo]
+
+Without a checkpoint the weights are random, in the shape of BERT-base. Lengths follow the mix of
+real ads (log-normal, median 285 tokens, 11.5 % above 512).
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from transformers import BertConfig
+
+from app.bench.engine_bench import batches, run_padded
+from app.core.head_labels import HEADS, Head
+from app.core.types import Encoded
+from app.engine.devices import DTYPES
+from app.engine.engine import Engine
+from app.model.checkpoint import Checkpoint, open_checkpoint
+from app.text.tokenization import spans
+from tests.conftest import tiny_tokenizer
+from tests.measurements.synthetic import mixed_lengths, save_random
+
+BATCH_TOKENS = 32768
+PARITY_ADS = 500
+SPEED_ADS = 4000
+
+
+def main() -> None:
+    """Run and print both parts."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--checkpoint", type=Path)
+    options.add_argument("--out", type=Path, required=True)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = (
+            open_checkpoint(given.checkpoint) if given.checkpoint else random_base(Path(folder))
+        )
+        results = {
+            "date": date.today().isoformat(),
+            "device": torch.cuda.get_device_name(),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            "checkpoint": checkpoint.name,
+            "parity": parity(checkpoint),
+            "speed": speed(checkpoint),
+        }
+    given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))  # noqa: T201  a script's result
+
+
+def random_base(folder: Path) -> Checkpoint:
+    """Save a BERT-base of random weights with 34 and 4 labels."""
+    heads = {
+        "job_category": Head(labels=tuple(f"c{index}" for index in range(34))),
+        "min_education": Head(labels=tuple(f"e{index}" for index in range(4))),
+    }
+    tokenizer, config = tiny_tokenizer()
+    files = {"tokenizer.json": tokenizer, "tokenizer_config.json": config}
+    return save_random(folder / "bert-base", BertConfig(), heads, files)
+
+
+def mixed_ads(count: int, vocabulary: int, seed: int) -> list[Encoded]:
+    """Make ads of random tokens whose lengths are spread as those of real ads."""
+    random = np.random.default_rng(seed)
+    return [ad_of(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
+
+
+def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
+    """Make one ad of random tokens, in windows of at most 512."""
+    return Encoded(
+        tuple(
+            random.integers(10, vocabulary, end - start + 2).astype(np.int32)
+            for start, end in spans(length, 510, 63, 4)
+        )
+    )
+
+
+def parity(checkpoint: Checkpoint) -> dict[str, object]:
+    """Compare logits and labels of every CUDA dtype with float32 on the CPU."""
+    ads = mixed_ads(PARITY_ADS, checkpoint.config.encoder.vocab_size, seed=1)
+    reference = all_logits(Engine(checkpoint, "cpu"), ads)
+    compared = {}
+    for dtype in (name for name in DTYPES if name != "int8"):
+        logits = all_logits(Engine(checkpoint, "cuda", dtype), ads)
+        compared[dtype] = {
+            head: {
+                "largest_difference": float(np.abs(logits[head] - reference[head]).max()),
+                "equal_labels": float((logits[head].argmax(1) == reference[head].argmax(1)).mean()),
+            }
+            for head in HEADS
+        }
+    return {"windows": len(reference[HEADS[0]]), **compared}
+
+
+def all_logits(engine: Engine, ads: list[Encoded]) -> dict[str, np.ndarray]:
+    """Run everything and stack the windows' logits by head."""
+    results = [result for batch in batches(ads, BATCH_TOKENS) for result in engine.logits(batch)]
+    return {head: np.concatenate([result[head] for result in results]) for head in HEADS}
+
+
+def speed(checkpoint: Checkpoint) -> dict[str, object]:
+    """Measure packed against padded passes, alternating, and one ad at idle."""
+    vocabulary = checkpoint.config.encoder.vocab_size
+    engine = Engine(checkpoint, "cuda")
+    padded = checkpoint.model(DTYPES[engine.dtype], "sdpa").cuda()
+    mix = mixed_ads(SPEED_ADS, vocabulary, seed=2)
+    random = np.random.default_rng(3)
+    full = [ad_of(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
+
+    engine.warm_up(full[: BATCH_TOKENS // 512])
+    # As the micro-batcher does: one thread's batch is packed while another's computes.
+    threads = ThreadPoolExecutor(2)
+
+    def run_packed(cut: list[list[Encoded]]) -> None:
+        list(threads.map(engine.run, cut))
+
+    def run_alike(cut: list[list[Encoded]]) -> None:
+        run_padded(padded, [ad for batch in cut for ad in batch], 64)
+
+    measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
+    for name, ads in (("mix", mix), ("512_tokens", full)):
+        cut = batches(ads, BATCH_TOKENS)
+        rates: dict[str, list[float]] = {"packed": [], "padded_64": []}
+        for repeat in range(6):
+            packed = rate(cut, run_packed)
+            alike = rate(cut, run_alike)
+            if repeat:  # the first warms up
+                rates["packed"].append(packed)
+                rates["padded_64"].append(alike)
+        medians = {kind: statistics.median(values) for kind, values in rates.items()}
+        measured[name] = {
+            **{f"{kind}_ads_per_second": round(value) for kind, value in medians.items()},
+            "ratio": round(medians["packed"] / medians["padded_64"], 2),
+            "tokens_per_second": round(medians["packed"] * sum(ad.tokens for ad in ads) / len(ads)),
+        }
+    measured["one_ad_ms"] = one_ad_ms(engine, vocabulary)
+    measured["one_ad_ms_without_graphs"] = one_ad_ms(Engine(checkpoint, "cuda"), vocabulary)
+    measured["tokens_per_second_by_batch"] = by_batch(engine, mix)
+    return measured
+
+
+def one_ad_ms(engine: Engine, vocabulary: int) -> float:
+    """Return the median milliseconds of one ad of the median length at idle."""
+    lone = ad_of(285, vocabulary, np.random.default_rng(4))
+    times = []
+    for _ in range(200):
+        begin = time.perf_counter()
+        engine.run([lone])
+        times.append((time.perf_counter() - begin) * 1000)
+    return round(statistics.median(times[20:]), 2)
+
+
+def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
+    """Return the tokens a second of batches of ever more tokens, one after the other."""
+    measured = {}
+    for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
+        part = batches(ads, size)[:40]
+        begin = time.perf_counter()
+        for batch in part:
+            engine.run(batch)
+        tokens = sum(ad.tokens for batch in part for ad in batch)
+        measured[size] = round(tokens / (time.perf_counter() - begin))
+    return measured
+
+
+def rate(cut: list[list[Encoded]], work: Callable[[list[list[Encoded]]], None]) -> float:
+    """Return ads a second of batches."""
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    work(cut)
+    torch.cuda.synchronize()
+    return sum(map(len, cut)) / (time.perf_counter() - begin)
+
+
+if __name__ == "__main__":
+    main()

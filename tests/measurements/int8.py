@@ -1,0 +1,170 @@
+"""float32, bfloat16 and int8 on a CPU: speed, memory, and how far the answers differ.
+
+    python -m tests.measurements.int8 --ads ../shared/data/ads.jsonl --out int8.json [--threads 1]
+
+Each type runs in a process of its own. All ads are read once, in parts; every part goes through all
+types in turn, so that a machine that slows down slows all of them. Pin it (`taskset`) where others
+work on the machine.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+
+from app.bench.ads import read_ads
+from app.bench.engine_bench import batches
+from app.bench.report import about
+from app.core.head_labels import HEADS
+from app.core.types import Encoded
+from app.engine.devices import BATCH_TOKENS
+from app.engine.engine import Engine
+from app.memory import give_back
+from app.model.checkpoint import open_checkpoint
+from tests.measurements.gpu import mixed_ads, random_base
+
+DTYPES = ("float32", "bfloat16", "int8")
+PARTS = 12
+WARM_UP_ADS = 8
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    options.add_argument("--ads", type=Path, required=True)
+    options.add_argument("--checkpoint", type=Path, default=Path("model_store/demo"))
+    options.add_argument(
+        "--random-base", action="store_true", help="BERT-base's shape, random weights and tokens"
+    )
+    options.add_argument("--most", type=int, default=5000, help="ads to read")
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES)
+    options.add_argument("--out", type=Path)
+    given = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if given.random_base:
+            checkpoint = random_base(Path(folder))
+            encoded = mixed_ads(given.most, checkpoint.config.encoder.vocab_size, seed=2)
+        else:
+            checkpoint = open_checkpoint(given.checkpoint)
+            encoded = checkpoint.tokenizer().encode(read_ads(given.ads)[: given.most])
+        random.Random(1).shuffle(encoded)  # noqa: S311  files are often sorted
+        with contestants(checkpoint.path, given.dtypes, given.threads) as pipes:
+            results = measure(pipes, encoded)
+    document = {
+        **about(),
+        "command": " ".join(["python -m tests.measurements.int8", *sys.argv[1:]]),
+        "torch": version("torch"),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "checkpoint": checkpoint.name,
+        "threads": given.threads,
+        "ads": len(encoded),
+        "tokens": sum(ad.tokens for ad in encoded),
+        "dtypes": results,
+    }
+    print(json.dumps(document, indent=1))  # noqa: T201  a script's result
+    if given.out:
+        given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def contestants(folder: Path, dtypes: list[str], threads: int) -> Iterator[dict[str, Connection]]:
+    """Start an engine of each type in a process; each takes ads and sends seconds and answers."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for dtype in dtypes:
+        pipes[dtype], theirs = context.Pipe()
+        process = context.Process(target=contest, args=(folder, dtype, threads, theirs))
+        process.start()
+        processes.append(process)
+    yield pipes
+    for pipe in pipes.values():
+        pipe.send(None)
+    for process in processes:
+        process.join()
+
+
+def contest(folder: Path, dtype: str, threads: int, pipe: Connection) -> None:
+    """Load, tell what that took; then answer every list of ads until None comes."""
+    torch.set_num_threads(threads)
+    begin = time.perf_counter()
+    engine = Engine(open_checkpoint(folder), "cpu", dtype)
+    loading = time.perf_counter() - begin
+    while (ads := pipe.recv()) is not None:
+        give_back()
+        before = resident()
+        begin = time.perf_counter()
+        answers = [one for batch in batches(ads, BATCH_TOKENS["cpu"]) for one in engine.run(batch)]
+        spent = time.perf_counter() - begin
+        pipe.send((spent, loading, before, resident(), [one.probabilities for one in answers]))
+
+
+def resident() -> float:
+    """Return this process's MB."""
+    return psutil.Process(os.getpid()).memory_info().rss / 2**20
+
+
+def measure(pipes: dict[str, Connection], ads: list[Encoded]) -> dict[str, dict[str, object]]:
+    """Send every part to every type in turn, and compare with the first type's answers."""
+    for pipe in pipes.values():
+        for _ in range(2):
+            pipe.send(ads[:WARM_UP_ADS])
+            pipe.recv()
+    at_rest, rates, peaks, loadings = {}, {}, {}, {}
+    answers: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in pipes}
+    for number in range(PARTS):
+        part = ads[number::PARTS]
+        for name, pipe in pipes.items():
+            pipe.send(part)
+            spent, loadings[name], rest, peak, probabilities = pipe.recv()
+            at_rest.setdefault(name, rest)
+            peaks[name] = max(peak, peaks.get(name, 0.0))
+            rates.setdefault(name, []).append(len(part) / spent)
+            answers[name] += probabilities
+    first = next(iter(pipes))
+    return {
+        name: {
+            "ads_per_s": round(statistics.median(rates[name]), 2),
+            f"times_{first}": round(
+                statistics.median(a / b for a, b in zip(rates[name], rates[first], strict=True)), 3
+            ),
+            "load_s": round(loadings[name], 2),
+            "rss_mb_at_rest": round(at_rest[name]),
+            "rss_mb_after_work": round(peaks[name]),
+            **{head: difference(answers[name], answers[first], head) for head in HEADS},
+            "rounds_ads_per_s": [round(rate, 2) for rate in rates[name]],
+        }
+        for name in pipes
+    }
+
+
+def difference(
+    given: list[dict[str, np.ndarray]], exact: list[dict[str, np.ndarray]], head: str
+) -> dict[str, float]:
+    """Compare a head's answers: top labels, and by ad the label whose probability moved most."""
+    one, other = (np.stack([answer[head] for answer in answers]) for answers in (given, exact))
+    moved = np.abs(one - other).max(1)
+    return {
+        "equal_labels": round(float((one.argmax(1) == other.argmax(1)).mean()), 5),
+        "mean_difference": round(float(moved.mean()), 5),
+        "p99_difference": round(float(np.quantile(moved, 0.99)), 5),
+        "largest_difference": round(float(moved.max()), 5),
+    }
+
+
+if __name__ == "__main__":
+    main()

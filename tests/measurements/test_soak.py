@@ -1,0 +1,84 @@
+"""The soak's own figures, and a few seconds of it against the real server."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.measurements.minutes import Minute, slope, value
+from tests.measurements.traffic import Traffic
+from tests.serving import clean_environment
+
+ADS = [
+    {"text": f"Koch für die Küche {number} " * (number + 1), "title": None} for number in range(40)
+]
+
+
+def test_the_slope_is_by_the_hour_and_leaves_the_warm_up_out():
+    warming = [(minute / 60, 500 + 40 * minute) for minute in range(10)]
+    steady = [(minute / 60, 900 + minute / 60 * 3) for minute in range(10, 60)]
+    assert slope(warming + steady, 10 / 60) == pytest.approx(3)
+    assert slope(warming + steady, 0) > 100
+
+
+def test_a_metric_is_summed_over_its_series():
+    page = '# TYPE a gauge\na{lane="x"} 2.0\na{lane="y"} 3.0\n# TYPE ab gauge\nab 7.0\n'
+    assert value(page, "a") == 5
+
+
+def test_the_same_seed_draws_the_same_traffic_of_every_kind():
+    first, second = (Traffic(ADS, 1024) for _ in range(2))
+    shots = [first.draw() for _ in range(2000)]
+    assert shots == [second.draw() for _ in range(2000)]
+    assert {status for shot in shots for status in shot.expected} >= {200, 400, 404, 405, 413, 422}
+    leaving = sum(shot.leave_after is not None for shot in shots)
+    assert 50 < leaving < 200
+    assert max(len(shot.content) for shot in shots) > 2**19
+
+
+def test_good_requests_ask_for_work_and_wait():
+    traffic = Traffic(ADS, 1024)
+    shots = [traffic.draw_good() for _ in range(200)]
+    assert all(200 in shot.expected and shot.leave_after is None for shot in shots)
+
+
+def test_a_minute_is_told_in_megabytes_and_milliseconds():
+    minute = Minute([0.1, 0.3], Counter({"200": 2, "429": 1}), [0, 4], [500.04, 700])
+    assert minute.row() == {
+        "rss_mb": 600.0,
+        "p50_ms": 200.0,
+        "p95_ms": 290.0,
+        "p99_ms": 298.0,
+        "queued_mean": 2.0,
+        "queued_max": 4,
+        "outcomes": {"200": 2, "429": 1},
+    }
+    assert minute.line(3).split()[:2] == ["3", "600.0"]
+    assert minute.line(3).endswith("  200: 2  429: 1")
+
+
+def test_a_minute_that_saw_nothing_has_a_row_too():
+    assert Minute().line(1).split() == ["1", *"------"]
+
+
+@pytest.mark.server
+@pytest.mark.alone
+def test_a_few_seconds_of_it_meet_only_documented_answers(tiny_folder, tmp_path):
+    ads, out = tmp_path / "ads.jsonl", tmp_path / "figures.json"
+    ads.write_text("".join(json.dumps(ad) + "\n" for ad in ADS))
+    options = ["--model", tiny_folder, "--ads", ads, "--out", out]
+    options += ["--minutes", "0.1", "--capacity-seconds", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.measurements.soak", *options],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(out.read_text())
+    assert figures["outcomes"]["200"] > 0
+    assert figures["by_minute"][0]["rss_mb"] > 0
+    assert "slope of the memory" in done.stdout
