@@ -10,7 +10,7 @@ from types import TracebackType
 from app.core.errors import NotReadyError, OverloadedError
 from app.lanes import BULK_SHARE, Lane
 from app.ledger import Account, Ledger
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 
 DRAINING = "The service is shutting down; try another instance."
 LOST = "The device failed; the service is restarting."

@@ -14,7 +14,6 @@ from app.core.errors import (
     ServiceError,
 )
 from app.core.types import Prediction
-from app.metrics import Metrics
 from app.ndjson import Line
 from app.problems import UNEXPLAINED, invalid, problem_of
 from app.schemas import (
@@ -25,7 +24,8 @@ from app.schemas import (
     StreamError,
 )
 from app.service import Classifier
-from app.trace import Trace, follow
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace, follow
 
 log = logging.getLogger(__name__)
 

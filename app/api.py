@@ -33,7 +33,6 @@ from app.explaining import Explainer
 from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
 from app.lanes import Lane
-from app.metrics import Metrics
 from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
@@ -41,7 +40,8 @@ from app.problems import add_problems, responses
 from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Classifier
-from app.settings import Settings
+from app.serving.metrics import Metrics
+from app.serving.settings import Settings
 
 MAX_TIMEOUT_MS = 600_000
 

@@ -18,14 +18,14 @@ from app.core.errors import (
     UnauthorizedError,
 )
 from app.keys import BEARER
-from app.metrics import Metrics
 from app.middleware import TIMED
 from app.ndjson import LineReader
 from app.problems import responses
 from app.service import Classifier
-from app.settings import Settings
+from app.serving.metrics import Metrics
+from app.serving.request_trace import current
+from app.serving.settings import Settings
 from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
-from app.trace import current
 
 LINE = {"$ref": "#/components/schemas/StreamResult"}
 STREAMED: dict[str, Any] = {

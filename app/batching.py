@@ -16,8 +16,8 @@ from app.core.errors import EngineError, FatalEngineError, NotReadyError, Servic
 from app.core.types import Encoded, Scores
 from app.lanes import Entry, Lane, Lanes
 from app.ledger import Ledger
-from app.metrics import Metrics
-from app.trace import BATCH
+from app.serving.metrics import Metrics
+from app.serving.request_trace import BATCH
 from app.watchdog import Watchdog
 
 log = logging.getLogger(__name__)

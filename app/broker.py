@@ -13,7 +13,7 @@ from app.channel import Channel
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
 from app.core.types import FloatArray, Scores
 from app.lanes import Entry
-from app.trace import Trace
+from app.serving.request_trace import Trace
 
 
 class Order:

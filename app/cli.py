@@ -20,8 +20,8 @@ from rich.console import Console
 from typer.core import TyperCommand, TyperGroup
 
 from app.core.errors import StartupError
-from app.settings import CLIENT_KEY, PREFIX, Settings, load_settings
-from app.store import MODEL_STORE
+from app.serving.model_store import MODEL_STORE
+from app.serving.settings import CLIENT_KEY, PREFIX, Settings, load_settings
 
 if TYPE_CHECKING:
     from app.bulk.predict import Answering
@@ -720,7 +720,7 @@ def serve(**options: str | None) -> None:
     if (name := f"{PREFIX}{CLIENT_KEY.upper()}") in os.environ and not settings.api_keys:
         # Whoever took it for the server's would have an open one.
         _tell(f"{name} is what clients send; this server asks for no key without {PREFIX}API_KEYS.")
-    from app.memory import all_kept
+    from app.serving.process import all_kept
 
     with all_kept():
         if settings.workers == 1:

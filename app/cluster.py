@@ -14,7 +14,7 @@ from app.core.errors import SettingsError
 from app.engine_replica import Engine
 from app.ingress import Ingress
 from app.loading import ENGINE
-from app.settings import Settings, load_settings
+from app.serving.settings import Settings, load_settings
 
 
 def application(args: dict[str, Any]) -> serve.Application:

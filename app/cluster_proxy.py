@@ -20,7 +20,7 @@ from app.connections import Connection
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.problems import MEDIA_TYPE, problem_of
-from app.settings import Settings, load_settings
+from app.serving.settings import Settings, load_settings
 
 SERVES_OWN = "/-/"
 """How Serve's own addresses begin."""

@@ -22,11 +22,11 @@ from app.ledger import Ledger
 from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
 from app.link import Loaded as LoadedMessage
 from app.loading import ENGINE, Loaded, identify, load
-from app.logs import configure_logs
-from app.memory import give_back_regularly
-from app.metrics import Metrics
+from app.serving.logs import configure_logs
+from app.serving.metrics import Metrics
+from app.serving.process import give_back_regularly
+from app.serving.threads import in_its_own_thread
 from app.swapping import refusal
-from app.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 

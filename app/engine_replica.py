@@ -15,14 +15,14 @@ from app.core.errors import FatalEngineError, ServiceError
 from app.core.types import Ad
 from app.explaining import Explainer
 from app.lanes import Lane
-from app.logs import configure_logs
-from app.memory import give_back_regularly
-from app.metrics import Metrics
 from app.replicas import Call, Reply, replica_name
 from app.service import Service
-from app.settings import Settings
+from app.serving.logs import configure_logs
+from app.serving.metrics import Metrics
+from app.serving.process import give_back_regularly
+from app.serving.request_trace import Trace, follow
+from app.serving.settings import Settings
 from app.swapping import Swapper, begin
-from app.trace import Trace, follow
 
 log = logging.getLogger(__name__)
 

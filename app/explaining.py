@@ -10,11 +10,11 @@ from itertools import pairwise
 from app.core.errors import InvalidRequestError, OverloadedError
 from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
 from app.lanes import Lane
-from app.metrics import Metrics
 from app.service import Service, deadline
-from app.settings import Settings
+from app.serving.metrics import Metrics
+from app.serving.request_trace import EXPLAIN, apart, current
+from app.serving.settings import Settings
 from app.text.sentences import Span, merged, sentences
-from app.trace import EXPLAIN, apart, current
 
 MAX_VARIANTS = 32
 """Readings of an ad beside its own: without its title, and without each of its sentences."""

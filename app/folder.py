@@ -20,7 +20,7 @@ class Folder:
 
     @property
     def status(self) -> Path:
-        """What `app.metrics.Supervision` reads."""
+        """What `app.serving.metrics.Supervision` reads."""
         return self.path / "status"
 
     @property

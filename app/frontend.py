@@ -21,13 +21,13 @@ from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
 from app.ledger import Ledger
 from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
-from app.logs import configure_logs
-from app.memory import give_back_regularly
-from app.metrics import Metrics
 from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
 from app.server import http_server
 from app.service import Service
+from app.serving.logs import configure_logs
+from app.serving.metrics import Metrics
+from app.serving.process import give_back_regularly
 from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)

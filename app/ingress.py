@@ -10,10 +10,10 @@ from app.api import create_app
 from app.core.errors import NotReadyError
 from app.exposition import OF_INGRESS, Exposition
 from app.lanes import BULK_SHARE
-from app.logs import configure_logs
-from app.metrics import Metrics
 from app.replicas import Replicas, replica_name
-from app.settings import Settings
+from app.serving.logs import configure_logs
+from app.serving.metrics import Metrics
+from app.serving.settings import Settings
 
 SCRAPE_SECONDS = 5.0
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from app.core.types import Encoded, Scores
-from app.trace import Trace, current
+from app.serving.request_trace import Trace, current
 
 BULK_SHARE = 0.25
 """Share of each batch's tokens that bulk ads earn while interactive ads keep them waiting."""

@@ -18,7 +18,7 @@ from typing import Any
 from app.core.errors import ServiceError
 from app.core.served_model import ServedModel, Swap
 from app.folder import Folder
-from app.settings import Settings
+from app.serving.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

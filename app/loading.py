@@ -16,9 +16,9 @@ from app.core.errors import FatalEngineError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName
 from app.ledger import Ledger
-from app.memory import all_kept
-from app.metrics import Metrics
-from app.settings import Settings
+from app.serving.metrics import Metrics
+from app.serving.process import all_kept
+from app.serving.settings import Settings
 from app.text.tokenization import AdTokenizer
 
 if TYPE_CHECKING:

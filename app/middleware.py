@@ -9,8 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import ClientLeftError, ServiceError
-from app.metrics import Metrics
-from app.trace import Trace, follow
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace, follow
 
 access = logging.getLogger("app.access")
 

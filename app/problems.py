@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from app.core.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
 from app.schemas import Problem, StreamResult
-from app.trace import current
+from app.serving.request_trace import current
 
 MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 500

@@ -11,7 +11,7 @@ from app.admission import DRAINING, LOST, REPLACED, Admission, House
 from app.channel import Channel
 from app.core.errors import FatalEngineError, NotReadyError, ServiceError
 from app.core.types import Encoded, Labels, Scores
-from app.trace import BATCH, QUEUE, Trace, current
+from app.serving.request_trace import BATCH, QUEUE, Trace, current
 
 
 class Order:

@@ -17,10 +17,10 @@ from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Explanation, ModelName, Prediction
 from app.lanes import Lane
-from app.metrics import Metrics
 from app.service import deadline
+from app.serving.metrics import Metrics
+from app.serving.request_trace import current
 from app.together import Together
-from app.trace import current
 
 log = logging.getLogger(__name__)
 

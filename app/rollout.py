@@ -15,7 +15,7 @@ from app.child import Child
 from app.core.errors import CheckpointRefusedError, ServiceError, SwapRunningError
 from app.core.served_model import RUNNING, ServedModel, Swap
 from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
-from app.store import checkpoint_folder
+from app.serving.model_store import checkpoint_folder
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.core.errors import FatalEngineError, StartupError
 from app.draining import DrainingServer
 from app.loading import ENGINE
-from app.logs import configure_logs
-from app.memory import give_back_regularly
-from app.metrics import Metrics
 from app.service import Service
-from app.settings import Settings
+from app.serving.logs import configure_logs
+from app.serving.metrics import Metrics
+from app.serving.process import give_back_regularly
+from app.serving.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
 from app.swapping import begin
 

@@ -14,9 +14,9 @@ from app.core.postprocessing import prediction
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName, Prediction, Scores
 from app.lanes import Lane
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
+from app.serving.request_trace import QUEUE, TOKENIZE, current
 from app.text.tokenization import AdTokenizer
-from app.trace import QUEUE, TOKENIZE, current
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2

@@ -20,7 +20,7 @@ from app.core.errors import (
 from app.ndjson import Line, LineReader
 from app.patience import lift
 from app.problems import reason_of
-from app.trace import current
+from app.serving.request_trace import current
 
 NDJSON = "application/x-ndjson"
 NAMES = re.compile(r"application/(?:(?:x-)?ndjson|(?:x-)?jsonl|(?:x-)?jsonlines)")

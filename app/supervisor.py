@@ -37,9 +37,9 @@ from app.link import (
     Start,
     Wanted,
 )  # fmt: skip
-from app.logs import configure_logs
 from app.rollout import Rollout
-from app.settings import Settings
+from app.serving.logs import configure_logs
+from app.serving.settings import Settings
 from app.sockets import allow_many_connections, listen_together
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Supervisor:
         return child
 
     def _note(self) -> None:
-        """Write down what `app.metrics` reads: the processes, and how many were replaced."""
+        """Write down what `app.serving.metrics` reads: the processes, and how many were replaced."""
         children = {child.start.name: child.process.pid for child in self._children()}
         status = {
             "processes": {"supervisor": os.getpid(), **children},

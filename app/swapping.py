@@ -17,11 +17,11 @@ from app.core.errors import (
 )
 from app.core.served_model import RUNNING, Swap
 from app.loading import ENGINE, identify, load
-from app.metrics import Metrics
 from app.service import Service
-from app.settings import Settings
-from app.store import checkpoint_folder
-from app.threads import in_its_own_thread
+from app.serving.metrics import Metrics
+from app.serving.model_store import checkpoint_folder
+from app.serving.settings import Settings
+from app.serving.threads import in_its_own_thread
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ Settings come from the environment, as for the real command; the engine finds it
 import os
 import sys
 
-from app.settings import load_settings
+from app.serving.settings import load_settings
 
 OPTIONS = "TESTS_ENGINE_OPTIONS"
 

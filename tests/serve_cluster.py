@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from app.settings import load_settings
+from app.serving.settings import load_settings
 from tests.serve import OPTIONS
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"

@@ -19,10 +19,10 @@ from app.api import create_app
 from app.batching import MicroBatcher, Run
 from app.core.served_model import ServedModel
 from app.engine.engine import Engine
-from app.metrics import Metrics
 from app.model.checkpoint import Checkpoint
 from app.service import Service
-from app.settings import Settings, load_settings
+from app.serving.metrics import Metrics
+from app.serving.settings import Settings, load_settings
 from tests.faulty import HELD, text_of
 
 

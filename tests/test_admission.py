@@ -7,7 +7,7 @@ from app.admission import House
 from app.core.errors import NotReadyError, OverloadedError
 from app.lanes import Lane
 from app.ledger import Ledger
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 
 
 @pytest.fixture

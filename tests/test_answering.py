@@ -10,9 +10,9 @@ from app.answering import Answering
 from app.core.errors import EngineError, FatalEngineError
 from app.core.head_labels import HEADS
 from app.core.types import LabelProbability, ModelName, Prediction
-from app.metrics import Metrics
 from app.ndjson import Line
-from app.trace import Trace
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace
 from tests.serving import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}

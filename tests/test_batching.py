@@ -11,7 +11,7 @@ from app.batching import MicroBatcher
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded, Scores
 from app.lanes import Lane
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 
 
 def ad(tokens: int = 10) -> Encoded:

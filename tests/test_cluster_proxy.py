@@ -12,10 +12,10 @@ from uvicorn.server import ServerState
 from app.cluster_proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
 from app.connections import Connection
 from app.core.errors import NotReadyError
-from app.metrics import Metrics
 from app.middleware import Telemetry
 from app.problems import MEDIA_TYPE, add_problems
-from app.settings import Settings
+from app.serving.metrics import Metrics
+from app.serving.settings import Settings
 
 AHEAD = 1000
 PROBLEM = [(b"content-type", MEDIA_TYPE.encode())]

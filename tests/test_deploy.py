@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.settings import PREFIX, Settings
+from app.serving.settings import PREFIX, Settings
 from tests.serving import clean_environment, free_port
 
 ROOT = Path(__file__).parents[1]

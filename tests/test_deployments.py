@@ -25,8 +25,8 @@ from app.core.errors import (
 from app.core.types import Ad
 from app.lanes import Lane
 from app.loading import ENGINE
-from app.settings import Settings, load_settings
-from app.trace import current
+from app.serving.request_trace import current
+from app.serving.settings import Settings, load_settings
 from tests.serving import served_model
 
 with warnings.catch_warnings():

@@ -3,7 +3,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.exposition import OF_INGRESS, Exposition
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 
 HELP = 'Ads "so far", of C:\\ads\nand others'
 

@@ -301,7 +301,7 @@ UNSERVED = {
 def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
     code = (
         "import sys; from app import cli, server\n"
-        "from app.loading import load; from app.settings import load_settings\n"
+        "from app.loading import load; from app.serving.settings import load_settings\n"
         f"load(load_settings({{'model': {str(tiny_folder)!r}, 'device': 'cpu'}}, {{}}))\n"
         "print(*sys.modules)"
     )

@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 
 from app.connections import CLOSING_SECONDS
 from app.core.errors import SettingsError
-from app.metrics import Metrics
-from app.settings import PREFIX, Settings, load_settings
+from app.serving.metrics import Metrics
+from app.serving.settings import PREFIX, Settings, load_settings
 from tests.kustomize import (
     DOCKERFILE,
     KUBERNETES,

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from app.settings import PREFIX, Settings, load_settings
+from app.serving.settings import PREFIX, Settings, load_settings
 from tests.kustomize import (
     KUBERNETES,
     README,

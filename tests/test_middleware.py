@@ -10,7 +10,7 @@ import httpx
 import pytest
 import uvicorn
 
-from app.logs import TextFormatter
+from app.serving.logs import TextFormatter
 from tests.serving import App, free_port
 
 KEY = "a-key-of-good-length"

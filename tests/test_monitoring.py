@@ -17,7 +17,7 @@ import httpx
 import pytest
 import yaml
 
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 from tests.serving import free_port, running_server, shared_ads, wait_until
 
 ROOT = Path(__file__).parents[1]

@@ -21,9 +21,9 @@ from app.core.errors import EngineError, FatalEngineError, NotReadyError, Overlo
 from app.core.types import Encoded, Scores
 from app.lanes import Lane
 from app.ledger import Ledger
-from app.metrics import Metrics
 from app.remote import Remote
-from app.trace import Trace, follow
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace, follow
 from tests.test_batching import HeldEngine, ad
 
 LABELS = {"job_category": ("a", "b"), "min_education": ("x",)}

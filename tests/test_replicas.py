@@ -16,8 +16,8 @@ from app.core.errors import (
 )
 from app.core.types import Ad, LabelProbability, ModelName, Prediction
 from app.lanes import Lane
-from app.metrics import Metrics
-from app.trace import Trace, follow
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace, follow
 from tests.serving import served_model
 
 with warnings.catch_warnings():

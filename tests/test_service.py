@@ -9,9 +9,9 @@ from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedErro
 from app.core.types import Ad
 from app.engine.engine import Engine
 from app.lanes import Lane
-from app.metrics import Metrics
 from app.service import Service
-from app.trace import Trace, follow
+from app.serving.metrics import Metrics
+from app.serving.request_trace import Trace, follow
 from tests.serving import served_model
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.settings import Settings
+from app.serving.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 MILLIONS = (1, 10, 100, 1000)

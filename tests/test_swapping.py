@@ -13,7 +13,7 @@ from app.core.errors import (
     NotReadyError,
     SwapRunningError,
 )
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 from app.swapping import Swapper
 from tests.serving import served_model
 

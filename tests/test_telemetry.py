@@ -8,8 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.metrics import FAILURES, REJECTIONS
 from app.model.checkpoint import open_checkpoint
+from app.serving.metrics import FAILURES, REJECTIONS
 from tests.serving import running_server
 
 pytestmark = pytest.mark.server

@@ -33,8 +33,8 @@ from app.core.head_labels import HEADS
 from app.core.types import Encoded
 from app.engine.devices import BATCH_TOKENS
 from app.engine.engine import Engine
-from app.memory import give_back
 from app.model.checkpoint import open_checkpoint
+from app.serving.process import give_back
 from tests.measurements.gpu import mixed_ads, random_base
 
 DTYPES = ("float32", "bfloat16", "int8")

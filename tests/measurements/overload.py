@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from app.bench.http_client import Connections, Reply, classify_request
-from app.memory import INTERVAL_SECONDS
+from app.serving.process import INTERVAL_SECONDS
 from tests.serving import free_port, metric, shared_ads, start_server, wait_until
 
 CONNECTIONS = 16

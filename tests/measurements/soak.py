@@ -25,7 +25,7 @@ import psutil
 
 from app.bench.ads import read_ads
 from app.core.errors import DataError
-from app.settings import load_settings
+from app.serving.settings import load_settings
 from tests.measurements.minutes import HEADER, Minute, resident, slope, value
 from tests.measurements.traffic import Shot, Traffic
 from tests.serving import free_port, start_server, wait_until

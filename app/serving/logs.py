@@ -9,7 +9,7 @@ import logging.config
 import time
 from typing import Any, Literal
 
-from app.trace import current
+from app.serving.request_trace import current
 
 encode = json.JSONEncoder(ensure_ascii=False).encode
 

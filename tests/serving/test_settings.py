@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import SettingsError
-from app.settings import Settings, load_settings
+from app.serving.settings import Settings, load_settings
 
 
 def refused(**environment: str) -> str:

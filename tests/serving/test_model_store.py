@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import InvalidRequestError
-from app.store import checkpoint_folder
+from app.serving.model_store import checkpoint_folder
 
 
 def test_a_name_is_a_folder_beside_the_served_one(tmp_path):

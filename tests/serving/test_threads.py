@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from app.threads import in_its_own_thread
+from app.serving.threads import in_its_own_thread
 
 
 def test_work_is_done_in_a_thread_that_ends_with_it():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.core.types import LabelProbability, ModelName, Prediction
-from app.metrics import FOLDER, Metrics
+from app.serving.metrics import FOLDER, Metrics
 
 
 def prediction(truncated=False):
@@ -69,7 +69,7 @@ def test_what_serves_together_is_told_by_process(status):
 WRITE = """
 import sys
 from pathlib import Path
-from app.metrics import Metrics
+from app.serving.metrics import Metrics
 from app.core.types import LabelProbability, ModelName, Prediction
 
 number = int(sys.argv[2])

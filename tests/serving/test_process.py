@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.memory import all_kept, give_back, give_back_regularly
+from app.serving.process import all_kept, give_back, give_back_regularly
 
 STATUS = Path("/proc/self/status")
 

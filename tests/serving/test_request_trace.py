@@ -1,6 +1,6 @@
 import asyncio
 
-from app.trace import Trace, apart, current, follow
+from app.serving.request_trace import Trace, apart, current, follow
 
 
 class Clock:

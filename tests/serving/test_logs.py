@@ -5,8 +5,8 @@ from contextvars import copy_context
 
 import pytest
 
-from app.logs import JsonFormatter, TextFormatter
-from app.trace import Trace, follow
+from app.serving.logs import JsonFormatter, TextFormatter
+from app.serving.request_trace import Trace, follow
 
 
 def record(exc_info=None, **fields):
