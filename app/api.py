@@ -32,7 +32,6 @@ from app.core.types import Ad, Explanation, Prediction
 from app.explaining import Explainer
 from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
-from app.lanes import Lane
 from app.middleware import TIMED, Telemetry
 from app.pages import documentation, try_it_page
 from app.patience import BodyDeadline
@@ -41,6 +40,7 @@ from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
 from app.service import Classifier
 from app.serving.metrics import Metrics
+from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
 
 MAX_TIMEOUT_MS = 600_000

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable
 import zmq
 
 from app import framing
-from app.admission import DRAINING
-from app.batching import MicroBatcher
 from app.channel import Channel
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
 from app.core.types import FloatArray, Scores
-from app.lanes import Entry
 from app.serving.request_trace import Trace
+from app.serving.scheduling.admission import DRAINING
+from app.serving.scheduling.lanes import Entry
+from app.serving.scheduling.micro_batcher import MicroBatcher
 
 
 class Order:

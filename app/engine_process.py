@@ -12,19 +12,19 @@ from collections.abc import Coroutine
 
 import zmq
 
-from app.batching import MicroBatcher
 from app.broker import Broker
 from app.channel import unlimited
 from app.core.errors import StartupError
 from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
-from app.ledger import Ledger
 from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
 from app.link import Loaded as LoadedMessage
 from app.loading import ENGINE, Loaded, identify, load
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
+from app.serving.scheduling.micro_batcher import MicroBatcher
+from app.serving.scheduling.shared_counters import Ledger
 from app.serving.threads import in_its_own_thread
 from app.swapping import refusal
 

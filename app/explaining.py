@@ -9,10 +9,10 @@ from itertools import pairwise
 
 from app.core.errors import InvalidRequestError, OverloadedError
 from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
-from app.lanes import Lane
 from app.service import Service, deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import EXPLAIN, apart, current
+from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
 from app.text.sentences import Span, merged, sentences
 

@@ -15,7 +15,7 @@ class Folder:
 
     @property
     def ledger(self) -> Path:
-        """What is admitted, see `app.ledger`."""
+        """What is admitted, see `app.serving.scheduling.shared_counters`."""
         return self.path / "ledger"
 
     @property

@@ -18,7 +18,7 @@ from app.core.errors import (
     ServiceError,
 )
 from app.core.types import Encoded, FloatArray
-from app.lanes import Lane
+from app.serving.scheduling.lanes import Lane
 
 SUBMIT, CANCEL, GIVE_UP = b"S", b"C", b"G"
 """From a front end: requests; numbers of requests that nobody waits for; finish no more than what

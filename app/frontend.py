@@ -12,14 +12,12 @@ import socket
 
 import zmq
 
-from app.admission import POLL_SECONDS, House
 from app.api import create_app
 from app.channel import unlimited
 from app.core.errors import FatalEngineError
 from app.core.head_labels import labels_of
 from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
-from app.ledger import Ledger
 from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
 from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
@@ -28,6 +26,8 @@ from app.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
+from app.serving.scheduling.admission import POLL_SECONDS, House
+from app.serving.scheduling.shared_counters import Ledger
 from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from ray.serve.handle import DeploymentHandle
 from app.api import create_app
 from app.core.errors import NotReadyError
 from app.exposition import OF_INGRESS, Exposition
-from app.lanes import BULK_SHARE
 from app.replicas import Replicas, replica_name
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
+from app.serving.scheduling.lanes import BULK_SHARE
 from app.serving.settings import Settings
 
 SCRAPE_SECONDS = 5.0

@@ -10,14 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.admission import House
-from app.batching import MicroBatcher
 from app.core.errors import FatalEngineError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName
-from app.ledger import Ledger
 from app.serving.metrics import Metrics
 from app.serving.process import all_kept
+from app.serving.scheduling.admission import House
+from app.serving.scheduling.micro_batcher import MicroBatcher
+from app.serving.scheduling.shared_counters import Ledger
 from app.serving.settings import Settings
 from app.text.tokenization import AdTokenizer
 

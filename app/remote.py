@@ -7,11 +7,11 @@ from itertools import accumulate, count, pairwise
 import zmq
 
 from app import framing
-from app.admission import DRAINING, LOST, REPLACED, Admission, House
 from app.channel import Channel
 from app.core.errors import FatalEngineError, NotReadyError, ServiceError
 from app.core.types import Encoded, Labels, Scores
 from app.serving.request_trace import BATCH, QUEUE, Trace, current
+from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, Admission, House
 
 
 class Order:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from itertools import count
 
-from app.admission import DRAINING
 from app.core.errors import NotReadyError
 from app.core.served_model import Swap
 from app.link import Link, Outcome, Serve, Serving, Settled, Wanted
 from app.service import Service
+from app.serving.scheduling.admission import DRAINING
 from app.swapping import LOADING, QUIET_SECONDS
 from app.swapping import Serving as State
 

@@ -12,14 +12,14 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from app.admission import DRAINING
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Explanation, ModelName, Prediction
-from app.lanes import Lane
 from app.service import deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import current
+from app.serving.scheduling.admission import DRAINING
+from app.serving.scheduling.lanes import Lane
 from app.together import Together
 
 log = logging.getLogger(__name__)

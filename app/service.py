@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
-from app.admission import REPLACED, Admission, House
 from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.core.head_labels import labels_of
 from app.core.postprocessing import prediction
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName, Prediction, Scores
-from app.lanes import Lane
 from app.serving.metrics import Metrics
 from app.serving.request_trace import QUEUE, TOKENIZE, current
+from app.serving.scheduling.admission import REPLACED, Admission, House
+from app.serving.scheduling.lanes import Lane
 from app.text.tokenization import AdTokenizer
 
 # The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.

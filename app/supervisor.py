@@ -21,7 +21,6 @@ from app.child import SIGNALS, Child
 from app.core.errors import StartupError
 from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES, Folder
-from app.ledger import Ledger
 from app.link import (
     Devices,
     Drain,
@@ -39,6 +38,7 @@ from app.link import (
 )  # fmt: skip
 from app.rollout import Rollout
 from app.serving.logs import configure_logs
+from app.serving.scheduling.shared_counters import Ledger
 from app.serving.settings import Settings
 from app.sockets import allow_many_connections, listen_together
 

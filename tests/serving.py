@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from app.api import create_app
-from app.batching import MicroBatcher, Run
 from app.core.served_model import ServedModel
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
 from app.service import Service
 from app.serving.metrics import Metrics
+from app.serving.scheduling.micro_batcher import MicroBatcher, Run
 from app.serving.settings import Settings, load_settings
 from tests.faulty import HELD, text_of
 

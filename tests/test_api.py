@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.core.errors import CheckpointError, EngineError, FatalEngineError
-from app.lanes import Lane
+from app.serving.scheduling.lanes import Lane
 from tests.serving import App
 
 KEY = "a-key-of-good-length"

@@ -23,9 +23,9 @@ from app.core.errors import (
     StartupError,
 )
 from app.core.types import Ad
-from app.lanes import Lane
 from app.loading import ENGINE
 from app.serving.request_trace import current
+from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings, load_settings
 from tests.serving import served_model
 

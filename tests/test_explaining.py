@@ -5,8 +5,8 @@ import threading
 import httpx
 import pytest
 
-from app.lanes import Lane
 from app.model.checkpoint import open_checkpoint
+from app.serving.scheduling.lanes import Lane
 from tests.serving import App, running_server
 from tests.test_api import Held, assert_problem
 

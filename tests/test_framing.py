@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from app import framing
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded
-from app.lanes import Lane
+from app.serving.scheduling.lanes import Lane
 
 numbers = st.integers(min_value=0, max_value=2**64 - 1)
 ids = st.lists(st.integers(min_value=0, max_value=2**31 - 1), min_size=1, max_size=40)

@@ -13,18 +13,18 @@ import pytest
 import zmq
 
 from app import framing
-from app.admission import House
-from app.batching import MicroBatcher
 from app.broker import Broker
 from app.channel import unlimited
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded, Scores
-from app.lanes import Lane
-from app.ledger import Ledger
 from app.remote import Remote
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
-from tests.test_batching import HeldEngine, ad
+from app.serving.scheduling.admission import House
+from app.serving.scheduling.lanes import Lane
+from app.serving.scheduling.micro_batcher import MicroBatcher
+from app.serving.scheduling.shared_counters import Ledger
+from tests.serving.scheduling.test_micro_batcher import HeldEngine, ad
 
 LABELS = {"job_category": ("a", "b"), "min_education": ("x",)}
 ROWS = 2

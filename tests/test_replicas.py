@@ -15,9 +15,9 @@ from app.core.errors import (
     OverloadedError,
 )
 from app.core.types import Ad, LabelProbability, ModelName, Prediction
-from app.lanes import Lane
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
+from app.serving.scheduling.lanes import Lane
 from tests.serving import served_model
 
 with warnings.catch_warnings():

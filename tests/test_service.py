@@ -4,14 +4,14 @@ from typing import ClassVar
 
 import pytest
 
-from app.batching import MicroBatcher
 from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.core.types import Ad
 from app.engine.engine import Engine
-from app.lanes import Lane
 from app.service import Service
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
+from app.serving.scheduling.lanes import Lane
+from app.serving.scheduling.micro_batcher import MicroBatcher
 from tests.serving import served_model
 
 

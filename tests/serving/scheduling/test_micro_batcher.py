@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine
 import numpy as np
 import pytest
 
-from app.batching import MicroBatcher
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded, Scores
-from app.lanes import Lane
 from app.serving.metrics import Metrics
+from app.serving.scheduling.lanes import Lane
+from app.serving.scheduling.micro_batcher import MicroBatcher
 
 
 def ad(tokens: int = 10) -> Encoded:

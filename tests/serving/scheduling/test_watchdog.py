@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from app.watchdog import TOLERANCE, Watchdog
+from app.serving.scheduling.watchdog import TOLERANCE, Watchdog
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from app.admission import DRAINING, LOST, REPLACED, Admission, House
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
 from app.core.types import Encoded, Scores
-from app.lanes import Entry, Lane, Lanes
-from app.ledger import Ledger
 from app.serving.metrics import Metrics
 from app.serving.request_trace import BATCH
-from app.watchdog import Watchdog
+from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, Admission, House
+from app.serving.scheduling.lanes import Entry, Lane, Lanes
+from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from app.admission import House
 from app.core.errors import NotReadyError, OverloadedError
-from app.lanes import Lane
-from app.ledger import Ledger
 from app.serving.metrics import Metrics
+from app.serving.scheduling.admission import House
+from app.serving.scheduling.lanes import Lane
+from app.serving.scheduling.shared_counters import Ledger
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.lanes import Lane
-from app.ledger import Ledger
+from app.serving.scheduling.lanes import Lane
+from app.serving.scheduling.shared_counters import Ledger
 
 ROWS, ENGINES = 3, 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.core.types import Encoded
-from app.lanes import BULK_SHARE, Entry, Lane, Lanes
+from app.serving.scheduling.lanes import BULK_SHARE, Entry, Lane, Lanes
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from contextlib import suppress
 from types import TracebackType
 
 from app.core.errors import NotReadyError, OverloadedError
-from app.lanes import BULK_SHARE, Lane
-from app.ledger import Account, Ledger
 from app.serving.metrics import Metrics
+from app.serving.scheduling.lanes import BULK_SHARE, Lane
+from app.serving.scheduling.shared_counters import Account, Ledger
 
 DRAINING = "The service is shutting down; try another instance."
 LOST = "The device failed; the service is restarting."

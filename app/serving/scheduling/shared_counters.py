@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from app.lanes import Lane
+from app.serving.scheduling.lanes import Lane
 
 CELL = 8
 """Bytes of a number; an aligned one is written at once on every machine that torch runs on."""

@@ -1,0 +1,1 @@
+"""Admission, lanes, micro-batcher, watchdog: no torch, no HTTP."""
