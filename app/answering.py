@@ -23,7 +23,7 @@ from app.schemas import (
     StreamAnswer,
     StreamError,
 )
-from app.service import Classifier
+from app.serving.inference.service import Classifier
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
 

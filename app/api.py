@@ -29,7 +29,6 @@ from app.core.errors import (
     UnauthorizedError,
 )
 from app.core.types import Ad, Explanation, Prediction
-from app.explaining import Explainer
 from app.jobposting import JobPostings, ad_of
 from app.keys import BEARER, Keys
 from app.middleware import TIMED, Telemetry
@@ -38,7 +37,8 @@ from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.routes import GuardedRoute, get_service, without_query
 from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
-from app.service import Classifier
+from app.serving.inference.explanations import Explainer
+from app.serving.inference.service import Classifier
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings

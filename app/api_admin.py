@@ -22,7 +22,7 @@ from app.core.errors import (
 from app.keys import BEARER, Keys
 from app.problems import responses
 from app.schemas import ModelRef, Wire
-from app.swapping import LOADING, Swapping
+from app.serving.inference.hot_swap import LOADING, Swapping
 
 MAX_BODY_BYTES = 4096
 

@@ -21,7 +21,7 @@ from app.keys import BEARER
 from app.middleware import TIMED
 from app.ndjson import LineReader
 from app.problems import responses
-from app.service import Classifier
+from app.serving.inference.service import Classifier
 from app.serving.metrics import Metrics
 from app.serving.request_trace import current
 from app.serving.settings import Settings

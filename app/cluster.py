@@ -13,7 +13,7 @@ from ray import serve
 from app.core.errors import SettingsError
 from app.engine_replica import Engine
 from app.ingress import Ingress
-from app.loading import ENGINE
+from app.serving.inference.loading import ENGINE
 from app.serving.settings import Settings, load_settings
 
 

@@ -19,14 +19,14 @@ from app.core.served_model import ServedModel
 from app.folder import MAX_ENGINES
 from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
 from app.link import Loaded as LoadedMessage
-from app.loading import ENGINE, Loaded, identify, load
+from app.serving.inference.hot_swap import refusal
+from app.serving.inference.loading import ENGINE, Loaded, identify, load
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import Ledger
 from app.serving.threads import in_its_own_thread
-from app.swapping import refusal
 
 log = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ import ray
 
 from app.core.errors import FatalEngineError, ServiceError
 from app.core.types import Ad
-from app.explaining import Explainer
 from app.replicas import Call, Reply, replica_name
-from app.service import Service
+from app.serving.inference.explanations import Explainer
+from app.serving.inference.hot_swap import Swapper, begin
+from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.request_trace import Trace, follow
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
-from app.swapping import Swapper, begin
 
 log = logging.getLogger(__name__)
 

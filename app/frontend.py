@@ -22,7 +22,7 @@ from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
 from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
 from app.server import http_server
-from app.service import Service
+from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Explanation, ModelName, Prediction
-from app.service import deadline
+from app.serving.inference.service import deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import current
 from app.serving.scheduling.admission import DRAINING

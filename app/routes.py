@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from app.bodies import VALUES_AN_AD, JsonRequest
 from app.core.errors import InvalidRequestError, NotReadyError
-from app.service import Classifier
+from app.serving.inference.service import Classifier
 
 if TYPE_CHECKING:
     from fastapi._compat import ModelField

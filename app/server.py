@@ -14,14 +14,14 @@ from app.api import create_app
 from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.core.errors import FatalEngineError, StartupError
 from app.draining import DrainingServer
-from app.loading import ENGINE
-from app.service import Service
+from app.serving.inference.hot_swap import begin
+from app.serving.inference.loading import ENGINE
+from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
-from app.swapping import begin
 
 log = logging.getLogger(__name__)
 

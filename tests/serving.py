@@ -19,7 +19,7 @@ from app.api import create_app
 from app.core.served_model import ServedModel
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
-from app.service import Service
+from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.scheduling.micro_batcher import MicroBatcher, Run
 from app.serving.settings import Settings, load_settings

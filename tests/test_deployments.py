@@ -23,7 +23,7 @@ from app.core.errors import (
     StartupError,
 )
 from app.core.types import Ad
-from app.loading import ENGINE
+from app.serving.inference.loading import ENGINE
 from app.serving.request_trace import current
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings, load_settings

@@ -301,7 +301,7 @@ UNSERVED = {
 def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
     code = (
         "import sys; from app import cli, server\n"
-        "from app.loading import load; from app.serving.settings import load_settings\n"
+        "from app.serving.inference.loading import load; from app.serving.settings import load_settings\n"
         f"load(load_settings({{'model': {str(tiny_folder)!r}, 'device': 'cpu'}}, {{}}))\n"
         "print(*sys.modules)"
     )
@@ -329,7 +329,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine.engine" in code.used(name)}
-    assert users <= {"app.loading", "app.cli"}
+    assert users <= {"app.serving.inference.loading", "app.cli"}
 
 
 def test_ray_is_known_where_several_machines_serve_only(code):

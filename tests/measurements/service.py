@@ -34,8 +34,8 @@ from app.bench.sweep import knee
 from app.bench.target import Target
 from app.core.types import Ad, Encoded
 from app.engine.engine import Engine
-from app.loading import available_cores, largest_batch
 from app.model.checkpoint import open_checkpoint
+from app.serving.inference.loading import available_cores, largest_batch
 from tests.serving import running_server
 
 

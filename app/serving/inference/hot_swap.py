@@ -16,8 +16,8 @@ from app.core.errors import (
     SwapRunningError,
 )
 from app.core.served_model import RUNNING, Swap
-from app.loading import ENGINE, identify, load
-from app.service import Service
+from app.serving.inference.loading import ENGINE, identify, load
+from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.model_store import checkpoint_folder
 from app.serving.settings import Settings

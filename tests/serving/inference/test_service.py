@@ -7,7 +7,7 @@ import pytest
 from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedError
 from app.core.types import Ad
 from app.engine.engine import Engine
-from app.service import Service
+from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
 from app.serving.scheduling.lanes import Lane

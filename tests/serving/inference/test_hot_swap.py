@@ -13,8 +13,8 @@ from app.core.errors import (
     NotReadyError,
     SwapRunningError,
 )
+from app.serving.inference.hot_swap import Swapper
 from app.serving.metrics import Metrics
-from app.swapping import Swapper
 from tests.serving import served_model
 
 STORE = Path("/store")
@@ -245,7 +245,7 @@ def test_what_a_signal_cannot_serve_leaves_one_sentence(in_world, caplog):
 
     with caplog.at_level(logging.INFO):
         in_world(test)
-    (record,) = (one for one in caplog.records if one.name == "app.swapping")
+    (record,) = (one for one in caplog.records if one.name == "app.serving.inference.hot_swap")
     assert record.getMessage() == (
         "the model was not replaced: There is no checkpoint folder /store/v1."
     )

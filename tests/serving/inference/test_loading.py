@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from app.loading import available_cores, largest_batch, left_out
+from app.serving.inference.loading import available_cores, largest_batch, left_out
 
 
 def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):

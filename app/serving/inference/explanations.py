@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from app.core.errors import InvalidRequestError, OverloadedError
 from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
-from app.service import Service, deadline
+from app.serving.inference.service import Service, deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import EXPLAIN, apart, current
 from app.serving.scheduling.lanes import Lane

@@ -1,0 +1,1 @@
+"""From an ad to a prediction: service, explanations, loading, hot swap."""
