@@ -543,7 +543,7 @@ def bench(
     from app.bench.runs import check, most_rate, run_once, run_sweep
     from app.bench.sender_processes import Workers
     from app.bench.target import Target
-    from app.sockets import allow_many_connections
+    from app.serving.server.sockets import allow_many_connections
 
     target = Target(url, os.environ.get("DOPPELKOPF_API_KEY"))
     plan = Plan(
@@ -724,7 +724,7 @@ def serve(**options: str | None) -> None:
 
     with all_kept():
         if settings.workers == 1:
-            from app.server import serve as run
+            from app.serving.server.single_process import serve as run
         else:
             from app.supervisor import supervise as run
     raise typer.Exit(run(settings))

@@ -16,10 +16,10 @@ from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.connections import Connection
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.problems import MEDIA_TYPE, problem_of
+from app.serving.server.http_connection import Connection
 from app.serving.settings import Settings, load_settings
 
 SERVES_OWN = "/-/"

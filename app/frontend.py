@@ -21,13 +21,13 @@ from app.folder import MAX_ENGINES
 from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
 from app.remote import Remote
 from app.remote_swapping import RemoteSwapper
-from app.server import http_server
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.scheduling.admission import POLL_SECONDS, House
 from app.serving.scheduling.shared_counters import Ledger
+from app.serving.server.single_process import http_server
 from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)

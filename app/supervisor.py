@@ -39,8 +39,8 @@ from app.link import (
 from app.rollout import Rollout
 from app.serving.logs import configure_logs
 from app.serving.scheduling.shared_counters import Ledger
+from app.serving.server.sockets import allow_many_connections, listen_together
 from app.serving.settings import Settings
-from app.sockets import allow_many_connections, listen_together
 
 log = logging.getLogger(__name__)
 

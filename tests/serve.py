@@ -17,7 +17,7 @@ def serve_with(engine: str) -> int:
     """Serve with the engine of this name; return the exit code."""
     settings = load_settings()
     if settings.workers == 1:
-        from app.server import serve
+        from app.serving.server.single_process import serve
 
         return serve(settings, engine)
     from app.supervisor import supervise

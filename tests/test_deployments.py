@@ -14,7 +14,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from app.connections import KEEP_ALIVE_SECONDS
 from app.core.errors import (
     FatalEngineError,
     NotReadyError,
@@ -26,6 +25,7 @@ from app.core.types import Ad
 from app.serving.inference.loading import ENGINE
 from app.serving.request_trace import current
 from app.serving.scheduling.lanes import Lane
+from app.serving.server.http_connection import KEEP_ALIVE_SECONDS
 from app.serving.settings import Settings, load_settings
 from tests.serving import served_model
 

@@ -309,7 +309,12 @@ def test_a_serving_process_loads_nothing_it_does_not_serve_with(tiny_folder):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     loaded = set(done.stdout.split())
-    assert {"app.engine.engine", "app.server", "torch", "transformers.models.bert"} <= loaded
+    assert {
+        "app.engine.engine",
+        "app.serving.server.single_process",
+        "torch",
+        "transformers.models.bert",
+    } <= loaded
     assert not UNSERVED & loaded
 
 

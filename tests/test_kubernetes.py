@@ -12,9 +12,9 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from app.connections import CLOSING_SECONDS
 from app.core.errors import SettingsError
 from app.serving.metrics import Metrics
+from app.serving.server.http_connection import CLOSING_SECONDS
 from app.serving.settings import PREFIX, Settings, load_settings
 from tests.kustomize import (
     DOCKERFILE,

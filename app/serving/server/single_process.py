@@ -11,17 +11,17 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api import create_app
-from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.core.errors import FatalEngineError, StartupError
-from app.draining import DrainingServer
 from app.serving.inference.hot_swap import begin
 from app.serving.inference.loading import ENGINE
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
+from app.serving.server.graceful_shutdown import DrainingServer
+from app.serving.server.http_connection import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from app.serving.server.sockets import BACKLOG, allow_many_connections, listen
 from app.serving.settings import Settings
-from app.sockets import BACKLOG, allow_many_connections, listen
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from app.protocol import Protocol
+from app.serving.server.protocol import Protocol
 
 KEEP_ALIVE_SECONDS = 75
 """An idle connection's time: longer than clients and balancers keep theirs, so that they close

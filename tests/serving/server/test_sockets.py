@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from app.core.errors import SettingsError
-from app.sockets import listen, listen_together
+from app.serving.server.sockets import listen, listen_together
 
 
 def test_a_taken_port_is_refused_in_one_sentence():

@@ -1,0 +1,1 @@
+"""One process on one address: HTTP connections, sockets, graceful shutdown."""
