@@ -726,7 +726,7 @@ def serve(**options: str | None) -> None:
         if settings.workers == 1:
             from app.serving.server.single_process import serve as run
         else:
-            from app.supervisor import supervise as run
+            from app.serving.workers.supervisor import supervise as run
     raise typer.Exit(run(settings))
 
 

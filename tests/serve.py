@@ -20,7 +20,7 @@ def serve_with(engine: str) -> int:
         from app.serving.server.single_process import serve
 
         return serve(settings, engine)
-    from app.supervisor import supervise
+    from app.serving.workers.supervisor import supervise
 
     return supervise(settings, engine)
 

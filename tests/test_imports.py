@@ -273,7 +273,7 @@ def test_what_needs_no_torch_does_not_import_it(code, name):
 
 
 def test_the_supervisor_serves_no_http(code):
-    loaded = code.reached("app.supervisor", at_start=True)
+    loaded = code.reached("app.serving.workers.supervisor", at_start=True)
     assert not {one for one in loaded if code.foreign(one, at_start=True) & HTTP}
 
 
@@ -292,7 +292,7 @@ UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
     "app.training", "app.bench", "app.client", "app.showing", "app.model.state_dict_import", "app.model.base_encoder",
-    "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
+    "app.serving.workers.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
     "app.engine_replica", "app.cluster_proxy",
 }  # fmt: skip
 """What a process that serves alone never loads, though it is installed and others would take it."""

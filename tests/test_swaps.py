@@ -192,7 +192,7 @@ def test_a_front_end_that_is_replaced_serves_the_new_one(server):
 
     name = served(server)
     children = psutil.Process(server.process.pid).children()
-    workers = [one for one in children if "app.frontend" in one.cmdline()]
+    workers = [one for one in children if "app.serving.workers.frontend" in one.cmdline()]
     if not workers:
         pytest.skip("one process has no front ends")
     workers[0].kill()

@@ -45,11 +45,11 @@ def processes(supervisor: int, module: str) -> list[psutil.Process]:
 
 
 def workers(server: Faulty) -> list[psutil.Process]:
-    return processes(server.process.pid, "app.frontend")
+    return processes(server.process.pid, "app.serving.workers.frontend")
 
 
 def engine(server: Faulty) -> psutil.Process:
-    [one] = processes(server.process.pid, "app.engine_process")
+    [one] = processes(server.process.pid, "app.serving.workers.engine_process")
     return one
 
 
@@ -412,7 +412,7 @@ def test_front_ends_that_end_again_and_again_end_the_service(tiny_folder, tmp_pa
     log = tmp_path / "log"
     process = start_server(tiny_folder, log, free_port(), workers="2")
     while process.poll() is None:
-        for one in processes(process.pid, "app.frontend"):
+        for one in processes(process.pid, "app.serving.workers.frontend"):
             one.kill()
         time.sleep(0.01)
     assert process.returncode == 1

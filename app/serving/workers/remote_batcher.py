@@ -6,12 +6,12 @@ from itertools import accumulate, count, pairwise
 
 import zmq
 
-from app import framing
-from app.channel import Channel
 from app.core.errors import FatalEngineError, NotReadyError, ServiceError
 from app.core.types import Encoded, Labels, Scores
 from app.serving.request_trace import BATCH, QUEUE, Trace, current
 from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, Admission, House
+from app.serving.workers import frames as framing
+from app.serving.workers.zmq_channel import Channel
 
 
 class Order:

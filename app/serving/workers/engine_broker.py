@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 
 import zmq
 
-from app import framing
-from app.channel import Channel
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
 from app.core.types import FloatArray, Scores
 from app.serving.request_trace import Trace
 from app.serving.scheduling.admission import DRAINING
 from app.serving.scheduling.lanes import Entry
 from app.serving.scheduling.micro_batcher import MicroBatcher
+from app.serving.workers import frames as framing
+from app.serving.workers.zmq_channel import Channel
 
 
 class Order:

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.link import Message, Start
+from app.serving.workers.control_messages import Message, Start
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +21,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 ENVIRONMENT = {
     # A front end is a core's worth of work; the libraries' own threads would be in others' way.
-    "app.frontend": {"TOKENIZERS_PARALLELISM": "false", "OPENBLAS_NUM_THREADS": "1"},
-    "app.engine_process": {},
+    "app.serving.workers.frontend": {
+        "TOKENIZERS_PARALLELISM": "false",
+        "OPENBLAS_NUM_THREADS": "1",
+    },
+    "app.serving.workers.engine_process": {},
 }
 
 

@@ -17,11 +17,14 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.child import SIGNALS, Child
 from app.core.errors import StartupError
 from app.core.served_model import ServedModel
-from app.folder import MAX_ENGINES, Folder
-from app.link import (
+from app.serving.logs import configure_logs
+from app.serving.scheduling.shared_counters import Ledger
+from app.serving.server.sockets import allow_many_connections, listen_together
+from app.serving.settings import Settings
+from app.serving.workers.child_process import SIGNALS, Child
+from app.serving.workers.control_messages import (  # fmt: skip
     Devices,
     Drain,
     Failed,
@@ -35,12 +38,9 @@ from app.link import (
     Settled,
     Start,
     Wanted,
-)  # fmt: skip
-from app.rollout import Rollout
-from app.serving.logs import configure_logs
-from app.serving.scheduling.shared_counters import Ledger
-from app.serving.server.sockets import allow_many_connections, listen_together
-from app.serving.settings import Settings
+)
+from app.serving.workers.rollout import Rollout
+from app.serving.workers.runtime_folder import MAX_ENGINES, Folder
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class Supervisor:
     def _start_engine(self, number: int, device: str) -> None:
         settings = self._settings.model_copy(update={"device": device})
         start = Start(f"engine-{number}", number, settings, self._folder, engine=self._engine)
-        self._engines.append(self._start("app.engine_process", start))
+        self._engines.append(self._start("app.serving.workers.engine_process", start))
         self._note()
 
     def _start_worker(self, number: int) -> None:
@@ -135,7 +135,7 @@ class Supervisor:
             engines=self._wanted_engines if self._serving else 0,
             generation=self._rollout.generation,
         )  # fmt: skip
-        self._workers.append(self._start("app.frontend", start, [listener]))
+        self._workers.append(self._start("app.serving.workers.frontend", start, [listener]))
         self._note()
 
     def _start(self, module: str, start: Start, inherited: Sequence[int] = ()) -> Child:

@@ -13,14 +13,9 @@ import socket
 import zmq
 
 from app.api import create_app
-from app.channel import unlimited
 from app.core.errors import FatalEngineError
 from app.core.head_labels import labels_of
 from app.core.served_model import ServedModel
-from app.folder import MAX_ENGINES
-from app.link import Drain, Failed, Link, Lost, Message, Outcome, Ready, Serve
-from app.remote import Remote
-from app.remote_swapping import RemoteSwapper
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
@@ -28,6 +23,12 @@ from app.serving.process import give_back_regularly
 from app.serving.scheduling.admission import POLL_SECONDS, House
 from app.serving.scheduling.shared_counters import Ledger
 from app.serving.server.single_process import http_server
+from app.serving.workers.control_link import Link
+from app.serving.workers.control_messages import Drain, Failed, Lost, Message, Outcome, Ready, Serve
+from app.serving.workers.frontend_swap import RemoteSwapper
+from app.serving.workers.remote_batcher import Remote
+from app.serving.workers.runtime_folder import MAX_ENGINES
+from app.serving.workers.zmq_channel import unlimited
 from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,18 @@ from pathlib import Path
 import pytest
 
 from app.core.errors import CheckpointRefusedError, InvalidRequestError, SwapRunningError
-from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
-from app.rollout import Rollout
+from app.serving.workers.control_messages import (
+    Count,
+    Drop,
+    Load,
+    Loaded,
+    Outcome,
+    Serve,
+    Serving,
+    Settled,
+    Wanted,
+)
+from app.serving.workers.rollout import Rollout
 from tests.serving import served_model
 
 REFUSED = CheckpointRefusedError("weights are damaged.")

@@ -6,11 +6,12 @@ from itertools import count
 
 from app.core.errors import NotReadyError
 from app.core.served_model import Swap
-from app.link import Link, Outcome, Serve, Serving, Settled, Wanted
 from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS
 from app.serving.inference.hot_swap import Serving as State
 from app.serving.inference.service import Service
 from app.serving.scheduling.admission import DRAINING
+from app.serving.workers.control_link import Link
+from app.serving.workers.control_messages import Outcome, Serve, Serving, Settled, Wanted
 
 
 class RemoteSwapper:

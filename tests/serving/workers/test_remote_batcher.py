@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import zmq
 
-from app import framing
-from app.broker import Broker
-from app.channel import unlimited
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded, Scores
-from app.remote import Remote
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, follow
 from app.serving.scheduling.admission import House
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import Ledger
+from app.serving.workers import frames as framing
+from app.serving.workers.engine_broker import Broker
+from app.serving.workers.remote_batcher import Remote
+from app.serving.workers.zmq_channel import unlimited
 from tests.serving.scheduling.test_micro_batcher import HeldEngine, ad
 
 LABELS = {"job_category": ("a", "b"), "min_education": ("x",)}

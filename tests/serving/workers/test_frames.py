@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import framing
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded
 from app.serving.scheduling.lanes import Lane
+from app.serving.workers import frames as framing
 
 numbers = st.integers(min_value=0, max_value=2**64 - 1)
 ids = st.lists(st.integers(min_value=0, max_value=2**31 - 1), min_size=1, max_size=40)

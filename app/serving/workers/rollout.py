@@ -11,11 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.child import Child
 from app.core.errors import CheckpointRefusedError, ServiceError, SwapRunningError
 from app.core.served_model import RUNNING, ServedModel, Swap
-from app.link import Count, Drop, Load, Loaded, Outcome, Serve, Serving, Settled, Wanted
 from app.serving.model_store import checkpoint_folder
+from app.serving.workers.child_process import Child
+from app.serving.workers.control_messages import (
+    Count,
+    Drop,
+    Load,
+    Loaded,
+    Outcome,
+    Serve,
+    Serving,
+    Settled,
+    Wanted,
+)
 
 log = logging.getLogger(__name__)
 

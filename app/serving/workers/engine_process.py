@@ -12,13 +12,8 @@ from collections.abc import Coroutine
 
 import zmq
 
-from app.broker import Broker
-from app.channel import unlimited
 from app.core.errors import StartupError
 from app.core.served_model import ServedModel
-from app.folder import MAX_ENGINES
-from app.link import Count, Devices, Drain, Drop, Failed, Gone, Link, Load, Message, Ready
-from app.link import Loaded as LoadedMessage
 from app.serving.inference.hot_swap import refusal
 from app.serving.inference.loading import ENGINE, Loaded, identify, load
 from app.serving.logs import configure_logs
@@ -27,6 +22,22 @@ from app.serving.process import give_back_regularly
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import Ledger
 from app.serving.threads import in_its_own_thread
+from app.serving.workers.control_link import Link
+from app.serving.workers.control_messages import (
+    Count,
+    Devices,
+    Drain,
+    Drop,
+    Failed,
+    Gone,
+    Load,
+    Message,
+    Ready,
+)
+from app.serving.workers.control_messages import Loaded as LoadedMessage
+from app.serving.workers.engine_broker import Broker
+from app.serving.workers.runtime_folder import MAX_ENGINES
+from app.serving.workers.zmq_channel import unlimited
 
 log = logging.getLogger(__name__)
 
