@@ -26,7 +26,7 @@ from tests.serve import OPTIONS
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 os.environ |= {
-    CALLBACK: "app.cluster_proxy:middlewares",
+    CALLBACK: "app.serving.cluster.proxy:middlewares",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A node's death is noticed by its silence: three times in a row, of one second each.
     "RAY_health_check_period_ms": "1000",

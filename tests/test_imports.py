@@ -127,7 +127,12 @@ WITHOUT_TORCH = [
 """What a front end, a client or a test of policy imports without waiting for torch."""
 
 WITH_RAY = {
-    *("app.replicas", "app.engine_replica", "app.ingress", "app.cluster"),
+    *(
+        "app.serving.cluster.replica_client",
+        "app.serving.cluster.engine_replica",
+        "app.serving.cluster.ingress",
+        "app.serving.cluster.application",
+    ),
     *("app.bulk.backfill", "app.bulk.ray_pool"),
 }
 """What serves on several machines: an extra, without which one machine serves all the same."""
@@ -292,8 +297,8 @@ UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
     "app.training", "app.bench", "app.client", "app.showing", "app.model.state_dict_import", "app.model.base_encoder",
-    "app.serving.workers.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
-    "app.engine_replica", "app.cluster_proxy",
+    "app.serving.workers.supervisor", "ray", "grpc", "app.serving.cluster.application", "app.serving.cluster.replica_client", "app.serving.cluster.ingress",
+    "app.serving.cluster.engine_replica", "app.serving.cluster.proxy",
 }  # fmt: skip
 """What a process that serves alone never loads, though it is installed and others would take it."""
 

@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.exposition import OF_INGRESS, Exposition
+from app.serving.cluster.metrics_merge import OF_INGRESS, Exposition
 from app.serving.metrics import Metrics
 
 HELP = 'Ads "so far", of C:\\ads\nand others'

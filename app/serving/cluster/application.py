@@ -11,8 +11,8 @@ import ray
 from ray import serve
 
 from app.core.errors import SettingsError
-from app.engine_replica import Engine
-from app.ingress import Ingress
+from app.serving.cluster.engine_replica import Engine
+from app.serving.cluster.ingress import Ingress
 from app.serving.inference.loading import ENGINE
 from app.serving.settings import Settings, load_settings
 

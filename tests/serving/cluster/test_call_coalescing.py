@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.together import MAX_ITEMS, Together
+from app.serving.cluster.call_coalescing import MAX_ITEMS, Together
 
 
 class Way:

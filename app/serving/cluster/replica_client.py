@@ -15,12 +15,12 @@ from ray.serve.handle import DeploymentHandle
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Explanation, ModelName, Prediction
+from app.serving.cluster.call_coalescing import Together
 from app.serving.inference.service import deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import current
 from app.serving.scheduling.admission import DRAINING
 from app.serving.scheduling.lanes import Lane
-from app.together import Together
 
 log = logging.getLogger(__name__)
 

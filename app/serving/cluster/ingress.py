@@ -8,8 +8,8 @@ from ray.serve.handle import DeploymentHandle
 
 from app.api import create_app
 from app.core.errors import NotReadyError
-from app.exposition import OF_INGRESS, Exposition
-from app.replicas import Replicas, replica_name
+from app.serving.cluster.metrics_merge import OF_INGRESS, Exposition
+from app.serving.cluster.replica_client import Replicas, replica_name
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import BULK_SHARE

@@ -2,7 +2,7 @@
 
 Each node's environment names `middlewares`, which a proxy calls before it listens:
 
-    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.cluster_proxy:middlewares
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.serving.cluster.proxy:middlewares
 """
 
 import asyncio

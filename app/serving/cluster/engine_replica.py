@@ -13,7 +13,7 @@ import ray
 
 from app.core.errors import FatalEngineError, ServiceError
 from app.core.types import Ad
-from app.replicas import Call, Reply, replica_name
+from app.serving.cluster.replica_client import Call, Reply, replica_name
 from app.serving.inference.explanations import Explainer
 from app.serving.inference.hot_swap import Swapper, begin
 from app.serving.inference.service import Service

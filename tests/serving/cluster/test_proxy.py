@@ -9,10 +9,10 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 from uvicorn.server import ServerState
 
-from app.cluster_proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
 from app.core.errors import NotReadyError
 from app.middleware import Telemetry
 from app.problems import MEDIA_TYPE, add_problems
+from app.serving.cluster.proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import Connection
 from app.serving.settings import Settings

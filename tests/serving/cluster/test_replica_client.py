@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from ray.exceptions import ActorDiedError, ActorUnavailableError
     from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-    from app.replicas import KEPT_MODELS, TRIES, Replicas, Reply
+    from app.serving.cluster.replica_client import KEPT_MODELS, TRIES, Replicas, Reply
 
 ADS = [Ad("Koch"), Ad("Arzt")]
 DIED = ActorDiedError()
@@ -191,7 +191,7 @@ def test_models_that_answer_in_turns_are_logged_once_each(in_world, model, caplo
         for _ in range(6):
             await world.classify()
 
-    with caplog.at_level(logging.INFO, "app.replicas"):
+    with caplog.at_level(logging.INFO, "app.serving.cluster.replica_client"):
         in_world(test)
     assert [str(one.args[0]) for one in caplog.records] == [str(model), str(new)]
 

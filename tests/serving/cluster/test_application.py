@@ -1,4 +1,4 @@
-"""The deployments of `app.cluster` as far as no cluster is needed: what is deployed, and an engine.
+"""The deployments of `app.serving.cluster.application` as far as no cluster is needed: what is deployed, and an engine.
 
 What they do together is said by `test_cluster.py`, at a real one.
 """
@@ -35,10 +35,10 @@ with warnings.catch_warnings():
     from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import ServeDeploySchema
 
-    from app.cluster import application, configured, deployments
-    from app.engine_replica import Engine
-    from app.ingress import Ingress, _all
-    from app.replicas import Call
+    from app.serving.cluster.application import application, configured, deployments
+    from app.serving.cluster.engine_replica import Engine
+    from app.serving.cluster.ingress import Ingress, _all
+    from app.serving.cluster.replica_client import Call
 
 FOLDER = Path(__file__).parents[1] / "deploy" / "ray"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -260,11 +260,11 @@ def test_a_replica_begins_swaps_refuses_and_ends(engine, tiny_folder, other_fold
         reply = await engine.require_ready(Call("job-1", None))
         assert isinstance(reply.value, NotReadyError)
 
-    logging.getLogger("app.engine_replica").addHandler(caplog.handler)
+    logging.getLogger("app.serving.cluster.engine_replica").addHandler(caplog.handler)
     try:
         asyncio.run(main())
     finally:
-        logging.getLogger("app.engine_replica").removeHandler(caplog.handler)
+        logging.getLogger("app.serving.cluster.engine_replica").removeHandler(caplog.handler)
     assert "the model was not replaced: There is no checkpoint folder" in caplog.text
 
 
