@@ -4,8 +4,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip install --quiet
 # What holds for one machine, asked of a cluster of Ray Serve once more.
-ON_A_CLUSTER := tests/contract/test_contract.py tests/hostile/test_cases.py \
-  --deselect tests/hostile/test_cases.py::test_ten_thousand_random_paths_make_no_new_series
+ON_A_CLUSTER := tests/acceptance/contract/test_contract.py tests/acceptance/hostile/test_cases.py \
+  --deselect tests/acceptance/hostile/test_cases.py::test_ten_thousand_random_paths_make_no_new_series
 # Installs one pinned package by its hashes, with any pip.
 pinned = sed -n '/^$(1)==/,/[^\\]$$/p' constraints.txt | $(PIP) --require-hashes --requirement /dev/stdin
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel
 from app.core.head_labels import Head
 from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
-from tests.turns import turn
+from tests.support.machine_turns import turn
 
 TRADES = {
     "nursing": "Pflegefachkraft für die Station mit Schichtdienst und Patienten",

@@ -13,7 +13,7 @@ from app.core.types import LabelProbability, ModelName, Prediction
 from app.ndjson import Line
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace
-from tests.serving import App
+from tests.support.server_process import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 NDJSON = {"Content-Type": "application/x-ndjson"}

@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from app.core.errors import CheckpointError, EngineError, FatalEngineError
 from app.serving.scheduling.lanes import Lane
-from tests.serving import App
+from tests.support.server_process import App
 
 KEY = "a-key-of-good-length"
 AD = {"text": "Koch für die Küche im Restaurant"}

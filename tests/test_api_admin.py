@@ -5,7 +5,7 @@ import pytest
 
 from app.core.errors import CheckpointRefusedError, SwapRunningError
 from app.core.served_model import Swap
-from tests.serving import App, served_model
+from tests.support.server_process import App, served_model
 
 KEY = "an-operators-own-key"
 SETTINGS = {"admin_keys": KEY, "api_keys": "a-callers-own-api-key"}

@@ -11,7 +11,7 @@ from app.core.errors import StartupError
 from app.core.head_labels import HEADS as NAMES
 from app.model.checkpoint import open_checkpoint
 from tests.conftest import HEADS, TRADES
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from app.core.errors import OverloadedError, UnauthorizedError
 from app.problems import MEDIA_TYPE
-from tests.serving import App
+from tests.support.server_process import App
 
 JSON = "application/json"
 KEY = "a-key-of-good-length"

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from app.serving.logs import TextFormatter
-from tests.serving import App, free_port
+from tests.support.server_process import App, free_port
 
 KEY = "a-key-of-good-length"
 WORD = "Geheimwort"

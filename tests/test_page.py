@@ -19,8 +19,8 @@ from app.core.head_labels import Head
 from app.model.checkpoint import save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from tests.conftest import POSITIONS, tiny_encoder
-from tests.faulty import BROKEN, HELD, text_of
-from tests.serving import HTTP, faulty_server, running_server, wait_until
+from tests.support.faulty_engine import BROKEN, HELD, text_of
+from tests.support.server_process import HTTP, faulty_server, running_server, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 

@@ -20,7 +20,7 @@ import pytest
 from app.core.label_files import read_labels
 from app.schemas import ClassifyResponse
 from app.schemas_jobposting import JobPostingResponse
-from tests.serving import clean_environment, free_port, wait_until
+from tests.support.server_process import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

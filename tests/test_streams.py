@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faulty import text_of
-from tests.serving import HTTP, Faulty, faulty_server, peak_megabytes, wait_until
+from tests.support.faulty_engine import text_of
+from tests.support.server_process import HTTP, Faulty, faulty_server, peak_megabytes, wait_until
 
 pytestmark = pytest.mark.server
 

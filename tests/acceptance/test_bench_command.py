@@ -10,7 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving import HTTP, clean_environment, metric, running_process, wait_until
+from tests.support.server_process import (
+    HTTP,
+    clean_environment,
+    metric,
+    running_process,
+    wait_until,
+)
 
 pytestmark = pytest.mark.server
 

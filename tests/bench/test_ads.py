@@ -8,7 +8,7 @@ from app.bench.ads import MOST_ADS, read_ads
 from app.bench.target import Target
 from app.core.errors import DataError, StartupError
 from app.core.types import Ad
-from tests.training.files_of_ads import write
+from tests.support.ad_files import write
 
 ROWS = [{"text": "Koch", "title": "Küche"}, {"text": "Pflege", "title": ""}]
 ADS = [Ad("Koch", "Küche"), Ad("Pflege")]

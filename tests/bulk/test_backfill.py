@@ -24,9 +24,9 @@ from app.core.head_labels import labels_of
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
 from app.model.checkpoint import open_checkpoint
-from tests.serving import wait_until
+from tests.support.ad_files import LABELLED, write
 from tests.support.hashing_engine import HashEngine
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.server_process import wait_until
 
 HASHING = "tests.support.hashing_engine:HashEngine"
 TEXTS = [row["text"] for row in LABELLED]

@@ -10,7 +10,7 @@ from app.bulk.input_splits import read_split, splits_of
 from app.core.errors import DataError
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
-from tests.training.files_of_ads import write
+from tests.support.ad_files import write
 
 LOCAL = fs.LocalFileSystem()
 ROWS = 512

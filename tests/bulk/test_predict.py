@@ -8,7 +8,7 @@ from app.data.files import CHUNK, read_rows
 from app.data.labelled_ads import Columns
 from app.data.token_batches import answers
 from app.engine.engine import Engine
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED)]
 

@@ -8,7 +8,7 @@ from app.bulk.server_predictor import Sender, ServerError, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas import EXAMPLE_ANSWER
-from tests.client.fake import MODEL, Fake, error_line
+from tests.support.fake_transport import MODEL, Fake, error_line
 
 EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]
 ADS = [Ad("Koch"), Ad(""), Ad("<p>Arzt</p>", "Arzt", "html")]

@@ -2,7 +2,7 @@ import pytest
 
 from app.bulk.storage import Place
 from app.core.errors import DataError
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 
 @pytest.fixture

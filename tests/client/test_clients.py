@@ -18,7 +18,7 @@ from app.client import (
     StreamError,
     UnreachableError,
 )
-from tests.client.fake import Both, Broken, Fake, answer_line, error_line, problem
+from tests.support.fake_transport import Both, Broken, Fake, answer_line, error_line, problem
 
 KEY = "a-key-of-good-length"
 

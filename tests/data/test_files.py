@@ -2,7 +2,7 @@ import pytest
 
 from app.core.errors import DataError
 from app.data.files import Writer, as_text, read_rows
-from tests.training.files_of_ads import write
+from tests.support.ad_files import write
 
 ROWS = [{"text": "Koch, gesucht\nsofort", "n": 1, "x": None}, {"text": "NA", "n": 2, "x": "Öl"}]
 

@@ -5,7 +5,7 @@ from app.core.head_labels import Head
 from app.core.types import Ad
 from app.data.labelled_ads import Columns, check_enough, read_labelled, sha256
 from tests.conftest import HEADS
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 
 def test_a_file_without_text_has_its_titles_for_texts(tmp_path):

@@ -21,8 +21,8 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import Popen
 
-from tests.clients import Clients, busy
-from tests.serving import running_process, wait_until
+from tests.support.busy_clients import Clients, busy
+from tests.support.server_process import running_process, wait_until
 
 SECONDS_A_TOKEN = 0.01
 CLIENTS = 12
@@ -86,7 +86,11 @@ def cluster(
 ) -> Iterator[tuple[str, Popen[bytes]]]:
     """Give a cluster's address and process, with so many replicas of each deployment."""
     os.environ |= {"TESTS_WORKERS": "2", "TESTS_REPLICAS": str(count)}
-    command = ("tests.serve_cluster", "tests.fixed:FixedEngine", str(seconds_a_token))
+    command = (
+        "tests.support.serve_cluster",
+        "tests.support.fixed_engine:FixedEngine",
+        str(seconds_a_token),
+    )
     with tempfile.TemporaryDirectory() as folder:
         with running_process(MODEL, Path(folder) / "log", command) as running:
             yield running

@@ -25,7 +25,7 @@ from app.bench.sender_processes import Workers
 from app.bench.target import Target
 from app.core.types import Encoded, Scores
 from app.model.checkpoint import Checkpoint
-from tests.serving import metric, running_process
+from tests.support.server_process import metric, running_process
 
 
 class InstantEngine:
@@ -63,7 +63,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
     ads = read_ads(given.ads)
-    command = ("tests.serve", "tests.measurements.frontends:InstantEngine")
+    command = ("tests.support.serve_with_engine", "tests.measurements.frontends:InstantEngine")
     print(json.dumps({"cores": os.cpu_count(), **vars(given)}, default=str), flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(given.rounds):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from app.bench.http_client import Connections, Reply, classify_request
 from app.serving.process import INTERVAL_SECONDS
-from tests.serving import free_port, metric, shared_ads, start_server, wait_until
+from tests.support.server_process import free_port, metric, shared_ads, start_server, wait_until
 
 CONNECTIONS = 16
 OBEYING = 20

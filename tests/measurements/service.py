@@ -36,7 +36,7 @@ from app.core.types import Ad, Encoded
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
 from app.serving.inference.loading import available_cores, largest_batch
-from tests.serving import running_server
+from tests.support.server_process import running_server
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import psutil
 
 from app.bench.http_client import Connections, Reply, classify_request
 from app.model.checkpoint_verification import CONFIG
-from tests.serving import HTTP, running_process
+from tests.support.server_process import HTTP, running_process
 
 CONNECTIONS = 16
 KEY = "the-key-of-this-bench"

@@ -9,7 +9,7 @@ import pytest
 
 from tests.measurements.minutes import Minute, slope, value
 from tests.measurements.traffic import Traffic
-from tests.serving import clean_environment
+from tests.support.server_process import clean_environment
 
 ADS = [
     {"text": f"Koch für die Küche {number} " * (number + 1), "title": None} for number in range(40)

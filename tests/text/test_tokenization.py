@@ -19,7 +19,7 @@ from app.text.tokenization import (
     SpecialTokens,
     spans,
 )
-from tests.serving import shared_ads
+from tests.support.server_process import shared_ads
 
 CLS, SEP = 2, 3
 LENGTH = 32

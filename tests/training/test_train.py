@@ -14,7 +14,7 @@ from app.training.options import TrainOptions
 from app.training.run_folder import work_folder
 from app.training.train import train
 from tests.conftest import HEADS, LEVELS, TRADES
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 GAPS = [
     {"title": TRADES["nursing"], "job_category": "nursing", "min_education": ""},

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import psutil
 
-from tests.serving import clean_environment
+from tests.support.server_process import clean_environment
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,7 +19,7 @@ from tests.measurements.peers.measuring import (
 )
 from tests.measurements.peers.serving import Server, ServerError
 from tests.measurements.peers.standing import CONNECTIONS, Standing, Turn
-from tests.serving import free_port
+from tests.support.server_process import free_port
 
 START_SECONDS = 180.0
 GREETING = Ad("Koch für die Küche")

@@ -7,7 +7,7 @@ import pytest
 
 from app.model.checkpoint import open_checkpoint
 from app.serving.scheduling.lanes import Lane
-from tests.serving import App, running_server
+from tests.support.server_process import App, running_server
 from tests.test_api import Held, assert_problem
 
 TEXT = """Wir kochen im Restaurant. Die Küche hat Speisen und Menüs!

@@ -9,7 +9,7 @@ from app.training.demo.job_titles import Forms
 from app.training.demo.keyword_baseline import required_level
 from app.training.demo.occupations import JobTitle
 from tests.conftest import HEADS
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 
 @pytest.fixture

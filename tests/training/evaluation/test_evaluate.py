@@ -5,7 +5,7 @@ from app.core.errors import DataError
 from app.data.labelled_ads import Columns
 from app.engine.engine import Engine
 from app.training.evaluation.evaluate import evaluate, read_test
-from tests.training.files_of_ads import LABELLED, write
+from tests.support.ad_files import LABELLED, write
 
 
 def oracle(checkpoint, table):

@@ -1,0 +1,53 @@
+"""Requests that schemathesis derives from the OpenAPI document, against the real server."""
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error, positive_data_acceptance
+
+from tests.acceptance.hostile.wire import KEY, Answer, Contract
+
+pytestmark = pytest.mark.server
+
+HEADERS = {"Authorization": f"Bearer {KEY}"}
+SHOWS_NOTHING = "of the request shows no text; "
+CASES = 450
+"""Of each kind; with those of `test_fuzz` they are more than 20,000 requests."""
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("path", ["/classify", "/classify/batch", "/classify/jobposting"])
+def test_what_takes_a_body_keeps_to_its_description(
+    server: str, contract: Contract, path: str, mode: GenerationMode
+) -> None:
+    """As described, a request is answered; otherwise refused; always as the document says."""
+    operation = schemathesis.openapi.from_dict(contract.document)[path]["POST"]
+    asked = 0
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case) -> None:
+        nonlocal asked
+        asked += 1
+        response = case.call(base_url=server, headers=HEADERS)
+        # A 504 is promised, and asked for by the shortest of deadlines.
+        excluded = [not_a_server_error]
+        if response.status_code == 422 and SHOWS_NOTHING in response.text:
+            # No schema can say what HTML shows.
+            excluded.append(positive_data_acceptance)
+        case.validate_response(response, excluded_checks=excluded)
+        assert response.status_code != 500
+        headers = {name.lower(): ", ".join(values) for name, values in response.headers.items()}
+        answer = Answer(response.status_code, headers, response.content)
+        contract.check("POST", path, answer)
+
+    ask()
+    assert asked >= CASES

@@ -1,0 +1,143 @@
+"""More work than it can do, at the real process: what holds without a stopwatch."""
+
+import asyncio
+import resource
+
+import pytest
+
+from app.bench.http_client import LOST, Connections, Reply, classify_request
+from tests.support.faulty_engine import text_of
+from tests.support.server_process import HTTP, Faulty, faulty_server
+
+pytestmark = [pytest.mark.server, pytest.mark.alone]
+
+BURST = 5000
+
+
+@pytest.fixture(scope="module")
+def server(tiny_folder, tmp_path_factory):
+    """A server of about 20 ads a second that lets one second of work wait."""
+    folder = tmp_path_factory.mktemp("overloaded")
+    options = {"max_batch_tokens": "256", "max_queue_seconds": "1"}
+    with faulty_server(tiny_folder, folder, seconds=0.2, **options) as server:
+        yield server
+
+
+def counted(server: Faulty) -> dict[str, float]:
+    """Return the service's own counts of requests to /classify."""
+    counts = {
+        status: server.metric("requests_total", route="/classify", status=status)
+        for status in ("200", "429")
+    }
+    counts["predictions"] = server.metric("confidence_count", head="job_category")
+    counts["rejected"] = sum(
+        server.metric("rejected_total", reason=reason)
+        for reason in ("queue_full", "queue_slow", "queue_late")
+    )
+    return counts
+
+
+def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
+    async def main() -> list[Reply]:
+        links = Connections(server.address)
+        request = classify_request({"text": text_of(60)})
+        replies = await asyncio.gather(*(links.send(request) for _ in range(300)))
+        links.close()
+        return replies
+
+    before = counted(server)
+    replies = asyncio.run(main())
+    answered = sum(reply.status == 200 for reply in replies)
+    refused = [reply for reply in replies if reply.status == 429]
+    assert answered + len(refused) == 300
+    assert answered > 0
+    assert refused
+    assert all(reply.retry_after >= 1 for reply in refused)
+    added = {name: value - before[name] for name, value in counted(server).items()}
+    assert added == {
+        "200": answered,
+        "429": len(refused),
+        "predictions": answered,
+        "rejected": len(refused),
+    }
+    assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
+
+
+def test_whoever_obeys_retry_after_gets_through(server):
+    async def one(links: Connections) -> int:
+        request = classify_request({"text": text_of(60)})
+        tries = 1
+        while (reply := await links.send(request)).status == 429:
+            await asyncio.sleep(reply.retry_after)
+            tries += 1
+        assert reply.status == 200
+        return tries
+
+    async def main() -> list[int]:
+        links = Connections(server.address)
+        try:
+            async with asyncio.timeout(60):
+                return await asyncio.gather(*(one(links) for _ in range(100)))
+        finally:
+            links.close()
+
+    tries = asyncio.run(main())
+    assert max(tries) > 1, "nobody was refused"
+    # Each was told a time of its own: most need not come a third time.
+    assert sorted(tries)[len(tries) // 2] <= 2
+
+
+def test_single_ads_and_batches_meet_the_same_limit(server):
+    # More tokens than its characters promise: what waits may grow when it is counted, and never
+    # shrinks, so that whoever comes after the first refusal finds no room either.
+    text = "K " * 58
+
+    async def main() -> tuple[set[int], Reply, Reply]:
+        links = Connections(server.address)
+        bulk = classify_request({"ads": [{"text": text}] * 100}, "/classify/batch")
+        single = classify_request({"text": text})
+        waiting = [asyncio.create_task(links.send(single)) for _ in range(200)]
+        # The engine is held: only a refusal can come back.
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        one, many = done.pop().result(), await links.send(bulk)
+        server.open()
+        statuses = {reply.status for reply in await asyncio.gather(*waiting)}
+        links.close()
+        return statuses, one, many
+
+    [held] = server.send_behind_held()
+    statuses, one, many = asyncio.run(main())
+    assert one.status == many.status == 429
+    assert statuses <= {200, 429}
+    assert held.result().status_code == 200
+
+
+def test_a_lone_request_waits_for_no_timer(server):
+    waited = server.metric("queue_seconds_sum")
+    for _ in range(5):
+        assert server.send(20).status_code == 200
+    # The pass alone takes 0.2 s; they were not held back a quarter of that.
+    assert server.metric("queue_seconds_sum") - waited < 5 * 0.05
+
+
+def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_folder, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < BURST + 500:
+        pytest.skip(f"this system allows {hard} open files")
+    if soft != resource.RLIM_INFINITY and soft < BURST + 500:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (BURST + 500, hard))
+
+    async def main(address: str) -> list[Reply]:
+        links = Connections(address)
+        request = classify_request({"text": text_of(60)})
+        replies = await asyncio.gather(*(links.send(request) for _ in range(BURST)))
+        links.close()
+        return replies
+
+    with faulty_server(tiny_folder, tmp_path, seconds=0.1, max_queue_seconds="1") as server:
+        statuses = [reply.status for reply in asyncio.run(main(server.address))]
+        assert statuses.count(LOST) == 0
+        assert set(statuses) == {200, 429}
+        assert HTTP.get(f"{server.address}/health/ready").status_code == 200
+        counts = counted(server)
+        assert counts["200"] + counts["429"] == BURST

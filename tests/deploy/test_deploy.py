@@ -1,0 +1,202 @@
+"""What the image and the compose file promise, read from the files: no Docker is needed."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+import threading
+import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.serving.settings import PREFIX, Settings
+from tests.support.server_process import clean_environment, free_port
+
+ROOT = Path(__file__).parents[1]
+PORT = Settings.model_fields["port"].default
+VARIANTS = ("api", "api-gpu")
+
+
+@pytest.fixture(scope="module")
+def image():
+    """The Dockerfile's instructions: by name, the arguments of each use."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    lines = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
+    instructions: dict[str, list[str]] = {}
+    for line in filter(None, lines):
+        name, arguments = line.split(maxsplit=1)
+        instructions.setdefault(name, []).append(arguments)
+    return instructions
+
+
+@pytest.fixture(scope="module")
+def services():
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+
+
+def test_the_image_runs_as_a_numbered_user_that_is_not_root(image):
+    user, group = image["USER"][-1].split(":")
+    assert int(user) > 0
+    assert int(group) > 0
+
+
+def test_the_image_listens_on_every_address_and_the_default_port(image):
+    environment = dict(entry.split("=", 1) for entry in shlex.split(image["ENV"][0]))
+    assert environment["DOPPELKOPF_HOST"] == "0.0.0.0"  # noqa: S104  a container's
+    assert image["EXPOSE"] == [str(PORT)]
+    assert {name for name in environment if name.startswith(PREFIX)} == {"DOPPELKOPF_HOST"}
+
+
+def test_the_image_installs_the_tested_versions_and_brings_the_default_checkpoint(image):
+    assert "--require-hashes" in image["RUN"][0]
+    assert "--constraint /tmp/constraints.txt" in image["RUN"][0]
+    assert "--no-deps --build-constraint /tmp/source/constraints.txt" in image["RUN"][1]
+    assert image["COPY"] == [f"{Settings.model_fields['model'].default} model_store/demo"]
+    assert json.loads(image["ENTRYPOINT"][0]) == ["doppelkopf"]
+    assert json.loads(image["CMD"][0]) == ["serve"]
+
+
+@pytest.mark.parametrize("extras", ["", "ray", "ray train"])
+def test_the_image_installs_the_extras_that_the_build_names(image, extras):
+    assert image["ARG"] == ["EXTRAS="]
+    program = re.search(r'python -c "(.*?)"', image["RUN"][0]).group(1)
+    program = program.replace("/tmp/pyproject.toml", str(ROOT / "pyproject.toml"))  # noqa: S108
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"EXTRAS": extras},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [project["optional-dependencies"][extra] for extra in extras.split()]
+    assert done.stdout.splitlines() == sum(wanted, project["dependencies"])
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
+def test_the_healthcheck_follows_readiness(image, status, code):
+    asked = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert run_healthcheck(image, server.server_port).returncode == code
+        thread.join()
+    assert asked == ["/health/ready"]
+
+
+def test_the_healthcheck_fails_where_nothing_listens(image):
+    assert run_healthcheck(image, free_port()).returncode != 0
+
+
+def run_healthcheck(image, port):
+    command = json.loads(image["HEALTHCHECK"][0].split("CMD", 1)[1])
+    assert command[0] == "python"
+    # A proxy of the environment must not be asked for the container's own address.
+    environment = clean_environment(port=str(port)) | {"http_proxy": "http://127.0.0.1:9"}
+    return subprocess.run(
+        [sys.executable, *command[1:]], env=environment, capture_output=True, timeout=20
+    )
+
+
+def test_nothing_but_the_named_files_reaches_the_image():
+    rules = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert next(rule for rule in rules if not rule.startswith("#")) == "*"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_checkpoints_are_mounted_read_only_where_the_image_looks_for_them(services, image, name):
+    assert services[name]["volumes"] == [f"./model_store:{image['WORKDIR'][0]}/model_store:ro"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_service_has_no_more_rights_than_it_needs(services, name):
+    service = services[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108  the container's own
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_service_restarts_and_has_time_to_finish_its_work(services, name):
+    assert services[name]["restart"] == "unless-stopped"
+    grace = int(services[name]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["grace_seconds"].default
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compose_hands_on_known_settings_only(services, name):
+    known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
+    assert services[name]["environment"].keys() <= known
+
+
+def test_only_the_profile_gpu_reserves_a_card(services):
+    reserved = services["api-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert reserved == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
+    assert services["api-gpu"]["profiles"] == ["gpu"]
+    assert services["api-gpu"]["environment"]["DOPPELKOPF_DEVICE"] == "cuda"
+    assert services["api"]["environment"]["DOPPELKOPF_DEVICE"] == "cpu"
+    for name in services.keys() - {"api-gpu"}:
+        assert not services[name].keys() & {"profiles", "deploy"}
+
+
+def test_both_variants_can_run_side_by_side(services):
+    published = [services[name]["ports"][0] for name in services]
+    host, container = zip(*(port.rsplit(":", 1) for port in published), strict=True)
+    assert len(set(host)) == len(host)
+    assert container == (str(PORT), str(PORT), "9090", "3000")
+    assert published[0] == f"${{DOPPELKOPF_PORT:-{PORT}}}:{PORT}"
+
+
+def test_prometheus_scrapes_both_variants_on_their_port(services):
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
+    (job,) = config["scrape_configs"]
+    (discovery,) = job["dns_sd_configs"]
+    assert set(discovery["names"]) == set(VARIANTS)
+    assert (discovery["type"], discovery["port"]) == ("A", PORT)
+    assert job.get("metrics_path", "/metrics") == "/metrics"
+    mounted = services["prometheus"]["volumes"]
+    for name in ("prometheus.yml", *config["rule_files"]):
+        assert f"./deploy/{name}:/etc/prometheus/{name}:ro" in mounted
+    assert "healthcheck" in services["prometheus"]
+
+
+def test_grafana_shows_the_dashboard_to_this_machine_and_lets_nobody_change_it(services):
+    grafana = services["grafana"]
+    environment = grafana["environment"]
+    mounted = dict(volume.split(":", 1) for volume in grafana["volumes"])
+    assert all(place.endswith(":ro") for place in mounted.values())
+    assert all((ROOT / file).is_file() for file in mounted)
+    home = environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert mounted["./deploy/grafana/doppelkopf.json"] == f"{home}:ro"
+    provider = yaml.safe_load((ROOT / "deploy/grafana/provider.yml").read_text(encoding="utf-8"))
+    (dashboards,) = provider["providers"]
+    assert dashboards["options"]["path"] == str(Path(home).parent)
+    assert dashboards["allowUiUpdates"] is False
+    assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert environment["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert grafana["ports"] == ["127.0.0.1:3000:3000"]
+    assert grafana["read_only"] is True
+    assert "healthcheck" in grafana
+
+
+def test_grafana_finds_prometheus_by_its_service_and_port(services):
+    file = ROOT / "deploy/grafana/datasource.yml"
+    (source,) = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
+    port = services["prometheus"]["ports"][0].rsplit(":", 1)[1]
+    assert source["url"] == f"http://prometheus:{port}"

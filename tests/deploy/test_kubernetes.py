@@ -1,0 +1,388 @@
+"""What the cluster files promise of the service on one machine, as a cluster gets them."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from app.core.errors import SettingsError
+from app.serving.metrics import Metrics
+from app.serving.server.http_connection import CLOSING_SECONDS
+from app.serving.settings import PREFIX, Settings, load_settings
+from tests.support.kustomize import (
+    DOCKERFILE,
+    KUBERNETES,
+    README,
+    RELEASES,
+    ROOT,
+    SWAP_MB,
+    measured,
+    mib,
+    renderer,
+    require_no_more_rights_than_needed,
+)
+from tests.support.server_process import App
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+OVERLAYS = {"cpu": "api", "gpu": "api-gpu"}
+"""Each with the service of the compose file that it corresponds to."""
+CHECKPOINTS = ("checkpoint-volume", "checkpoint-image")
+FORMS = ((), *((one,) for one in CHECKPOINTS))
+
+ENGINE_CORES = 2
+"""README, "More of one machine"."""
+
+MONITOR = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "apiVersion": {"const": "monitoring.coreos.com/v1"},
+        "kind": {"const": "ServiceMonitor"},
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["selector", "endpoints"],
+            "properties": {
+                "jobLabel": {"type": "string"},
+                "selector": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"matchLabels": {"additionalProperties": {"type": "string"}}},
+                },
+                "endpoints": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "port": {"type": "string"},
+                            "path": {"type": "string", "pattern": "^/"},
+                            "interval": {"type": "string", "pattern": "^[0-9]+s$"},
+                            "scrapeTimeout": {"type": "string", "pattern": "^[0-9]+s$"},
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""Of a ServiceMonitor, which is not Kubernetes' own, the part that is used here."""
+
+Documents = dict[str, dict[str, Any]]
+"""What is applied, by kind: there is one of each."""
+Render = Callable[..., Documents]
+
+
+@pytest.fixture(scope="module")
+def render(tmp_path_factory) -> Render:
+    rendered = renderer(tmp_path_factory.mktemp("beside"))
+
+    def by_kind(*overlay: str, **own: str) -> Documents:
+        documents = rendered(*overlay, **own)
+        assert len({one["kind"] for one in documents}) == len(documents)
+        return {one["kind"]: one for one in documents}
+
+    return by_kind
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def overlay(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def documents(render, overlay) -> Documents:
+    return render(overlay)
+
+
+@pytest.fixture(scope="module")
+def pod(documents) -> dict[str, Any]:
+    return documents["Deployment"]["spec"]["template"]["spec"]
+
+
+@pytest.fixture(scope="module")
+def container(pod) -> dict[str, Any]:
+    (only,) = pod["containers"]
+    return only
+
+
+@pytest.fixture(scope="module")
+def settings(documents) -> Settings:
+    """Those of a pod, as the service reads them; where a value is none, it does not start."""
+    return load_settings(environment=environment(documents))
+
+
+@pytest.fixture(scope="module")
+def routes(checkpoint) -> set[str]:
+    return App(checkpoint, run=lambda _: []).app.openapi()["paths"].keys()
+
+
+def environment(documents: Documents) -> dict[str, str]:
+    """Return a container's variables; the keys are empty, which leaves the service open."""
+    (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
+    (source,) = container["envFrom"]
+    settings = documents["ConfigMap"]
+    assert source == {"configMapRef": {"name": settings["metadata"]["name"]}}
+    return settings["data"] | {one["name"]: "" for one in container["env"]}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("components", FORMS, ids=str)
+def test_every_document_fits_the_schema_of_its_kind(render, overlay, components, release):
+    documents = render(overlay, *components)
+    Draft202012Validator(MONITOR).validate(documents.pop("ServiceMonitor"))
+    assert documents.keys() == {
+        "ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget",
+        "NetworkPolicy",
+    }  # fmt: skip
+    for document in documents.values():
+        kubernetes_validate.validate(document, release, strict=True)
+
+
+def test_the_schemas_refuse_what_is_misspelt(documents):
+    broken = json.loads(json.dumps(documents["Deployment"]))
+    broken["spec"]["template"]["spec"]["terminationGraceSeconds"] = 50
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, RELEASES[-1], strict=True)
+
+
+def test_everything_selects_the_pods_of_its_own_overlay_only(render, overlay, documents):
+    (other,) = OVERLAYS.keys() - {overlay}
+    pods, others = (
+        found["Deployment"]["spec"]["template"]["metadata"]["labels"]
+        for found in (documents, render(other))
+    )
+    spec = {kind: document.get("spec", {}) for kind, document in documents.items()}
+    (spread,) = spec["Deployment"]["template"]["spec"]["topologySpreadConstraints"]
+    for selector in (
+        spec["Deployment"]["selector"]["matchLabels"],
+        spec["Service"]["selector"],
+        spec["PodDisruptionBudget"]["selector"]["matchLabels"],
+        spec["NetworkPolicy"]["podSelector"]["matchLabels"],
+        spread["labelSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= pods.items()
+        assert not selector.items() <= others.items()
+
+
+def test_both_overlays_can_run_side_by_side(render):
+    one, other = map(render, OVERLAYS)
+    for kind in one:
+        assert one[kind]["metadata"]["name"] != other[kind]["metadata"]["name"]
+
+
+def test_prometheus_scrapes_its_own_overlays_service_as_the_alert_rules_expect(
+    render, overlay, documents, routes
+):
+    (other,) = OVERLAYS.keys() - {overlay}
+    spec = documents["ServiceMonitor"]["spec"]
+    labels = documents["Service"]["metadata"]["labels"]
+    selector = spec["selector"]["matchLabels"]
+    assert selector.items() <= labels.items()
+    assert not selector.items() <= render(other)["Service"]["metadata"]["labels"].items()
+    prometheus = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
+    assert labels[spec["jobLabel"]] == prometheus["scrape_configs"][0]["job_name"]
+    (endpoint,) = spec["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in documents["Service"]["spec"]["ports"]]
+    assert endpoint["path"] in routes
+
+
+def test_ports_agree_with_the_services(documents, container, settings):
+    assert [one["containerPort"] for one in container["ports"]] == [settings.port]
+    assert f"\nEXPOSE {settings.port}\n" in DOCKERFILE
+    name = container["ports"][0]["name"]
+    assert documents["Service"]["spec"]["ports"][0]["targetPort"] == name
+    (rule,) = documents["NetworkPolicy"]["spec"]["ingress"]
+    assert [one["port"] for one in rule["ports"]] == [name]
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert container[probe]["httpGet"]["port"] == name
+
+
+def test_probes_ask_the_health_routes(container, routes):
+    asked = [
+        container[f"{kind}Probe"]["httpGet"]["path"]
+        for kind in ("startup", "liveness", "readiness")
+    ]
+    # Never readiness where the answer is a restart: loading may take its time.
+    assert asked == ["/health/live", "/health/live", "/health/ready"]
+    assert set(asked) <= routes
+
+
+def test_probes_are_more_patient_than_the_slowest_answer_and_start_measured(container):
+    burst = max(measured("cpu", "/refusal_s/max$"))
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert container[probe]["timeoutSeconds"] > burst
+    start = container["startupProbe"]
+    slowest = max(*measured("cpu", "/ready_s$"), *measured("h100", "/ready_s$"))
+    assert start["periodSeconds"] * start["failureThreshold"] > 5 * slowest
+
+
+def test_a_pod_has_time_to_finish_its_work(pod, container, settings):
+    hook = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert hook > 0
+    # 2 CLOSING_SECONDS: the server's own timeout for connections that last longer.
+    ending = hook + settings.grace_seconds + 2 * CLOSING_SECONDS
+    assert pod["terminationGracePeriodSeconds"] > ending
+
+
+def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
+    pod = render(overlay, "checkpoint-image")["Deployment"]["spec"]["template"]["spec"]
+    require_no_more_rights_than_needed(pod)
+    assert pod["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("components", FORMS, ids=str)
+def test_the_service_writes_where_compose_lets_it_and_nowhere_else(render, overlay, components):
+    pod = render(overlay, *components)["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    writable = [
+        mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")
+    ]
+    assert writable == COMPOSE[OVERLAYS[overlay]]["tmpfs"]
+
+
+def test_variables_that_a_cluster_sets_for_the_service_do_not_reach_it(pod, documents):
+    name = documents["Service"]["metadata"]["name"].upper().replace("-", "_")
+    assert name.startswith(PREFIX.rstrip("_"))
+    with pytest.raises(SettingsError):
+        load_settings(environment={f"{name}_PORT": "tcp://10.0.0.1:80"})
+    assert pod["enableServiceLinks"] is False
+
+
+def test_the_image_and_the_device_are_composes(container, settings, overlay):
+    service = COMPOSE[OVERLAYS[overlay]]
+    assert container["image"] == service["image"]
+    assert not container.keys() & {"command", "args"}
+    assert settings.device == service["environment"]["DOPPELKOPF_DEVICE"]
+
+
+def test_only_the_gpu_overlay_takes_a_card(pod, container, overlay):
+    cards = container["resources"]["limits"].get("nvidia.com/gpu")
+    assert cards == {"cpu": None, "gpu": "1"}[overlay]
+    assert ("tolerations" in pod) == (overlay == "gpu")
+
+
+def test_memory_is_more_than_was_measured(pod, container, settings):
+    resources = container["resources"]
+    (tmp,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "tmp")
+    assert tmp["medium"] == "Memory"
+    place = {"cpu": ("cpu", "/rss_mb"), "cuda": ("pods", "/11 workers/host_mb/")}[settings.device]
+    peak = max(measured(*place))
+    assert mib(resources["requests"]["memory"]) >= peak + SWAP_MB
+    assert mib(resources["limits"]["memory"]) > peak + SWAP_MB + mib(tmp["sizeLimit"])
+
+
+def test_the_engine_computes_on_the_cores_that_are_requested(container, settings):
+    cores = int(container["resources"]["requests"]["cpu"])
+    if settings.workers > 1:
+        assert cores == settings.workers + ENGINE_CORES
+        assert settings.workers in measured("h100", "/service/.*/workers$")
+    else:
+        assert cores == settings.threads
+    assert "cpu" not in container["resources"]["limits"]
+
+
+def test_the_autoscaler_grows_before_requests_are_refused(documents, settings):
+    spec = documents["HorizontalPodAutoscaler"]["spec"]
+    deployment = documents["Deployment"]
+    assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]
+    queue, cores = spec["metrics"]
+    exposed = {family.name for family in Metrics().registry.collect()}
+    assert queue["pods"]["metric"]["name"] in exposed
+    assert 0 < float(queue["pods"]["target"]["averageValue"]) <= settings.max_queue_seconds / 2
+    # Of the knee 80 % at most are planned for (README, "Sizing a machine").
+    assert cores["resource"]["target"]["averageUtilization"] <= 80
+
+
+def test_one_pod_at_a_time_may_go_and_another_stays(documents):
+    allowed = documents["PodDisruptionBudget"]["spec"]["maxUnavailable"]
+    rolling = documents["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
+    assert allowed == 1
+    scaling = documents["HorizontalPodAutoscaler"]["spec"]
+    assert max(allowed, rolling) < scaling["minReplicas"] < scaling["maxReplicas"]
+
+
+def test_the_adapter_serves_what_the_autoscaler_asks_for(documents):
+    file = KUBERNETES / "monitoring" / "prometheus-adapter.yaml"
+    (rule,) = yaml.safe_load(file.read_text(encoding="utf-8"))["rules"]["custom"]
+    asked = documents["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+    assert rule["seriesQuery"].partition("{")[0] == asked
+    assert "name" not in rule
+    assert rule["resources"]["overrides"].keys() == {"namespace", "pod"}
+
+
+def test_nobody_but_clients_and_prometheus_reaches_a_pod_and_it_reaches_nobody(documents):
+    spec = documents["NetworkPolicy"]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["egress"] == []
+    (rule,) = spec["ingress"]
+    neighbours, *others = rule["from"]
+    assert neighbours == {"podSelector": {}}
+    # Without labels a selector would let in every namespace.
+    assert all(one["namespaceSelector"]["matchLabels"] for one in others)
+
+
+@pytest.mark.parametrize("component", CHECKPOINTS)
+def test_a_checkpoint_comes_to_where_the_service_looks_for_it(render, overlay, component):
+    documents = render(overlay, component)
+    pod = documents["Deployment"]["spec"]["template"]["spec"]
+    workdir = re.search(r"^WORKDIR (\S+)$", DOCKERFILE, flags=re.MULTILINE).group(1)
+    model = Path(workdir) / load_settings(environment=environment(documents)).model
+    mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
+    store = mounts[str(model.parent)]
+    (volume,) = (one for one in pod["volumes"] if one["name"] == store)
+    if component == "checkpoint-volume":
+        assert volume["persistentVolumeClaim"]["claimName"] in README
+        return
+    (init,) = pod["initContainers"]
+    assert init["command"][-1] == str(model)
+    assert init["volumeMounts"] == [{"name": store, "mountPath": str(model.parent)}]
+
+
+def test_the_readmes_overlay_does_what_it_says(render):
+    text = re.search(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL).group(1)
+    documents = render("", text=text)
+    own = yaml.safe_load(text)
+    pod = documents["Deployment"]["spec"]["template"]["spec"]
+    images = [one["image"] for one in (*pod["containers"], *pod["initContainers"])]
+    assert images == [f"{one['newName']}:{one['newTag']}" for one in own["images"]]
+    assert {one["metadata"]["namespace"] for one in documents.values()} == {own["namespace"]}
+    (generated,) = own["configMapGenerator"]
+    given = dict(literal.split("=", 1) for literal in generated["literals"])
+    assert given.items() <= environment(documents).items()
+    load_settings(environment=environment(documents))
+    # Its commands follow what is started.
+    assert f"deployment/{documents['Deployment']['metadata']['name']}" in README
+    assert f"-n {own['namespace']} " in README
+
+
+def test_the_readmes_secret_is_the_one_that_is_read(container):
+    (command,) = re.findall(r"create secret generic (.*?)\nkubectl", README, flags=re.DOTALL)
+    name, values = command.split(maxsplit=1)
+    read = [one["valueFrom"]["secretKeyRef"] for one in container["env"]]
+    assert {one["name"] for one in read} == {name}
+    assert {one["key"] for one in read} == set(re.findall(r"--from-literal=(\w+)=", values))
+    for one in container["env"]:
+        assert one["name"] == f"{PREFIX}{one['valueFrom']['secretKeyRef']['key']}"
+
+
+def test_the_readmes_command_makes_a_rule_of_the_alerts():
+    (command,) = re.findall(r"^(\(printf .*?) \| kubectl", README, flags=re.MULTILINE | re.DOTALL)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command], cwd=ROOT, capture_output=True, check=True
+    )
+    rule = yaml.safe_load(done.stdout)
+    assert rule["kind"] == "PrometheusRule"
+    alerts = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))
+    assert rule["spec"] == alerts

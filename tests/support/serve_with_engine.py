@@ -1,0 +1,30 @@
+"""The real server's processes with another engine, as `doppelkopf serve` starts them.
+
+    python -m tests.support.serve_with_engine MODULE:ENGINE [OPTION ...]
+
+Settings come from the environment, as for the real command; the engine finds its options there.
+"""
+
+import os
+import sys
+
+from app.serving.settings import load_settings
+
+OPTIONS = "TESTS_ENGINE_OPTIONS"
+
+
+def serve_with(engine: str) -> int:
+    """Serve with the engine of this name; return the exit code."""
+    settings = load_settings()
+    if settings.workers == 1:
+        from app.serving.server.single_process import serve
+
+        return serve(settings, engine)
+    from app.serving.workers.supervisor import supervise
+
+    return supervise(settings, engine)
+
+
+if __name__ == "__main__":
+    os.environ[OPTIONS] = " ".join(sys.argv[2:])
+    sys.exit(serve_with(sys.argv[1]))
