@@ -25,7 +25,7 @@ from app.schemas import (
 )
 from app.serving.inference.service import Classifier
 from app.serving.metrics import Metrics
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Answering:
             FatalEngineError: likewise, as the device was lost.
         """
         # Parts of a stream overlap, so that its trace cannot tell their stages.
-        follow(Trace(self._trace.request_id))
+        set_current(Trace(self._trace.request_id))
         asked = [self._read(line) for line in lines]
         ads = [one for one in asked if isinstance(one, ClassifyRequest)]
         found = iter(await self._classify(self._service(), ads))
@@ -90,11 +90,7 @@ class Answering:
         if not ads:
             return []
         try:
-            return [
-                *await service.classify_when_there_is_room(
-                    [ad.ad() for ad in ads], [ad.top_k for ad in ads]
-                )
-            ]
+            return [*await service.classify_bulk([ad.ad() for ad in ads], [ad.top_k for ad in ads])]
         except (NotReadyError, FatalEngineError):
             raise
         except Exception as error:

@@ -102,7 +102,7 @@ def streams(
         nothing more is read until their answers are taken. So whoever sends all before reading an
         answer sends no more than that. An error with `resume` ends a stream early.
         """
-        await service.require_room()
+        await service.check_capacity()
         # A stream may outlast the model that it began with.
         answering = Answering(
             lambda: request.app.state.service, metrics, current(), settings.max_body_bytes

@@ -720,9 +720,9 @@ def serve(**options: str | None) -> None:
     if (name := f"{PREFIX}{CLIENT_KEY.upper()}") in os.environ and not settings.api_keys:
         # Whoever took it for the server's would have an open one.
         _tell(f"{name} is what clients send; this server asks for no key without {PREFIX}API_KEYS.")
-    from app.serving.process import all_kept
+    from app.serving.process import frozen_gc
 
-    with all_kept():
+    with frozen_gc():
         if settings.workers == 1:
             from app.serving.server.single_process import serve as run
         else:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import ClientLeftError, ServiceError
 from app.serving.metrics import Metrics
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 
 access = logging.getLogger("app.access")
 
@@ -67,7 +67,7 @@ class Telemetry:
         scope.setdefault("state", {})["request_id"] = identity
         trace = Trace(identity)
         # For good: what the server logs of an exception that passes through here has its id too.
-        follow(trace)
+        set_current(trace)
         status, size = 0, 0
 
         async def send_with_id(message: Message) -> None:

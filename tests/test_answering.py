@@ -150,7 +150,7 @@ class Failing:
 
     model = None
 
-    async def classify_when_there_is_room(self, *_):
+    async def classify_bulk(self, *_):
         raise KeyError("inside")
 
 
@@ -170,7 +170,7 @@ class Named:
     def __init__(self, revision):
         self.model = ModelName("v", revision)
 
-    async def classify_when_there_is_room(self, ads, _top_k):
+    async def classify_bulk(self, ads, _top_k):
         heads = {head: (LabelProbability(f"of {self.model.revision}", 1.0),) for head in HEADS}
         return [Prediction(self.model, heads, 3, 1, truncated=False)] * len(ads)
 

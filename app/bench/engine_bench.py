@@ -72,7 +72,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Way:
+class Variant:
     """One way of running ads, and the FLOPs that an ad takes it."""
 
     run: Pass
@@ -148,7 +148,7 @@ def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> N
 
 def ways_to_run(
     run: Pass, padded: TwoHeadClassifier, shape: Shape, exact: Pass | None = None
-) -> dict[str, Way]:
+) -> dict[str, Variant]:
     """Return what is compared: the engine's `run` in batches of sizes, and the padded model.
 
     Args:
@@ -158,15 +158,17 @@ def ways_to_run(
         exact: a float32 engine's `run`, to be compared as well.
     """
 
-    def packed(run: Pass, tokens: int) -> Way:
-        return Way(lambda ads: [run(batch) for batch in batches(ads, tokens)], shape.packed_flops)
+    def packed(run: Pass, tokens: int) -> Variant:
+        return Variant(
+            lambda ads: [run(batch) for batch in batches(ads, tokens)], shape.packed_flops
+        )
 
-    ways = {"1 ad": Way(lambda ads: [run([ad]) for ad in ads], shape.packed_flops)}
+    ways = {"1 ad": Variant(lambda ads: [run([ad]) for ad in ads], shape.packed_flops)}
     for tokens in PACKED_TOKENS:
         ways[f"packed, {tokens} tokens"] = packed(run, tokens)
     if exact is not None:
         ways[f"float32, {MATMUL_TOKENS} tokens"] = packed(exact, MATMUL_TOKENS)
-    ways[f"padded, {PADDED_WINDOWS} windows"] = Way(
+    ways[f"padded, {PADDED_WINDOWS} windows"] = Variant(
         lambda ads: run_padded(padded, ads, PADDED_WINDOWS), shape.flops
     )
     return ways
@@ -201,7 +203,7 @@ def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[
 def measure(
     report: EngineReport,
     ads: Sequence[Encoded],
-    ways: Mapping[str, Way],
+    ways: Mapping[str, Variant],
     multiply: Callable[[], int],
     seconds: float,
     stopped: Callable[[], bool] = lambda: False,

@@ -23,7 +23,7 @@ encoder's layers afterwards.
 """
 
 
-ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -57,7 +57,7 @@ def out_of_memory(error: Exception) -> bool:
     )
 
 
-def resolve_dtype(wanted: str, device: torch.device, onednn: bool = ONEDNN) -> str:
+def resolve_dtype(wanted: str, device: torch.device, onednn: bool = HAS_ONEDNN) -> str:
     """Return the name of the dtype to compute in.
 
     Args:

@@ -22,14 +22,14 @@ from app.engine.cuda_graphs import Graphs, cuda_capture
 from app.engine.devices import (
     BATCH_TOKENS,
     DTYPES,
-    ONEDNN,
+    HAS_ONEDNN,
     out_of_memory,
     resolve_device,
     resolve_dtype,
 )
 from app.engine.fused_layer import FusedLayer
 from app.engine.int8_linear import quantize
-from app.engine.onednn_linear import filled, prepack
+from app.engine.onednn_linear import padded_rows, prepack
 from app.engine.packing import Packed, pack
 from app.model.checkpoint import Checkpoint
 from app.model.classifier import TwoHeadClassifier
@@ -63,10 +63,10 @@ class Engine:
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
-        self._filled = filled if self.device.type == "cpu" else None
+        self._filled = padded_rows if self.device.type == "cpu" else None
         if self._in_16_bit_on_cuda():
             self._fuse()
-        elif self.device.type == "cpu" and self.dtype != "int8" and ONEDNN:
+        elif self.device.type == "cpu" and self.dtype != "int8" and HAS_ONEDNN:
             prepack(self._model)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()

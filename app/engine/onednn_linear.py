@@ -18,7 +18,7 @@ USUAL_ROWS = 1024
 STEP = 32
 
 
-def filled(rows: int) -> int:
+def padded_rows(rows: int) -> int:
     """Return to how many rows a batch is filled up: by 4 % at most, from 800 rows on.
 
     The library compiles code for every number of rows that it meets, and keeps it: 1.7 MB for the
@@ -55,7 +55,7 @@ def prepack(model: Any) -> None:
     """Put a `PrepackedLinear` in the place of every linear layer that meets every token.
 
     Args:
-        model: a `TwoHeadClassifier` on the CPU, whose rows are `filled` from now on.
+        model: a `TwoHeadClassifier` on the CPU, whose rows are `padded_rows` from now on.
     """
     for layer in model.encoder.encoder.layer:
         if isinstance(layer, FirstTokenLayer):

@@ -31,7 +31,7 @@ _LOCAL_KEYS = ("name_or_path", "is_local", "local_files_only")
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseEncoder:
     """A base encoder's configuration and tokenizer; its weights are loaded on demand."""
 
     name: str
@@ -82,7 +82,7 @@ class Base:
         return wanted
 
 
-def open_base(name: str) -> Base:
+def open_base(name: str) -> BaseEncoder:
     """Read a base encoder's configuration and tokenizer, and check that training can use them.
 
     Args:
@@ -111,7 +111,7 @@ def open_base(name: str) -> Base:
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"The base '{name}' has no fast tokenizer (a {TOKENIZER}).")
-    return Base(name, config, _special(name, config, tokenizer), _files(tokenizer))
+    return BaseEncoder(name, config, _special(name, config, tokenizer), _files(tokenizer))
 
 
 def base_name(name: str) -> str:
@@ -119,7 +119,7 @@ def base_name(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
-def thin(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
+def keep_layers(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
     """Keep `layers` of an encoder's layers, evenly spread, the first and the last among them.
 
     As DistilBERT is started from BERT (Sanh et al. 2019).
@@ -131,7 +131,7 @@ def thin(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
     if not 1 <= layers <= len(stack):
         raise CheckpointError(f"--layers has to lie between 1 and {len(stack)}, not at {layers}.")
     encoder.encoder.layer = torch.nn.ModuleList(
-        stack[index] for index in spread(len(stack), layers)
+        stack[index] for index in evenly_spaced(len(stack), layers)
     )
     encoder.config.num_hidden_layers = layers
     return encoder
@@ -153,7 +153,7 @@ def freeze(encoder: PreTrainedModel, layers: int) -> None:
         part.requires_grad_(False)
 
 
-def spread(total: int, count: int) -> list[int]:
+def evenly_spaced(total: int, count: int) -> list[int]:
     """Return the indices of `count` of `total` layers, evenly spread, first and last included."""
     step = (total - 1) / max(count - 1, 1)
     return [round(index * step) for index in range(count)]

@@ -15,7 +15,7 @@ INTERVAL_SECONDS = 5.0
 """Asking costs some milliseconds, and the next batches fetch their pages anew."""
 
 
-def give_back() -> bool:
+def trim_heap() -> bool:
     """Return free pages to the system; tell whether there were any."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -25,7 +25,7 @@ def give_back() -> bool:
 
 
 async def give_back_regularly(
-    give: Callable[[], object] = give_back, interval_seconds: float = INTERVAL_SECONDS
+    give: Callable[[], object] = trim_heap, interval_seconds: float = INTERVAL_SECONDS
 ) -> None:
     """Give back in a thread, again and again until cancelled."""
     while True:
@@ -34,7 +34,7 @@ async def give_back_regularly(
 
 
 @contextmanager
-def all_kept() -> Iterator[None]:
+def frozen_gc() -> Iterator[None]:
     """Import and load without searching for garbage, now or later, in what is made meanwhile.
 
     The libraries are half a million objects that live as long as the process: to look through them

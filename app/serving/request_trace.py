@@ -62,7 +62,7 @@ class Trace:
             self._stages = self._until(at)
             self.stage = ""
 
-    def adopt(self, stages: Mapping[str, float], tokens: int) -> None:
+    def merge(self, stages: Mapping[str, float], tokens: int) -> None:
         """Add the seconds in stages, and the tokens, of a part that went its way elsewhere."""
         for stage, seconds in stages.items():
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
@@ -93,7 +93,7 @@ class Trace:
 _current: ContextVar[Trace] = ContextVar("trace")
 
 
-def follow(trace: Trace) -> None:
+def set_current(trace: Trace) -> None:
     """Let `current` return this trace from here on, in this task and those it starts."""
     _current.set(trace)
 
@@ -104,14 +104,14 @@ def current() -> Trace:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
+def detached() -> Iterator[None]:
     """Inside of the block, `current` returns another trace of the same request, read by nobody.
 
     For work beside the request's own, whose ads and stages are not to be taken for it.
     """
     trace = current()
-    follow(Trace(trace.request_id))
+    set_current(Trace(trace.request_id))
     try:
         yield
     finally:
-        follow(trace)
+        set_current(trace)

@@ -9,7 +9,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-async def in_its_own_thread(
+async def run_in_short_lived_thread(
     work: Callable[Given, Result], *args: Given.args, **options: Given.kwargs
 ) -> Result:
     """Call `work` in a thread that ends with it, and return what it returns.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS, Head
-from app.model.base_encoder import Base, spread, thin
+from app.model.base_encoder import BaseEncoder, evenly_spaced, keep_layers
 from app.model.checkpoint import Checkpoint, open_checkpoint
 from app.model.checkpoint_verification import TOKENIZER
 from app.model.classifier import TwoHeadClassifier
@@ -28,7 +28,9 @@ STATES_WEIGHT = 2.0
 """What the distance between states weighs beside those two."""
 
 
-def open_teacher(options: TrainOptions, base: Base, heads: Mapping[str, Head]) -> Checkpoint | None:
+def open_teacher(
+    options: TrainOptions, base: BaseEncoder, heads: Mapping[str, Head]
+) -> Checkpoint | None:
     """Return the teacher's checkpoint, where the options name one.
 
     Raises:
@@ -57,7 +59,7 @@ def student_of(teacher: Checkpoint, layers: int | None, max_length: int) -> TwoH
     """
     model = teacher.model(torch.float32, "sdpa")
     if layers is not None:
-        thin(model.encoder, layers)
+        keep_layers(model.encoder, layers)
         model.config.encoder.num_hidden_layers = layers
     if max_length > model.config.longest_window():
         raise CheckpointError(f"The teacher {teacher.name} has no windows of {max_length} tokens.")
@@ -73,7 +75,7 @@ class Distiller:
     ) -> None:
         """Take a trained teacher, which is moved to `device`, and the student's size."""
         self._teacher = teacher.to(device).eval().requires_grad_(False)
-        self._layers = spread(teacher.config.encoder.num_hidden_layers, student_layers)
+        self._layers = evenly_spaced(teacher.config.encoder.num_hidden_layers, student_layers)
 
     def loss(
         self, student: TwoHeadOutput, labels_loss: Tensor, inputs: Mapping[str, Any]

@@ -19,12 +19,12 @@ from app.core.label_files import read_labels
 from app.core.types import Encoded, FloatArray
 from app.data.files import chunks
 from app.data.labelled_ads import LabelledAds, Targets, check_enough, read_labelled
-from app.model.base_encoder import Base, freeze, open_base, thin
+from app.model.base_encoder import BaseEncoder, freeze, keep_layers, open_base
 from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.text.tokenization import AdTokenizer
 from app.training.distillation import open_teacher, student_of
-from app.training.evaluation.head_metrics import fit_temperature, judge
+from app.training.evaluation.head_metrics import fit_temperature, measure_head
 from app.training.model_card import card
 from app.training.options import TrainOptions
 from app.training.run_folder import Say, check_work, identity, last_saved, open_work
@@ -154,7 +154,7 @@ def _part(
 
 
 def _build(
-    base: Base,
+    base: BaseEncoder,
     options: TrainOptions,
     heads: dict[str, Head],
     max_length: int,
@@ -167,7 +167,7 @@ def _build(
     else:
         encoder = base.encoder()
         if options.layers is not None:
-            thin(encoder, options.layers)
+            keep_layers(encoder, options.layers)
         model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
     if options.freeze_layers is not None:
         freeze(model.encoder, options.freeze_layers)
@@ -242,7 +242,7 @@ def _calibrate(
             say(f"No validation row has a label for {name}: its temperature stays at 1.")
         fitted = head.model_copy(update={"temperature": temperature or 1.0})
         model.config.heads[name] = fitted.model_dump(mode="json")
-        metrics[name] = judge(logits[name], targets, fitted).summary()
+        metrics[name] = measure_head(logits[name], targets, fitted).summary()
     return metrics
 
 

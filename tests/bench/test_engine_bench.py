@@ -10,7 +10,7 @@ from transformers import BertConfig
 from app.bench.engine_bench import (
     EngineReport,
     Shape,
-    Way,
+    Variant,
     batches,
     matmul,
     measure,
@@ -125,8 +125,8 @@ class Machine:
     def measure(self, report: EngineReport, seconds: float, stopped=lambda: False) -> None:
         shape = report.shape
         ways = {
-            "fast": Way(self.run, shape.flops),
-            "slow": Way(lambda ads: (self.run(ads), self.run(ads)), shape.flops),
+            "fast": Variant(self.run, shape.flops),
+            "slow": Variant(lambda ads: (self.run(ads), self.run(ads)), shape.flops),
         }
         measure(report, ADS, ways, self.multiply, seconds, stopped, lambda: self.now)
 

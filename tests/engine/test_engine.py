@@ -11,9 +11,9 @@ from app.core.errors import CheckpointError, EngineError, FatalEngineError, Sett
 from app.core.head_labels import HEADS
 from app.core.postprocessing import probabilities
 from app.core.types import Ad, Encoded, Scores
-from app.engine.devices import ONEDNN, resolve_device, resolve_dtype
+from app.engine.devices import HAS_ONEDNN, resolve_device, resolve_dtype
 from app.engine.engine import Engine
-from app.engine.onednn_linear import STEP, filled
+from app.engine.onednn_linear import STEP, padded_rows
 from app.model.checkpoint import Checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.model.packed_attention import PACKED
@@ -121,7 +121,7 @@ def test_the_encoder_runs_once_a_batch_for_both_heads(checkpoint, batch):
     engine = observed(checkpoint, failing(lambda _: None, passes))
     assert len(engine.run(batch)) == len(batch)
     # No token is computed twice, and no more are filled up than the products like.
-    assert passes == [filled(sum(encoded.tokens for encoded in batch))]
+    assert passes == [padded_rows(sum(encoded.tokens for encoded in batch))]
 
 
 def test_nothing_to_do_runs_nothing(checkpoint):
@@ -182,7 +182,7 @@ def test_a_batch_too_large_for_the_memory_is_halved(checkpoint, engine):
     seen: list[int] = []
     ads = of_length(10, 20, 30, 5, 25)
     assert_same(observed(checkpoint, failing(fits(STEP), seen)).run(ads), engine.run(ads))
-    assert seen == list(map(filled, [90, 30, 60, 30, 30]))
+    assert seen == list(map(padded_rows, [90, 30, 60, 30, 30]))
 
 
 def test_an_ad_that_never_fits_fails_alone(checkpoint, engine):
@@ -248,12 +248,12 @@ def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
 def test_the_warm_up_measures_tokens_a_second_twice_where_the_first_pass_is_slow(
     checkpoint, dtype, passes
 ):
-    if dtype == "int8" and not ONEDNN:
+    if dtype == "int8" and not HAS_ONEDNN:
         pytest.skip("this torch has no oneDNN")
     seen: list[int] = []
     engine = observed(checkpoint, failing(lambda _: None, seen), dtype)
     rate = engine.warm_up(of_length(20, 30))
-    assert seen == [filled(50)] * passes
+    assert seen == [padded_rows(50)] * passes
     assert 0 < rate < 1e9
 
 

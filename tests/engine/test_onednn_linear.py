@@ -3,13 +3,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import nn
 
-from app.engine.devices import ONEDNN
-from app.engine.onednn_linear import PrepackedLinear, filled, prepack
+from app.engine.devices import HAS_ONEDNN
+from app.engine.onednn_linear import PrepackedLinear, padded_rows, prepack
 from app.model.classifier import ENCODERS
 from tests.conftest import tiny_model
 from tests.model.test_classifier import assert_equal, run_packed, some_windows
 
-pytestmark = pytest.mark.skipif(not ONEDNN, reason="torch was built without oneDNN")
+pytestmark = pytest.mark.skipif(not HAS_ONEDNN, reason="torch was built without oneDNN")
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -43,8 +43,8 @@ def test_a_prepacked_model_answers_as_before(kind, activation):
 
 
 def test_rows_are_filled_up_to_few_numbers_and_by_little():
-    counts = [filled(rows) for rows in range(1, 2049)]
-    assert [filled(rows) for rows in (1, 32, 33, 1024, 1025)] == [32, 32, 64, 1024, 1152]
+    counts = [padded_rows(rows) for rows in range(1, 2049)]
+    assert [padded_rows(rows) for rows in (1, 32, 33, 1024, 1025)] == [32, 32, 64, 1024, 1152]
     assert len(set(counts)) == 40
     assert all(rows <= count for rows, count in enumerate(counts, start=1))
     assert (

@@ -34,7 +34,7 @@ from app.core.types import Encoded
 from app.engine.devices import BATCH_TOKENS
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
-from app.serving.process import give_back
+from app.serving.process import trim_heap
 from tests.measurements.gpu import mixed_ads, random_base
 
 DTYPES = ("float32", "bfloat16", "int8")
@@ -105,7 +105,7 @@ def contest(folder: Path, dtype: str, threads: int, pipe: Connection) -> None:
     engine = Engine(open_checkpoint(folder), "cpu", dtype)
     loading = time.perf_counter() - begin
     while (ads := pipe.recv()) is not None:
-        give_back()
+        trim_heap()
         before = resident()
         begin = time.perf_counter()
         answers = [one for batch in batches(ads, BATCH_TOKENS["cpu"]) for one in engine.run(batch)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from app.core.errors import CheckpointError
-from app.model.base_encoder import open_base, thin
+from app.model.base_encoder import keep_layers, open_base
 from tests.conftest import POSITIONS, tiny_encoder
 
 
@@ -79,7 +79,7 @@ def test_weights_that_are_damaged_are_refused_in_one_line(broken):
 def test_layers_are_kept_evenly_spread(of, kept, indices):
     encoder = tiny_encoder(layers=of)
     before = list(encoder.encoder.layer)
-    thin(encoder, kept)
+    keep_layers(encoder, kept)
     assert [before.index(layer) for layer in encoder.encoder.layer] == indices
     assert encoder.config.num_hidden_layers == kept
 
@@ -87,4 +87,4 @@ def test_layers_are_kept_evenly_spread(of, kept, indices):
 @pytest.mark.parametrize("layers", [0, 3])
 def test_layers_the_base_does_not_have_are_refused(layers):
     with pytest.raises(CheckpointError, match="--layers has to lie between 1 and 2"):
-        thin(tiny_encoder(), layers)
+        keep_layers(tiny_encoder(), layers)

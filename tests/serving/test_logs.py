@@ -6,7 +6,7 @@ from contextvars import copy_context
 import pytest
 
 from app.serving.logs import JsonFormatter, TextFormatter
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 
 
 def record(exc_info=None, **fields):
@@ -21,7 +21,7 @@ def written(formatter, made, request_id=None):
 
     def write():
         if request_id:
-            follow(Trace(request_id))
+            set_current(Trace(request_id))
         return formatter.format(made)
 
     return copy_context().run(write)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.process import all_kept, give_back, give_back_regularly
+from app.serving.process import frozen_gc, give_back_regularly, trim_heap
 
 STATUS = Path("/proc/self/status")
 
@@ -21,7 +21,7 @@ def test_freed_blocks_below_one_in_use_go_back_to_the_system():
     last = blocks.pop()
     full = resident_megabytes()
     del blocks
-    if not give_back():
+    if not trim_heap():
         pytest.skip("this C library has nothing to give back by a call")
     assert resident_megabytes() < full - 150
     assert len(last) == 100_000
@@ -55,7 +55,7 @@ def test_what_is_loaded_is_never_searched_for_garbage():
 
     before = gc.get_freeze_count()
     try:
-        with all_kept():
+        with frozen_gc():
             assert not gc.isenabled()
             rings = [Ring() for _ in range(100)]
         assert gc.isenabled()

@@ -1,6 +1,6 @@
 import asyncio
 
-from app.serving.request_trace import Trace, apart, current, follow
+from app.serving.request_trace import Trace, current, detached, set_current
 
 
 class Clock:
@@ -59,8 +59,8 @@ def test_a_part_that_went_elsewhere_adds_its_stages_and_tokens():
     trace.enter("queue")
     clock.passes(1)
     trace.leave()
-    trace.adopt({"queue": 2.0, "batch": 4.0}, 7)
-    trace.adopt({"batch": 0.5}, 1)
+    trace.merge({"queue": 2.0, "batch": 4.0}, 7)
+    trace.merge({"batch": 0.5}, 1)
     assert trace.stages() == {"queue": 3, "batch": 4.5}
     assert trace.tokens == 8
 
@@ -77,7 +77,7 @@ def test_server_timing_is_in_milliseconds_and_ends_with_the_total():
 
 def test_a_task_follows_the_trace_of_the_request_that_started_it():
     async def request(name: str) -> str:
-        follow(Trace(name))
+        set_current(Trace(name))
         return await asyncio.create_task(seen())
 
     async def seen() -> str:
@@ -94,8 +94,8 @@ def test_a_task_follows_the_trace_of_the_request_that_started_it():
 
 def test_what_runs_apart_is_traced_under_the_same_id_and_not_counted():
     trace = Trace("a")
-    follow(trace)
-    with apart():
+    set_current(trace)
+    with detached():
         current().ads += 3
         current().enter("queue")
         assert current().request_id == "a"

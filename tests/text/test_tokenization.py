@@ -470,7 +470,7 @@ def test_further_texts_count_in_the_estimate(make):
 def test_the_plain_ad_is_encoded_as_the_ad_and_ends_where_reading_ends(make, title, count):
     tokenizer = make()
     ad = Ad(f"  {words(count)}\n", title)
-    plain = tokenizer.plain(ad)
+    plain = tokenizer.without_markup(ad)
     assert ad.text.strip().startswith(plain.text)
     assert windows_of(one(tokenizer, plain.text, title)) == windows_of(
         one(tokenizer, ad.text, title)
@@ -482,13 +482,13 @@ def test_the_plain_ad_is_encoded_as_the_ad_and_ends_where_reading_ends(make, tit
 
 def test_the_plain_ad_has_no_markup_and_is_read_as_text(make):
     ad = Ad("<p>Koch &amp; Team</p><p>&lt;b&gt;</p>", "<b>Koch</b>", format="html")
-    assert make().plain(ad) == Ad("Koch & Team\n<b>", "Koch")
-    assert make().plain(Ad("C++ <3", format="auto")) == Ad("C++ <3")
+    assert make().without_markup(ad) == Ad("Koch & Team\n<b>", "Koch")
+    assert make().without_markup(Ad("C++ <3", format="auto")) == Ad("C++ <3")
     with pytest.raises(InvalidRequestError, match="shows no text"):
-        make().plain(Ad("<p hidden>Koch", format="html"))
+        make().without_markup(Ad("<p hidden>Koch", format="html"))
 
 
 def test_a_hostile_text_is_made_plain_for_no_more_than_the_windows(make):
     tokenizer = make()
-    plain = tokenizer.plain(Ad("\ufdfa" * 10**6))
+    plain = tokenizer.without_markup(Ad("\ufdfa" * 10**6))
     assert len(plain.text) <= LENGTH * 4 * CHARACTERS_A_TOKEN

@@ -11,7 +11,7 @@ import ray
 from ray import serve
 
 from app.core.errors import SettingsError
-from app.serving.cluster.engine_replica import Engine
+from app.serving.cluster.engine_replica import EngineReplica
 from app.serving.cluster.ingress import Ingress
 from app.serving.inference.loading import ENGINE
 from app.serving.settings import Settings, load_settings
@@ -64,7 +64,7 @@ def deployments(settings: Settings, engine: str, *, gpu: bool) -> serve.Applicat
         "logging_config": {"enable_access_log": False},
     }
     engines = _deployment(
-        Engine,
+        EngineReplica,
         user_config={"model": str(settings.model)},
         ray_actor_options={"num_gpus": 1} if gpu else {"num_cpus": 1},
         max_queued_requests=settings.max_queued_ads,

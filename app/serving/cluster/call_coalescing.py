@@ -18,7 +18,7 @@ MAX_PAUSE_SECONDS = 0.05
 MAX_ITEMS = 256
 
 
-class Together(Generic[Item, Result]):
+class CallCoalescer(Generic[Item, Result]):
     """Gives each item its result, and sends several at once."""
 
     def __init__(self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> None:

@@ -15,12 +15,12 @@ from app.core.errors import FatalEngineError, ServiceError
 from app.core.types import Ad
 from app.serving.cluster.replica_client import Call, Reply, replica_name
 from app.serving.inference.explanations import Explainer
-from app.serving.inference.hot_swap import Swapper, begin
+from app.serving.inference.hot_swap import Swapper, load_service
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
 
@@ -30,7 +30,7 @@ LAST_WORDS_SECONDS = 0.5
 """So long a replica whose device is lost lives, for the answers that say so."""
 
 
-class Engine:
+class EngineReplica:
     """One device: checkpoint, packed engine and micro-batcher.
 
     `user_config` names the checkpoint: `{"model": FOLDER}`. Where it changes, each replica loads
@@ -66,12 +66,12 @@ class Engine:
         model, start = Path(config["model"]), time.perf_counter()
         if self._swapper:
             try:
-                await self._swapper.take(model)
+                await self._swapper.swap_to_path(model)
             except ServiceError as error:
                 log.error("the model was not replaced: %s", error)
             return
         settings = self._settings.model_copy(update={"model": model})
-        self.state.service, self._swapper = await begin(
+        self.state.service, self._swapper = await load_service(
             self.state, settings, self._metrics, self._die, self._engine
         )
         self._trimming = asyncio.create_task(give_back_regularly())
@@ -85,9 +85,9 @@ class Engine:
         """See `Service.require_ready`."""
         return await self._reply(call, self._service.require_ready())
 
-    async def require_room(self, call: Call) -> Reply:
-        """See `Service.require_room`."""
-        return await self._reply(call, self._service.require_room())
+    async def check_capacity(self, call: Call) -> Reply:
+        """See `Service.check_capacity`."""
+        return await self._reply(call, self._service.check_capacity())
 
     async def classify(self, call: Call, ads: list[Ad], lane: Lane, top_k: int) -> Reply:
         """See `Service.classify`."""
@@ -98,11 +98,9 @@ class Engine:
         work = [self.classify(call, [ad], Lane.INTERACTIVE, top_k) for call, ad, top_k in asked]
         return await asyncio.gather(*work)
 
-    async def classify_when_there_is_room(
-        self, call: Call, ads: list[Ad], top_k: list[int]
-    ) -> Reply:
-        """See `Service.classify_when_there_is_room`."""
-        return await self._reply(call, self._service.classify_when_there_is_room(ads, top_k))
+    async def classify_bulk(self, call: Call, ads: list[Ad], top_k: list[int]) -> Reply:
+        """See `Service.classify_bulk`."""
+        return await self._reply(call, self._service.classify_bulk(ads, top_k))
 
     async def explain(self, call: Call, ads: list[Ad], top_k: int) -> Reply:
         """See `Explainer.explain`; of one ad."""
@@ -131,7 +129,7 @@ class Engine:
 
     async def _reply(self, call: Call, work: Awaitable[Any]) -> Reply:
         trace = Trace(call.request_id)
-        follow(trace)
+        set_current(trace)
         # Of the service that was asked: by the end another may have taken over.
         served = self._service.model
         value: Any

@@ -8,8 +8,8 @@ from ray.serve.handle import DeploymentHandle
 
 from app.api import create_app
 from app.core.errors import NotReadyError
-from app.serving.cluster.metrics_merge import OF_INGRESS, Exposition
-from app.serving.cluster.replica_client import Replicas, replica_name
+from app.serving.cluster.metrics_merge import OF_INGRESS, MergedMetrics
+from app.serving.cluster.replica_client import ReplicaClient, replica_name
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import BULK_SHARE
@@ -29,7 +29,7 @@ class Ingress:
         self._metrics = Metrics()
         # As long as an admitted ad of a bulk request may wait, and a batch may take.
         patience = settings.max_queue_seconds / BULK_SHARE + settings.hang_seconds
-        self._replicas = Replicas(engines, self._metrics, patience)
+        self._replicas = ReplicaClient(engines, self._metrics, patience)
         self._failures: list[Exception] = []
         self._app = create_app(
             settings,
@@ -57,7 +57,7 @@ class Ingress:
     async def _expose(self) -> bytes:
         context = serve.get_replica_context()
         own = serve.get_deployment_handle(context.deployment, context.app_name)
-        found = Exposition()
+        found = MergedMetrics()
         for handle, only in ((own, OF_INGRESS), (self._engines, ("",))):
             told = await _all(handle)
             for replica, text in told:

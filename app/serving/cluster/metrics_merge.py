@@ -16,7 +16,7 @@ OF_INGRESS = (
 """How the families begin that an ingress knows of; of all others, engines do."""
 
 
-class Exposition(Collector):
+class MergedMetrics(Collector):
     """Texts in Prometheus' format, put together.
 
     They are not added up: a replica that goes would take its counters out of the sum, which

@@ -49,7 +49,7 @@ def _settings() -> Settings:
     return load_settings()
 
 
-class Ahead:
+class UploadWindow:
     """How far a stream's lines are ahead of their answers.
 
     Serve reads whatever comes, and keeps what the application has not asked for yet; so a client
@@ -103,7 +103,7 @@ class Plain:
             return
         answer: JSONResponse | None = _problem(scope, NotReadyError(LOST))
         """Instead of none, or of the proxy's own."""
-        ahead = Ahead(self._max_ahead)
+        ahead = UploadWindow(self._max_ahead)
 
         async def receive_near() -> Message:
             await ahead.near()

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Explanation, ModelName, Prediction
-from app.serving.cluster.call_coalescing import Together
+from app.serving.cluster.call_coalescing import CallCoalescer
 from app.serving.inference.service import deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import current
@@ -56,7 +56,7 @@ class Reply:
     """What the replica serves, where that is not what the ingress knows."""
 
 
-class Replicas:
+class ReplicaClient:
     """Answers ads by asking whichever replica has the least to do; a `Classifier`.
 
     A request whose replica dies is sent to another one, so its client waits and sees no error.
@@ -82,9 +82,9 @@ class Replicas:
         self._models: dict[ModelName, ServedModel] = {}
         self._last: ServedModel | None = None
         self._draining = asyncio.Event()
-        self._together = Together(partial(self._replied, "classify_together"))
+        self._together = CallCoalescer(partial(self._replied, "classify_together"))
 
-    async def load(self) -> "Replicas":
+    async def load(self) -> "ReplicaClient":
         """Wait until a replica is there, and learn what it serves."""
         await self._ask("describe", patience=None)
         return self
@@ -116,13 +116,9 @@ class Replicas:
                 found = await self._answered("classify", ads, lane, top_k)
         return found
 
-    async def classify_when_there_is_room(
-        self, ads: Sequence[Ad], top_k: Sequence[int]
-    ) -> list[Prediction]:
-        """See `Service.classify_when_there_is_room`."""
-        found: list[Prediction] = await self._answered(
-            "classify_when_there_is_room", ads, top_k, patience=None
-        )
+    async def classify_bulk(self, ads: Sequence[Ad], top_k: Sequence[int]) -> list[Prediction]:
+        """See `Service.classify_bulk`."""
+        found: list[Prediction] = await self._answered("classify_bulk", ads, top_k, patience=None)
         return found
 
     async def explain(
@@ -133,9 +129,9 @@ class Replicas:
             answer: tuple[Prediction, Explanation] = await self._answered("explain", [ad], top_k)
         return answer
 
-    async def require_room(self) -> None:
-        """See `Service.require_room`."""
-        await self._ask("require_room")
+    async def check_capacity(self) -> None:
+        """See `Service.check_capacity`."""
+        await self._ask("check_capacity")
 
     async def require_ready(self) -> None:
         """See `Service.require_ready`; a replica is asked.
@@ -202,7 +198,7 @@ class Replicas:
             self._last = self._models[reply.model.identity] = reply.model
             if len(self._models) > KEPT_MODELS:
                 del self._models[next(iter(self._models))]
-        current().adopt(reply.stages, reply.tokens)
+        current().merge(reply.stages, reply.tokens)
         if isinstance(reply.value, ServiceError):
             raise reply.value
         return reply.value

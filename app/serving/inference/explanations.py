@@ -11,7 +11,7 @@ from app.core.errors import InvalidRequestError, OverloadedError
 from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Scores
 from app.serving.inference.service import Service, deadline
 from app.serving.metrics import Metrics
-from app.serving.request_trace import EXPLAIN, apart, current
+from app.serving.request_trace import EXPLAIN, current, detached
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
 from app.text.sentences import Span, merged, sentences
@@ -66,13 +66,13 @@ class Explainer:
             OverloadedError: too many are under way, or too much work is waiting already.
             ServiceError: whatever else `Service.classify` raises.
         """
-        with self._place(service), service.visit():
+        with self._place(service), service.in_use():
             async with deadline(timeout_seconds):
                 (prediction,) = await service.classify([ad], lane=Lane.INTERACTIVE, top_k=top_k)
                 current().enter(EXPLAIN)
                 parts = await self._parts(service, ad, prediction.tokens)
                 variants = parts.variants()
-                with apart():
+                with detached():
                     # A text without any word is left as it is.
                     scored = await service.scored(variants, Lane.BULK) if variants else []
                 current().leave()
@@ -102,7 +102,7 @@ class Explainer:
             self._running -= 1
 
     async def _parts(self, service: Service, ad: Ad, tokens: int) -> _Parts:
-        plain = await service.plain(ad)
+        plain = await service.without_markup(ad)
         most = min(self._most, self._tokens // tokens) - bool(plain.title)
         # In a thread: an ad may have a hundred thousand characters.
         found = await asyncio.to_thread(lambda: merged(sentences(plain.text), max(1, most)))

@@ -21,7 +21,7 @@ from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.model_store import checkpoint_folder
 from app.serving.settings import Settings
-from app.serving.threads import in_its_own_thread
+from app.serving.threads import run_in_short_lived_thread
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Swapping(Protocol):
         """Let nothing begin any more, and settle what the replaced model has not answered."""
 
 
-class Serving(Protocol):
+class HoldsService(Protocol):
     """Where requests find their service: an application's state."""
 
     service: Service | None
@@ -59,7 +59,7 @@ class Swapper:
 
     def __init__(
         self,
-        serving: Serving,
+        serving: HoldsService,
         model: Path,
         load: Load,
         identify: Callable[[Path], tuple[str, str]],
@@ -101,11 +101,11 @@ class Swapper:
             raise SwapRunningError(RUNNING)
         return await self._swap(checkpoint_folder(self._model, name))
 
-    async def take(self, model: Path) -> Swap:
+    async def swap_to_path(self, model: Path) -> Swap:
         """Serve a checkpoint that lies anywhere, once a running swap is over; else as `swap`."""
         return await self._swap(model)
 
-    def reread(self) -> None:
+    def reload(self) -> None:
         """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
         self._again = True
         if self._reading is None or self._reading.done():
@@ -134,13 +134,13 @@ class Swapper:
             return swap
 
     async def _replace(self, folder: Path) -> Swap:
-        begin = time.perf_counter()
+        started = time.perf_counter()
         old = await self._service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
             if identity == old.model.identity:
                 self._metrics.count_swap("unchanged")
-                return Swap(old.model, old.model, time.perf_counter() - begin)
+                return Swap(old.model, old.model, time.perf_counter() - started)
             await self._until_two_fit()
             put_into_service = await self._load(folder)
         except SwapRunningError:
@@ -153,7 +153,7 @@ class Swapper:
         new = self._serving.service = put_into_service()
         self._metrics.count_swap("ok")
         self._old, self._leaving = old, asyncio.create_task(old.retire(self._quiet_seconds))
-        return Swap(old.model, new.model, time.perf_counter() - begin)
+        return Swap(old.model, new.model, time.perf_counter() - started)
 
     async def _until_two_fit(self) -> None:
         """Wait until nobody needs the one before any more: memory is planned for two at once."""
@@ -172,8 +172,8 @@ class Swapper:
         return service
 
 
-async def begin(
-    serving: Serving,
+async def load_service(
+    serving: HoldsService,
     settings: Settings,
     metrics: Metrics,
     on_fatal: Callable[[FatalEngineError], None],
@@ -191,12 +191,12 @@ async def begin(
     Raises:
         StartupError: with one sentence, where the service cannot begin.
     """
-    loaded = await in_its_own_thread(load, settings, engine)
+    loaded = await run_in_short_lived_thread(load, settings, engine)
     batcher = loaded.batcher(settings, metrics, on_fatal)
 
     async def load_beside(model: Path) -> Callable[[], Service]:
         chosen = settings.model_copy(update={"model": model})
-        beside = await in_its_own_thread(load, chosen, engine)
+        beside = await run_in_short_lived_thread(load, chosen, engine)
 
         def put_into_service() -> Service:
             successor = beside.batcher(settings, metrics, on_fatal, batcher.house)

@@ -14,10 +14,10 @@ from app.core.errors import FatalEngineError
 from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName
 from app.serving.metrics import Metrics
-from app.serving.process import all_kept
-from app.serving.scheduling.admission import House
+from app.serving.process import frozen_gc
+from app.serving.scheduling.admission import AdmissionController
 from app.serving.scheduling.micro_batcher import MicroBatcher
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.settings import Settings
 from app.text.tokenization import AdTokenizer
 
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 ENGINE = "app.engine:Engine"
 """What computes, by name: importing it takes seconds, which a process spends when it lives."""
 
-UNSERVED = ("accelerate", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn", "trio")
+NOT_NEEDED_FOR_SERVING = (
+    "accelerate",
+    "matplotlib",
+    "pandas",
+    "PIL",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "trio",
+)
 """What serving does not need, of training and tests, and other libraries import where they find it.
 """
 
@@ -47,8 +56,8 @@ class Loaded:
         settings: Settings,
         metrics: Metrics,
         on_fatal: Callable[[FatalEngineError], None],
-        house: House | None = None,
-        ledger: Ledger | None = None,
+        house: AdmissionController | None = None,
+        ledger: SharedCounters | None = None,
     ) -> MicroBatcher:
         """Put a batcher of this event loop before the engine; `house` of the one it succeeds."""
         return MicroBatcher(
@@ -105,7 +114,7 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
 @cache
 def _imported(engine: str) -> "type[Engine]":
     """Import what computes, here in a thread: the process listens and answers probes meanwhile."""
-    with all_kept(), left_out(UNSERVED):
+    with frozen_gc(), hidden_modules(NOT_NEEDED_FOR_SERVING):
         found: type[Engine] = pkgutil.resolve_name(engine)
     from transformers.utils.logging import disable_progress_bar
 
@@ -114,7 +123,7 @@ def _imported(engine: str) -> "type[Engine]":
 
 
 @contextmanager
-def left_out(libraries: Sequence[str]) -> Iterator[None]:
+def hidden_modules(libraries: Sequence[str]) -> Iterator[None]:
     """Let libraries that are not loaded yet look as if they were not installed."""
     hidden = [name for name in libraries if name not in sys.modules]
     # What Python itself takes for "not there" (The import system, 5.3.1, "The module cache").

@@ -14,7 +14,7 @@ from app.core.served_model import ServedModel
 from app.core.types import Ad, Encoded, ModelName, Prediction, Scores
 from app.serving.metrics import Metrics
 from app.serving.request_trace import QUEUE, TOKENIZE, current
-from app.serving.scheduling.admission import REPLACED, Admission, House
+from app.serving.scheduling.admission import REPLACED, AdmissionController, Ticket
 from app.serving.scheduling.lanes import Lane
 from app.text.tokenization import AdTokenizer
 
@@ -41,12 +41,12 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
 class Batcher(Protocol):
     """Where encoded ads get their scores: a `MicroBatcher`, or a `Remote` one."""
 
-    house: House
+    house: AdmissionController
 
     def start(self) -> None:
         """Begin, inside the event loop."""
 
-    async def classify(self, encoded: Sequence[Encoded], admission: Admission, /) -> list[Scores]:
+    async def classify(self, encoded: Sequence[Encoded], admission: Ticket, /) -> list[Scores]:
         """Return the scores of an admitted request's ads, in order."""
 
     async def drain(self, grace_seconds: float, /) -> None:
@@ -71,13 +71,11 @@ class Classifier(Protocol):
     ) -> list[Prediction]:
         """See `Service.classify`."""
 
-    async def classify_when_there_is_room(
-        self, ads: Sequence[Ad], top_k: Sequence[int], /
-    ) -> list[Prediction]:
-        """See `Service.classify_when_there_is_room`."""
+    async def classify_bulk(self, ads: Sequence[Ad], top_k: Sequence[int], /) -> list[Prediction]:
+        """See `Service.classify_bulk`."""
 
-    async def require_room(self) -> None:
-        """See `Service.require_room`."""
+    async def check_capacity(self) -> None:
+        """See `Service.check_capacity`."""
 
     async def require_ready(self) -> None:
         """See `Service.require_ready`."""
@@ -123,15 +121,13 @@ class Service:
             DeadlineExceededError: `timeout_seconds` have passed.
         """
         async with deadline(timeout_seconds):
-            with self.visit():
+            with self.in_use():
                 current().ads += len(ads)
                 with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission:
                     encoded, scored = await self._scored(ads, admission)
         return self._predictions(encoded, scored, [top_k] * len(ads))
 
-    async def classify_when_there_is_room(
-        self, ads: Sequence[Ad], top_k: Sequence[int]
-    ) -> list[Prediction]:
+    async def classify_bulk(self, ads: Sequence[Ad], top_k: Sequence[int]) -> list[Prediction]:
         """Answer as `classify` does in the bulk lane, but wait for room and be never refused.
 
         Args:
@@ -143,7 +139,7 @@ class Service:
             EngineError: the engine failed on one of the ads.
         """
         current().ads += len(ads)
-        with self.visit():
+        with self.in_use():
             while True:
                 with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
                     try:
@@ -158,15 +154,15 @@ class Service:
         Otherwise as `classify`.
         """
         with (
-            self.visit(),
+            self.in_use(),
             self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission,
         ):
             _, scored = await self._scored(ads, admission)
         return scored
 
-    async def plain(self, ad: Ad) -> Ad:
-        """Return an ad as its reading finds it; see `AdTokenizer.plain`."""
-        with self.visit():
+    async def without_markup(self, ad: Ad) -> Ad:
+        """Return an ad as its reading finds it; see `AdTokenizer.without_markup`."""
+        with self.in_use():
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._tokenizer.plain, ad
             )
@@ -176,7 +172,7 @@ class Service:
         return tokens / self._batcher.house.rate
 
     async def _scored(
-        self, ads: Sequence[Ad], admission: Admission
+        self, ads: Sequence[Ad], admission: Ticket
     ) -> tuple[Sequence[Encoded], list[Scores]]:
         trace = current()
         trace.enter(TOKENIZE)
@@ -206,21 +202,21 @@ class Service:
         return sum(self._tokenizer.estimate(ad) for ad in ads)
 
     # Not awaiting anything, and a coroutine all the same: elsewhere another machine is asked.
-    async def require_room(self) -> None:
+    async def check_capacity(self) -> None:
         """Return if a bulk job may begin; its ads wait for room, once it has.
 
         Raises:
             OverloadedError: too much work is waiting already.
             NotReadyError: the service is draining or has lost its device.
         """
-        self._batcher.house.require_room(1, self._tokenizer.longest, Lane.BULK)
+        self._batcher.house.check_capacity(1, self._tokenizer.longest, Lane.BULK)
 
     async def closed(self) -> None:
         """Wait until no more ads are taken."""
         await self._batcher.house.closed()
 
     @contextmanager
-    def visit(self) -> Iterator[None]:
+    def in_use(self) -> Iterator[None]:
         """Keep the service from retiring meanwhile.
 
         Raises:

@@ -10,7 +10,7 @@ from types import TracebackType
 from app.core.errors import NotReadyError, OverloadedError
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import BULK_SHARE, Lane
-from app.serving.scheduling.shared_counters import Account, Ledger
+from app.serving.scheduling.shared_counters import EngineLoad, SharedCounters
 
 DRAINING = "The service is shutting down; try another instance."
 LOST = "The device failed; the service is restarting."
@@ -27,10 +27,12 @@ POLL_SECONDS = 0.05
 below the time of most batches: no engine runs dry between two looks."""
 
 
-class Admission:
+class Ticket:
     """A request's place in the house; leaving the `with` block gives back what is left of it."""
 
-    def __init__(self, house: "House", account: Account, lane: Lane, ads: int, tokens: int) -> None:
+    def __init__(
+        self, house: "AdmissionController", account: EngineLoad, lane: Lane, ads: int, tokens: int
+    ) -> None:
         self._house, self.account, self.lane = house, account, lane
         self._ads, self._tokens = 0, 0
         self._left = False
@@ -49,7 +51,7 @@ class Admission:
         """Replace the estimated tokens by the counted ones."""
         self.change(0, tokens - self._tokens)
 
-    def __enter__(self) -> "Admission":
+    def __enter__(self) -> "Ticket":
         return self
 
     def __exit__(
@@ -62,7 +64,7 @@ class Admission:
         self._left = True
 
 
-class House:
+class AdmissionController:
     """Counts what is admitted and not yet answered, and refuses what would wait too long.
 
     Processes that share a ledger share one rule. Between a look at the sums and its own entry
@@ -73,7 +75,7 @@ class House:
         self,
         max_queued_ads: int,
         max_queue_seconds: float,
-        ledger: Ledger,
+        ledger: SharedCounters,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
         poll_seconds: float | None = None,
@@ -103,7 +105,7 @@ class House:
         metrics.follow(metrics.queued_seconds, lambda: self._queued_tokens() / self.rate)
         metrics.ready.set(1)
 
-    def admit(self, ads: int, tokens: int, lane: Lane) -> Admission:
+    def admit(self, ads: int, tokens: int, lane: Lane) -> Ticket:
         """Take a whole request into the house, or refuse it, before any work is done for it.
 
         The rule is the same for one ad and for many: what is ahead of the request decides, never
@@ -118,9 +120,9 @@ class House:
             OverloadedError: too much is ahead of it; says when to try again.
             NotReadyError: the service is draining or has lost its device.
         """
-        return Admission(self, self.require_room(ads, tokens, lane), lane, ads, tokens)
+        return Ticket(self, self.check_capacity(ads, tokens, lane), lane, ads, tokens)
 
-    def require_room(self, ads: int, tokens: int, lane: Lane) -> Account:
+    def check_capacity(self, ads: int, tokens: int, lane: Lane) -> EngineLoad:
         """Return where `admit` would take such a request now; raise and count as it does if not."""
         self.require_ready()
         waits = [_ahead(account, lane) / account.rate for account in self._accounts]
@@ -132,7 +134,7 @@ class House:
             raise self.refuse("queue_full", tokens, self._queued_tokens() / self.rate * share)
         return self._accounts[waits.index(wait)]
 
-    async def wait(self, ads: int, tokens: int) -> Admission:
+    async def wait(self, ads: int, tokens: int) -> Ticket:
         """Take a part of a bulk job in as soon as there is room; jobs take turns.
 
         Raises:
@@ -146,7 +148,7 @@ class House:
                     async with asyncio.timeout(self._poll_seconds):
                         await self._freed.wait()
             self.require_ready()
-            return Admission(self, account, Lane.BULK, ads, tokens)
+            return Ticket(self, account, Lane.BULK, ads, tokens)
 
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return the error that says when there will be room.
@@ -163,9 +165,9 @@ class House:
         ledger = self._ledger
         with ledger.lock:
             now = self._clock()
-            room_at = max(ledger.room_at, now + seconds)
-            ledger.room_at = min(room_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
-        retry_after = max(1, math.ceil(room_at - now))
+            next_retry_at = max(ledger.next_retry_at, now + seconds)
+            ledger.next_retry_at = min(next_retry_at + tokens / self.rate, now + MAX_RETRY_SECONDS)
+        retry_after = max(1, math.ceil(next_retry_at - now))
         return OverloadedError(
             f"Too much work is waiting; try again in {retry_after} s.", retry_after, reason
         )
@@ -176,7 +178,7 @@ class House:
         return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
 
     @property
-    def accounts(self) -> Sequence[Account]:
+    def accounts(self) -> Sequence[EngineLoad]:
         """Those of all engines."""
         return self._accounts
 
@@ -190,7 +192,7 @@ class House:
         """Tokens a second of all engines, as they last measured."""
         return sum(account.rate for account in self._accounts)
 
-    def count(self, account: Account, lane: Lane, ads: int, tokens: int) -> None:
+    def count(self, account: EngineLoad, lane: Lane, ads: int, tokens: int) -> None:
         """Count in what an admission brings, or out what it gives back."""
         account.count(lane, ads, tokens)
         own_ads = sum(account.own_ads for account in self._accounts)
@@ -227,7 +229,7 @@ class House:
         """Wait until everything that this process admitted is answered or has left."""
         await self._empty.wait()
 
-    def _with_spare_room(self, ads: int) -> Account | None:
+    def _with_spare_room(self, ads: int) -> EngineLoad | None:
         account = min(self._accounts, key=lambda one: _ahead(one, Lane.BULK) / one.rate)
         inside = self.ads
         is_spare = (
@@ -241,7 +243,7 @@ class House:
         return sum(_ahead(account, Lane.BULK) for account in self._accounts)
 
 
-def _ahead(account: Account, lane: Lane) -> int:
+def _ahead(account: EngineLoad, lane: Lane) -> int:
     """Return the tokens that go before a request of this lane."""
     interactive = account.tokens(Lane.INTERACTIVE)
     everything = interactive + account.tokens(Lane.BULK)

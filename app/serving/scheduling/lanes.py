@@ -21,7 +21,7 @@ class Lane(Enum):
     BULK = "bulk"
 
 
-class Outcome(Protocol):
+class ResultSink(Protocol):
     """What becomes of an ad, told once: an `asyncio.Future`, or what serves as one."""
 
     def done(self) -> bool:
@@ -39,7 +39,7 @@ class Entry:
     """One ad in the queue."""
 
     encoded: Encoded
-    future: Outcome
+    future: ResultSink
     queued_at: float
     trace: Trace = field(default_factory=current)
     expires_at: float = math.inf

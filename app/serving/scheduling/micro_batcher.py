@@ -15,9 +15,9 @@ from app.core.errors import EngineError, FatalEngineError, NotReadyError, Servic
 from app.core.types import Encoded, Scores
 from app.serving.metrics import Metrics
 from app.serving.request_trace import BATCH
-from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, Admission, House
+from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, AdmissionController, Ticket
 from app.serving.scheduling.lanes import Entry, Lane, Lanes
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.scheduling.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ class MicroBatcher:
         max_queue_seconds: float,
         tokens_per_second: float,
         metrics: Metrics,
-        ledger: Ledger | None = None,
-        house: House | None = None,
+        ledger: SharedCounters | None = None,
+        house: AdmissionController | None = None,
         free: Callable[[], None] = lambda: None,
         depth: int = 1,
         hang_seconds: float = 30.0,
@@ -72,8 +72,8 @@ class MicroBatcher:
             on_fatal: called once the device is lost or does not come back.
         """
         if house is None:
-            ledger = ledger or Ledger.of_one(tokens_per_second)
-            house = House(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
+            ledger = ledger or SharedCounters.of_one(tokens_per_second)
+            house = AdmissionController(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
         self.house = house
         (self._account,) = house.accounts
         # Beside an engine at work it was measured too low, and the next batches will tell.
@@ -102,7 +102,7 @@ class MicroBatcher:
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
         ]
 
-    async def classify(self, encoded: Sequence[Encoded], admission: Admission) -> list[Scores]:
+    async def classify(self, encoded: Sequence[Encoded], admission: Ticket) -> list[Scores]:
         """Queue the ads of an admitted request and return their scores in order.
 
         Cancelling the call takes its ads out of the queue.

@@ -23,7 +23,7 @@ WIDTH = FIRST_LANE + len(Lane)
 _COLUMNS = {lane: FIRST_LANE + place for place, lane in enumerate(Lane)}
 
 
-class Account:
+class EngineLoad:
     """What waits for one engine."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Account:
         return sum(self._counts[first : first + len(Lane)])
 
 
-class Ledger:
+class SharedCounters:
     """The accounts of all engines, and the time that refused clients are told next."""
 
     def __init__(
@@ -93,27 +93,28 @@ class Ledger:
         self._room_at = floats[:1]
         self._width = engines * WIDTH
         self.lock = lock
-        """Held to read and write `room_at` as one step."""
-        self.accounts: Sequence[Account] = [
-            Account(number, floats[1:], self._counts, row, self._width) for number in range(engines)
+        """Held to read and write `next_retry_at` as one step."""
+        self.accounts: Sequence[EngineLoad] = [
+            EngineLoad(number, floats[1:], self._counts, row, self._width)
+            for number in range(engines)
         ]
 
     @classmethod
-    def of_one(cls, tokens_per_second: float) -> "Ledger":
+    def of_one(cls, tokens_per_second: float) -> "SharedCounters":
         """Return the ledger of a process that admits and computes by itself."""
         ledger = cls(bytearray(_size(1, 1)), 1, 0, nullcontext())
         ledger.accounts[0].rate = tokens_per_second
         return ledger
 
     @classmethod
-    def create(cls, path: Path, rows: int, engines: int) -> "Ledger":
+    def create(cls, path: Path, rows: int, engines: int) -> "SharedCounters":
         """Make the file that all processes share, for so many that admit and so many engines."""
         with path.open("xb") as file:
             file.truncate(_size(rows, engines))
         return cls.open(path, rows, engines)
 
     @classmethod
-    def open(cls, path: Path, rows: int, engines: int, row: int = 0) -> "Ledger":
+    def open(cls, path: Path, rows: int, engines: int, row: int = 0) -> "SharedCounters":
         """Share the file; `row` is this process's own, which nobody else writes."""
         # For the life of the process: the lock is taken on it.
         descriptor = os.open(path, os.O_RDWR)
@@ -125,18 +126,18 @@ class Ledger:
         for place in range(row * self._width, (row + 1) * self._width):
             self._counts[place] = 0
 
-    def only(self, engines: range) -> "Ledger":
+    def only(self, engines: range) -> "SharedCounters":
         """Keep the accounts of some engines, by their numbers."""
         self.accounts = [self.accounts[number] for number in engines]
         return self
 
     @property
-    def room_at(self) -> float:
+    def next_retry_at(self) -> float:
         """Seconds of the clock that all share: when there is room for whom is refused next."""
         return float(self._room_at[0])
 
-    @room_at.setter
-    def room_at(self, seconds: float) -> None:
+    @next_retry_at.setter
+    def next_retry_at(self, seconds: float) -> None:
         self._room_at[0] = seconds
 
 

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from app.api import create_app
 from app.core.errors import FatalEngineError, StartupError
-from app.serving.inference.hot_swap import begin
+from app.serving.inference.hot_swap import load_service
 from app.serving.inference.loading import ENGINE
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
@@ -52,10 +52,10 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         server.should_exit = True
 
     async def load() -> Service:
-        service, swapper = await begin(app.state, settings, metrics, stop, engine)
+        service, swapper = await load_service(app.state, settings, metrics, stop, engine)
         background.append(asyncio.create_task(give_back_regularly()))
         app.state.swapper = swapper
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reread)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reload)
         log.info("ready after %.1f s: %s", time.perf_counter() - started, service.model)
         return service
 

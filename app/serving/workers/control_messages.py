@@ -6,7 +6,7 @@ from pathlib import Path
 from app.core.errors import ServiceError
 from app.core.served_model import ServedModel, Swap
 from app.serving.settings import Settings
-from app.serving.workers.runtime_folder import Folder
+from app.serving.workers.runtime_folder import RuntimeFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Start:
     number: int
     """Of a front end, its row of the ledger; of an engine process, its account there."""
     settings: Settings
-    folder: Folder
+    folder: RuntimeFolder
     identity: str = ""
     """Of a front end: told from the one that it replaces."""
     listener: int = -1
@@ -63,14 +63,14 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class FrontEndGone:
     """To an engine process: a front end is no more."""
 
     identity: str
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class EngineLost:
     """To a front end: an engine is lost."""
 
     sentence: str
@@ -82,7 +82,7 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SwapRequested:
     """From a front end: its `number`th request for another checkpoint, see `Swapping.swap`."""
 
     number: int
@@ -90,7 +90,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SwapResult:
     """To a front end: what became of such a request."""
 
     number: int
@@ -98,7 +98,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class LoadCheckpoint:
     """To an engine process: load this checkpoint beside the served one."""
 
     generation: int
@@ -106,7 +106,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class CheckpointLoaded:
     """From an engine process: it takes requests for that generation too, or why it does not."""
 
     generation: int
@@ -114,34 +114,34 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class NowServing:
     """From a front end: from now on its requests are that generation's."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class OldRequestsDone:
     """From a front end: no request of an earlier generation is left there."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
+class DropCheckpoint:
     """To an engine process: free the model of a generation; nobody asks it."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class CountSwap:
     """To the first engine process: how a swap ended, for `doppelkopf_swaps_total`."""
 
     result: str
 
 
 Message = (
-    Ready | Devices | Failed | Serve | Gone | Lost | Drain
-    | Wanted | Outcome | Load | Loaded | Serving | Settled | Drop | Count
+    Ready | Devices | Failed | Serve | FrontEndGone | EngineLost | Drain
+    | SwapRequested | SwapResult | LoadCheckpoint | CheckpointLoaded | NowServing | OldRequestsDone | DropCheckpoint | CountSwap
 )  # fmt: skip

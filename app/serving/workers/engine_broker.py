@@ -16,7 +16,7 @@ from app.serving.workers import frames as framing
 from app.serving.workers.zmq_channel import Channel
 
 
-class Order:
+class EngineRequest:
     """A request of a front end, while one of its ads has no outcome yet."""
 
     __slots__ = ("left", "number", "sender", "settled", "trace")
@@ -28,12 +28,12 @@ class Order:
         """Nobody waits for it any more: answered, failed or withdrawn."""
 
 
-class Slot:
+class ResultSlot:
     """One ad of an order; what the batcher tells of it goes to the order's front end."""
 
     __slots__ = ("_ad", "_broker", "_done", "order")
 
-    def __init__(self, broker: "Broker", order: Order, ad: int) -> None:
+    def __init__(self, broker: "Broker", order: EngineRequest, ad: int) -> None:
         self._broker, self.order, self._ad, self._done = broker, order, ad, False
 
     def done(self) -> bool:
@@ -63,7 +63,7 @@ class Broker:
         """Take a bound ROUTER socket, the batcher with its clock, and the order of the heads."""
         self._batcher, self._heads, self._clock = batcher, tuple(heads), clock
         self._channel = Channel(socket, self._receive)
-        self._orders: dict[bytes, dict[int, Order]] = {}
+        self._orders: dict[bytes, dict[int, EngineRequest]] = {}
         self._gone: set[bytes] = set()
         self._found: dict[bytes, list[tuple[int, int, float]]] = {}
         self._rows: dict[bytes, list[FloatArray]] = {}
@@ -79,7 +79,7 @@ class Broker:
         """Take nothing more."""
         self._channel.close()
 
-    def answer(self, order: Order, ad: int, scores: Scores) -> None:
+    def answer(self, order: EngineRequest, ad: int, scores: Scores) -> None:
         """Send an ad's scores, with those of the same batch."""
         if not self._found:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -91,7 +91,7 @@ class Broker:
         if not order.left:
             self._settle(order)
 
-    def fail(self, order: Order, error: Exception) -> None:
+    def fail(self, order: EngineRequest, error: Exception) -> None:
         """Send why an order failed; the rest of it is dropped."""
         self._settle(order)
         known = error if isinstance(error, ServiceError) else EngineError(str(error))
@@ -114,10 +114,10 @@ class Broker:
 
     def _queue(self, sender: bytes, submission: framing.Submission) -> None:
         ads = submission.encoded
-        order = Order(sender, submission.number, len(ads), submission.request_id)
+        order = EngineRequest(sender, submission.number, len(ads), submission.request_id)
         now = self._clock()
         entries = [
-            Entry(encoded, Slot(self, order, ad), now, order.trace)
+            Entry(encoded, ResultSlot(self, order, ad), now, order.trace)
             for ad, encoded in enumerate(ads)
         ]
         self._orders.setdefault(sender, {})[order.number] = order
@@ -130,10 +130,10 @@ class Broker:
         """Fail what a front end waits for and no batch holds: it has no more time."""
         for entry in self._batcher.waiting():
             slot = entry.future
-            if isinstance(slot, Slot) and slot.order.sender == sender and not slot.done():
+            if isinstance(slot, ResultSlot) and slot.order.sender == sender and not slot.done():
                 self.fail(slot.order, NotReadyError(DRAINING))
 
-    def _settle(self, order: Order) -> None:
+    def _settle(self, order: EngineRequest) -> None:
         order.settled = True
         self._orders.get(order.sender, {}).pop(order.number, None)
 

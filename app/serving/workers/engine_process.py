@@ -20,21 +20,21 @@ from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.scheduling.micro_batcher import MicroBatcher
-from app.serving.scheduling.shared_counters import Ledger
-from app.serving.threads import in_its_own_thread
+from app.serving.scheduling.shared_counters import SharedCounters
+from app.serving.threads import run_in_short_lived_thread
 from app.serving.workers.control_link import Link
+from app.serving.workers.control_messages import CheckpointLoaded as LoadedMessage
 from app.serving.workers.control_messages import (
-    Count,
+    CountSwap,
     Devices,
     Drain,
-    Drop,
+    DropCheckpoint,
     Failed,
-    Gone,
-    Load,
+    FrontEndGone,
+    LoadCheckpoint,
     Message,
     Ready,
 )
-from app.serving.workers.control_messages import Loaded as LoadedMessage
 from app.serving.workers.engine_broker import Broker
 from app.serving.workers.runtime_folder import MAX_ENGINES
 from app.serving.workers.zmq_channel import unlimited
@@ -59,7 +59,7 @@ class EngineProcess:
         """Load, then serve the front ends until the supervisor says otherwise."""
         # Before anything is admitted there is nothing to finish.
         self._link.hear(lambda message: isinstance(message, Drain) and os._exit(0))
-        loaded = await in_its_own_thread(self._load_first)
+        loaded = await run_in_short_lived_thread(self._load_first)
         self._open(0, loaded)
         self._link.hear(self._hear)
         self._link.tell(Ready(loaded.model))
@@ -83,7 +83,7 @@ class EngineProcess:
         # Not read from the checkpoint again, which may be another one by then.
         content = pickle.dumps((loaded.model, loaded.tokenizer))
         start.folder.served(start.number, generation).write_bytes(content)
-        ledger = Ledger.open(start.folder.ledger, start.settings.workers, MAX_ENGINES)
+        ledger = SharedCounters.open(start.folder.ledger, start.settings.workers, MAX_ENGINES)
         batcher = loaded.batcher(
             self._settings,
             self._metrics,
@@ -98,14 +98,14 @@ class EngineProcess:
         self._served[generation] = loaded.model
 
     def _hear(self, message: Message) -> None:
-        if isinstance(message, Gone):
+        if isinstance(message, FrontEndGone):
             for broker, _ in self._desks.values():
                 broker.forget(message.identity.encode())
-        elif isinstance(message, Load):
+        elif isinstance(message, LoadCheckpoint):
             self._begin(self._load_beside(message))
-        elif isinstance(message, Drop):
+        elif isinstance(message, DropCheckpoint):
             self._begin(self._drop(message.generation))
-        elif isinstance(message, Count):
+        elif isinstance(message, CountSwap):
             self._metrics.count_swap(message.result)
         else:
             self._ended.set()
@@ -115,14 +115,14 @@ class EngineProcess:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load_beside(self, message: Load) -> None:
+    async def _load_beside(self, message: LoadCheckpoint) -> None:
         served = self._served[max(self._served)]
         settings = self._settings.model_copy(update={"model": message.folder})
         try:
             if await asyncio.to_thread(identify, message.folder) == served.identity:
                 self._link.tell(LoadedMessage(message.generation, served))
                 return
-            loaded = await in_its_own_thread(load, settings, self._engine)
+            loaded = await run_in_short_lived_thread(load, settings, self._engine)
             self._open(message.generation, loaded)
         except Exception as error:  # noqa: BLE001  whatever it is, the served one goes on
             self._link.tell(LoadedMessage(message.generation, refusal(error)))

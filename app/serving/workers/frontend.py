@@ -20,13 +20,21 @@ from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
-from app.serving.scheduling.admission import POLL_SECONDS, House
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.admission import POLL_SECONDS, AdmissionController
+from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.server.single_process import http_server
 from app.serving.workers.control_link import Link
-from app.serving.workers.control_messages import Drain, Failed, Lost, Message, Outcome, Ready, Serve
+from app.serving.workers.control_messages import (
+    Drain,
+    EngineLost,
+    Failed,
+    Message,
+    Ready,
+    Serve,
+    SwapResult,
+)
 from app.serving.workers.frontend_swap import RemoteSwapper
-from app.serving.workers.remote_batcher import Remote
+from app.serving.workers.remote_batcher import RemoteBatcher
 from app.serving.workers.runtime_folder import MAX_ENGINES
 from app.serving.workers.zmq_channel import unlimited
 from app.text.tokenization import AdTokenizer
@@ -46,8 +54,8 @@ class FrontEnd:
         self._server = http_server(self._app, settings)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._serving: asyncio.Future[Serve]
-        self._house: House | None = None
-        self._remotes: list[Remote] = []
+        self._house: AdmissionController | None = None
+        self._remotes: list[RemoteBatcher] = []
         """Of the served model, and of one before that is not settled yet."""
         self._background: list[asyncio.Task[None]] = []
 
@@ -102,15 +110,15 @@ class FrontEnd:
             dealer.setsockopt(zmq.IDENTITY, self._start.identity.encode())
             dealer.connect(self._start.folder.address(number, serve.generation))
             sockets.append(dealer)
-        remote = Remote(self._house, sockets, labels_of(model.heads))
+        remote = RemoteBatcher(self._house, sockets, labels_of(model.heads))
         self._remotes = [*self._remotes[-1:], remote]
         return Service(model, tokenizer, remote, self._metrics)
 
-    def _open_house(self, engines: int) -> House:
+    def _open_house(self, engines: int) -> AdmissionController:
         start = self._start
         rows = start.settings.workers
-        ledger = Ledger.open(start.folder.ledger, rows, MAX_ENGINES, start.number)
-        return House(
+        ledger = SharedCounters.open(start.folder.ledger, rows, MAX_ENGINES, start.number)
+        return AdmissionController(
             start.settings.max_queued_ads,
             start.settings.max_queue_seconds,
             ledger.only(range(engines)),
@@ -124,10 +132,10 @@ class FrontEnd:
                 self._swapper.serve(message)
             else:
                 self._serving.set_result(message)
-        elif isinstance(message, Outcome):
+        elif isinstance(message, SwapResult):
             self._swapper.settle(message)
-        elif isinstance(message, Lost | Drain):
-            if isinstance(message, Lost):
+        elif isinstance(message, EngineLost | Drain):
+            if isinstance(message, EngineLost):
                 for remote in self._remotes:
                     remote.lose(FatalEngineError(message.sentence))
             self._server.should_exit = True

@@ -7,11 +7,17 @@ from itertools import count
 from app.core.errors import NotReadyError
 from app.core.served_model import Swap
 from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS
-from app.serving.inference.hot_swap import Serving as State
+from app.serving.inference.hot_swap import NowServing as State
 from app.serving.inference.service import Service
 from app.serving.scheduling.admission import DRAINING
 from app.serving.workers.control_link import Link
-from app.serving.workers.control_messages import Outcome, Serve, Serving, Settled, Wanted
+from app.serving.workers.control_messages import (
+    NowServing,
+    OldRequestsDone,
+    Serve,
+    SwapRequested,
+    SwapResult,
+)
 
 
 class RemoteSwapper:
@@ -48,7 +54,7 @@ class RemoteSwapper:
         number = next(self._numbers)
         self._wanted[number] = asyncio.get_running_loop().create_future()
         try:
-            self._link.tell(Wanted(number, name))
+            self._link.tell(SwapRequested(number, name))
             return await self._wanted[number]
         finally:
             del self._wanted[number]
@@ -61,7 +67,7 @@ class RemoteSwapper:
         if self._old and self._leaving and self._leaving.cancel():
             await self._old.drain(0)
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: SwapResult) -> None:
         """Take what became of a request."""
         future = self._wanted.get(outcome.number)
         if future is None or future.done():
@@ -74,8 +80,8 @@ class RemoteSwapper:
     def begin(self, generation: int) -> None:
         """Note what is served at first."""
         self._generation = generation
-        self._link.tell(Serving(generation))
-        self._link.tell(Settled(generation))
+        self._link.tell(NowServing(generation))
+        self._link.tell(OldRequestsDone(generation))
 
     def serve(self, message: Serve) -> None:
         """Serve a generation; the one before is settled by then, the supervisor sees to it."""
@@ -86,8 +92,8 @@ class RemoteSwapper:
     async def _serve(self, message: Serve) -> None:
         service = await self._make(message)
         self._old, self._state.service = self._state.service, service
-        self._link.tell(Serving(message.generation))
+        self._link.tell(NowServing(message.generation))
         if self._old:
             await self._old.retire(self._quiet_seconds)
             self._old = None
-        self._link.tell(Settled(message.generation))
+        self._link.tell(OldRequestsDone(message.generation))

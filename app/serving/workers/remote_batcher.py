@@ -9,17 +9,17 @@ import zmq
 from app.core.errors import FatalEngineError, NotReadyError, ServiceError
 from app.core.types import Encoded, Labels, Scores
 from app.serving.request_trace import BATCH, QUEUE, Trace, current
-from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, Admission, House
+from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, AdmissionController, Ticket
 from app.serving.workers import frames as framing
 from app.serving.workers.zmq_channel import Channel
 
 
-class Order:
+class PendingRequest:
     """A request that waits for its scores."""
 
     __slots__ = ("admission", "encoded", "future", "left", "scores", "trace")
 
-    def __init__(self, encoded: Sequence[Encoded], admission: Admission) -> None:
+    def __init__(self, encoded: Sequence[Encoded], admission: Ticket) -> None:
         self.encoded, self.admission = encoded, admission
         self.future: asyncio.Future[list[Scores]] = asyncio.get_running_loop().create_future()
         self.scores: list[Scores | None] = [None] * len(encoded)
@@ -27,10 +27,10 @@ class Order:
         self.trace: Trace = current()
 
 
-class Engine:
+class EngineConnection:
     """One engine process, and what goes to it at the end of this turn of the event loop."""
 
-    def __init__(self, socket: zmq.Socket[bytes], remote: "Remote") -> None:
+    def __init__(self, socket: zmq.Socket[bytes], remote: "RemoteBatcher") -> None:
         self._channel = Channel(socket, remote.receive)
         self._submissions: list[framing.Submission] = []
         self._cancelled: list[int] = []
@@ -68,7 +68,7 @@ class Engine:
         self._submissions, self._cancelled = [], []
 
 
-class Remote:
+class RemoteBatcher:
     """Sends admitted ads to the engine that they were admitted for, and settles what comes back.
 
     Every request is settled: by success, failure, cancellation or shutdown. A deadline is a
@@ -76,22 +76,25 @@ class Remote:
     """
 
     def __init__(
-        self, house: House, sockets: Sequence[zmq.Socket[bytes]], labels: Mapping[str, Labels]
+        self,
+        house: AdmissionController,
+        sockets: Sequence[zmq.Socket[bytes]],
+        labels: Mapping[str, Labels],
     ) -> None:
         """Take the house, a connected DEALER socket for each of its accounts, and the heads."""
         self.house, self._sockets = house, sockets
         bounds = pairwise(accumulate((len(names) for names in labels.values()), initial=0))
         self._columns = {head: slice(*both) for head, both in zip(labels, bounds, strict=True)}
-        self._engines: list[Engine] = []
-        self._orders: dict[int, Order] = {}
+        self._engines: list[EngineConnection] = []
+        self._orders: dict[int, PendingRequest] = {}
         self._numbers = count(1)
         self._end: ServiceError | None = None
 
     def start(self) -> None:
         """Begin to listen; call it once, inside the event loop."""
-        self._engines = [Engine(socket, self) for socket in self._sockets]
+        self._engines = [EngineConnection(socket, self) for socket in self._sockets]
 
-    async def classify(self, encoded: Sequence[Encoded], admission: Admission) -> list[Scores]:
+    async def classify(self, encoded: Sequence[Encoded], admission: Ticket) -> list[Scores]:
         """Send the ads of an admitted request and return their scores in order.
 
         Cancelling the call takes its ads out of the engine's queue.
@@ -104,7 +107,7 @@ class Remote:
         if self._end:
             raise type(self._end)(str(self._end))
         admission.correct(sum(item.tokens for item in encoded))
-        number, order = next(self._numbers), Order(encoded, admission)
+        number, order = next(self._numbers), PendingRequest(encoded, admission)
         engine = self._engines[admission.account.number]
         self._orders[number] = order
         engine.submit(framing.Submission(number, admission.lane, order.trace.request_id, encoded))
@@ -173,6 +176,6 @@ class Remote:
             if not order.future.done():
                 order.future.set_result([one for one in order.scores if one is not None])
 
-    def _fail(self, order: Order, error: ServiceError) -> None:
+    def _fail(self, order: PendingRequest, error: ServiceError) -> None:
         if not order.future.done():
             order.future.set_exception(error)

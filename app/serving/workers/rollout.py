@@ -16,22 +16,22 @@ from app.core.served_model import RUNNING, ServedModel, Swap
 from app.serving.model_store import checkpoint_folder
 from app.serving.workers.child_process import Child
 from app.serving.workers.control_messages import (
-    Count,
-    Drop,
-    Load,
-    Loaded,
-    Outcome,
+    CheckpointLoaded,
+    CountSwap,
+    DropCheckpoint,
+    LoadCheckpoint,
+    NowServing,
+    OldRequestsDone,
     Serve,
-    Serving,
-    Settled,
-    Wanted,
+    SwapRequested,
+    SwapResult,
 )
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Request:
+class RolloutRequest:
     """Who wants another checkpoint: a front end, or nobody but a signal."""
 
     folder: Path
@@ -48,8 +48,8 @@ class Rollout:
         self.generation = 0
         """What front ends that start now are to serve."""
         self.served: ServedModel | None = None
-        self._request: Request | None = None
-        self._next: Request | None = None
+        self._request: RolloutRequest | None = None
+        self._next: RolloutRequest | None = None
         self._again = False
         self._begin = 0.0
         self._last = self._before = 0
@@ -58,28 +58,30 @@ class Rollout:
         self._to_serve: set[Child] = set()
         self._to_settle: set[Child] = set()
 
-    def reread(self) -> None:
+    def reload(self) -> None:
         """Serve what the setting leads to by now; where a swap is running, after it."""
         if self._busy:
             self._again = True
         else:
-            self._start(Request(self._model))
+            self._start(RolloutRequest(self._model))
 
-    def want(self, worker: Child, wanted: Wanted) -> None:
+    def want(self, worker: Child, wanted: SwapRequested) -> None:
         """Take a front end's request."""
         try:
-            request = Request(checkpoint_folder(self._model, wanted.name), worker, wanted.number)
+            request = RolloutRequest(
+                checkpoint_folder(self._model, wanted.name), worker, wanted.number
+            )
             if self._request or self._next:
                 raise SwapRunningError(RUNNING)
         except ServiceError as error:
-            worker.tell(Outcome(wanted.number, error))
+            worker.tell(SwapResult(wanted.number, error))
             return
         if self._busy:
             self._next = request
         else:
             self._start(request)
 
-    def loaded(self, engine: Child, message: Loaded) -> None:
+    def loaded(self, engine: Child, message: CheckpointLoaded) -> None:
         """Note that an engine has loaded the checkpoint, or refused it."""
         self._loading[engine] = message.result
         results = list(self._loading.values())
@@ -98,13 +100,13 @@ class Rollout:
             self._serve(message.generation, models[0])
         self._follow()
 
-    def serving(self, worker: Child, message: Serving) -> None:
+    def serving(self, worker: Child, message: NowServing) -> None:
         """Note that a front end's new requests are the new one's."""
         if message.generation == self.generation:
             self._to_serve.discard(worker)
             self._go_on()
 
-    def settled(self, worker: Child, message: Settled) -> None:
+    def settled(self, worker: Child, message: OldRequestsDone) -> None:
         """Note that a front end waits for no answer of the one before."""
         if message.generation == self.generation:
             self._to_settle.discard(worker)
@@ -124,12 +126,12 @@ class Rollout:
     def _seconds(self) -> float:
         return time.perf_counter() - self._begin
 
-    def _start(self, request: Request) -> None:
+    def _start(self, request: RolloutRequest) -> None:
         self._request, self._begin = request, time.perf_counter()
         self._last += 1
         self._loading = dict.fromkeys(self._engines)
         for engine in self._engines:
-            engine.tell(Load(self._last, request.folder))
+            engine.tell(LoadCheckpoint(self._last, request.folder))
 
     def _serve(self, generation: int, model: ServedModel) -> None:
         self._old, self.served = self.served, model
@@ -150,13 +152,13 @@ class Rollout:
 
     def _finish(self, how: str, result: Swap | ServiceError) -> None:
         request, self._request = self._request, None
-        self._engines[0].tell(Count(how))
+        self._engines[0].tell(CountSwap(how))
         if isinstance(result, Swap):
             log.info("the service %s", result)
         elif request and request.worker is None:
             log.error("the model was not replaced: %s", result)
         if request and request.worker:
-            request.worker.tell(Outcome(request.number, result))
+            request.worker.tell(SwapResult(request.number, result))
 
     def _follow(self) -> None:
         """Begin what waited for the end of a swap."""
@@ -167,8 +169,8 @@ class Rollout:
             self._start(request)
         elif self._again:
             self._again = False
-            self._start(Request(self._model))
+            self._start(RolloutRequest(self._model))
 
     def _drop(self, generation: int) -> None:
         for engine in self._engines:
-            engine.tell(Drop(generation))
+            engine.tell(DropCheckpoint(generation))

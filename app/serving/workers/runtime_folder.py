@@ -8,7 +8,7 @@ MAX_ENGINES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class RuntimeFolder:
     """A folder that only its owner can enter; it goes when the service ends."""
 
     path: Path

@@ -20,27 +20,27 @@ from pathlib import Path
 from app.core.errors import StartupError
 from app.core.served_model import ServedModel
 from app.serving.logs import configure_logs
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.server.sockets import allow_many_connections, listen_together
 from app.serving.settings import Settings
 from app.serving.workers.child_process import SIGNALS, Child
 from app.serving.workers.control_messages import (  # fmt: skip
+    CheckpointLoaded,
     Devices,
     Drain,
+    EngineLost,
     Failed,
-    Gone,
-    Loaded,
-    Lost,
+    FrontEndGone,
     Message,
+    NowServing,
+    OldRequestsDone,
     Ready,
     Serve,
-    Serving,
-    Settled,
     Start,
-    Wanted,
+    SwapRequested,
 )
 from app.serving.workers.rollout import Rollout
-from app.serving.workers.runtime_folder import MAX_ENGINES, Folder
+from app.serving.workers.runtime_folder import MAX_ENGINES, RuntimeFolder
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def supervise(settings: Settings, engine: str = "") -> int:
     allow_many_connections()
     listeners = listen_together(settings.host, settings.port, settings.workers)
     with tempfile.TemporaryDirectory(prefix="doppelkopf-") as path:
-        folder = Folder(Path(path))
+        folder = RuntimeFolder(Path(path))
         folder.metrics.mkdir()
         return asyncio.run(Supervisor(settings, engine, listeners, folder).run())
 
@@ -76,12 +76,12 @@ class Supervisor:
     """Knows all processes, and when the service is ready, ending and over."""
 
     def __init__(
-        self, settings: Settings, engine: str, listeners: list[socket.socket], folder: Folder
+        self, settings: Settings, engine: str, listeners: list[socket.socket], folder: RuntimeFolder
     ) -> None:
         self._settings, self._engine = settings, engine
         # Open here as well: what nobody has accepted yet waits for a dead front end's successor.
         self._listeners, self._folder = listeners, folder
-        self._ledger = Ledger.create(folder.ledger, settings.workers, MAX_ENGINES)
+        self._ledger = SharedCounters.create(folder.ledger, settings.workers, MAX_ENGINES)
         self._begin = time.perf_counter()
         self._workers: list[Child] = []
         self._engines: list[Child] = []
@@ -174,13 +174,13 @@ class Supervisor:
                 self._start_engine(number, message.names[number])
         elif isinstance(message, Ready):
             self._take_ready(child, message)
-        elif isinstance(message, Wanted):
+        elif isinstance(message, SwapRequested):
             self._rollout.want(child, message)
-        elif isinstance(message, Loaded):
+        elif isinstance(message, CheckpointLoaded):
             self._rollout.loaded(child, message)
-        elif isinstance(message, Serving):
+        elif isinstance(message, NowServing):
             self._rollout.serving(child, message)
-        elif isinstance(message, Settled):
+        elif isinstance(message, OldRequestsDone):
             self._rollout.settled(child, message)
 
     def _take_ready(self, child: Child, message: Ready) -> None:
@@ -229,7 +229,7 @@ class Supervisor:
         mark_process_dead(worker.process.pid, str(self._folder.metrics))  # type: ignore[no-untyped-call]
         self._ledger.clear(worker.start.number)
         for engine in self._engines:
-            engine.tell(Gone(worker.start.identity))
+            engine.tell(FrontEndGone(worker.start.identity))
 
     def _replace(self, worker: Child) -> None:
         now = time.monotonic()
@@ -255,7 +255,7 @@ class Supervisor:
             self._fail_start(sentence)
             return
         log.critical("the service ends: %s", sentence)
-        self._end(1, Lost(sentence))
+        self._end(1, EngineLost(sentence))
         asyncio.get_running_loop().call_later(LOST_SECONDS, self._kill)
 
     def _fail_start(self, sentence: str) -> None:
@@ -276,7 +276,7 @@ class Supervisor:
     def _reread(self) -> None:
         # Before everything is ready there is nothing to replace.
         if self._serving and self._code is None:
-            self._rollout.reread()
+            self._rollout.reload()
 
     def _end(self, code: int, message: Message) -> None:
         self._code = code

@@ -65,7 +65,7 @@ DOMAINS = (
 
 
 @dataclass(slots=True)
-class Scene:
+class AdContext:
     """One ad's occupation and surroundings; picks sentences that fit them."""
 
     job: JobTitle
@@ -113,7 +113,7 @@ class SceneMaker:
         for job in catalog.titles:
             self._by_field.setdefault(job.code[0], []).append(job)
 
-    def scene(self, job: JobTitle) -> Scene:
+    def scene(self, job: JobTitle) -> AdContext:
         """Draw an ad's country, employer and fillings."""
         rng = self.rng
         country = job.country or ("CH" if rng.random() < SWISS_SHARE else "DE")
@@ -135,7 +135,7 @@ class SceneMaker:
             "month": sections.MONTHS,
         }
         forms = Forms(_spoken(job.forms.masculine, rng), _spoken(job.forms.feminine, rng))
-        return Scene(job, write_title(forms, rng), country, family, slots, rng)
+        return AdContext(job, write_title(forms, rng), country, family, slots, rng)
 
     def _colleagues(self, job: JobTitle) -> tuple[str, ...]:
         """Name three occupations, mostly of the same field: they distract as real ones do."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from app.training.demo import german_phrasing as wording
-from app.training.demo.ad_context import Scene, SceneMaker
+from app.training.demo.ad_context import AdContext, SceneMaker
 from app.training.demo.job_families import Family
 from app.training.demo.occupations import Catalog, JobTitle, by_prefix
-from app.training.demo.requirement_sampler import Asker
+from app.training.demo.requirement_sampler import RequirementSampler
 from app.training.demo.templates import sections
 
 
@@ -46,7 +46,7 @@ class AdWriter:
         self.rng = rng
         self.mix = mix
         self.scenes = SceneMaker(catalog, families, rng)
-        self.asker = Asker(rng)
+        self.asker = RequirementSampler(rng)
 
     def write(self, job: JobTitle) -> Row:
         """Write one row of a kind drawn from the mix."""
@@ -113,10 +113,10 @@ class AdWriter:
         shown = scene.spelled(scene.title) if self.rng.random() < 0.6 else ""
         return self._row(job, shown, text, job.level, "description")
 
-    def _situated(self, scene: Scene, situation: str) -> str:
+    def _situated(self, scene: AdContext, situation: str) -> str:
         return self.asker.special_title(scene, situation) or self._decorated(scene)
 
-    def _decorated(self, scene: Scene) -> str:
+    def _decorated(self, scene: AdContext) -> str:
         rng, title = self.rng, scene.title
         if rng.random() < 0.22:
             low = rng.choice((40, 50, 60, 70, 80))
@@ -130,7 +130,7 @@ class AdWriter:
         return title
 
     def _parts(
-        self, scene: Scene, title: str, asked: list[str], situation: str, *, long: bool
+        self, scene: AdContext, title: str, asked: list[str], situation: str, *, long: bool
     ) -> list[str]:
         """Put the sections in order, some of them missing."""
         rng = self.rng
@@ -159,7 +159,7 @@ class AdWriter:
             order.insert(0, title)  # Only the title says what this is.
         return order
 
-    def _opening(self, scene: Scene, title: str, *, long: bool) -> str:
+    def _opening(self, scene: AdContext, title: str, *, long: bool) -> str:
         rng = self.rng
         parts: list[str] = []
         if long or rng.random() < 0.4:
@@ -181,7 +181,7 @@ class AdWriter:
             text = text[rng.randrange(20, 100) :]  # Samples of ads begin in mid-sentence.
         return text
 
-    def _tasks(self, scene: Scene, count: int) -> list[str]:
+    def _tasks(self, scene: AdContext, count: int) -> list[str]:
         rng, job = self.rng, scene.job
         own = list(scene.family.tasks)
         listed = by_prefix(self.catalog.tasks, job.code, 4) or ()
@@ -198,7 +198,7 @@ class AdWriter:
         rng.shuffle(chosen)
         return chosen
 
-    def _profile(self, scene: Scene, asked: list[str], *, long: bool) -> list[str]:
+    def _profile(self, scene: AdContext, asked: list[str], *, long: bool) -> list[str]:
         rng = self.rng
         most = 3 if long else 2
         rest = scene.pick(sections.EXPERIENCE, rng.randint(0, 2))

@@ -9,7 +9,7 @@ import torch
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.types import Ad, FloatArray
 from app.data.labelled_ads import LabelledAds, Targets
-from app.model.base_encoder import Base
+from app.model.base_encoder import BaseEncoder
 from app.training.demo.hand_labelled import Contender
 from app.training.demo.keyword_baseline import required_level
 from app.training.demo.occupations import JobTitle
@@ -118,7 +118,7 @@ def keywords(table: LabelledAds, heads: Mapping[str, Head], ads: Sequence[Ad]) -
 
 
 def nearest_title(
-    base: Base,
+    base: BaseEncoder,
     titles: Sequence[JobTitle],
     heads: Mapping[str, Head],
     ads: Sequence[Ad],
@@ -157,7 +157,7 @@ def nearest_title(
 
 
 @torch.inference_mode()
-def sentence_vectors(base: Base, texts: Sequence[str]) -> FloatArray:
+def sentence_vectors(base: BaseEncoder, texts: Sequence[str]) -> FloatArray:
     """Return unit vectors of shape (texts, hidden): the last layer's mean over the tokens."""
     encoder = base.encoder().eval()
     encoded = base.tokenizer(TITLE_TOKENS).encode([Ad(PREFIX + text) for text in texts])

@@ -31,7 +31,7 @@ TEMPERED = "Its temperatures are fitted on these ads as well."
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCheckpoint:
     """A checkpoint's answers to the hand-labelled ads."""
 
     heads: Mapping[str, Head]
@@ -41,7 +41,9 @@ class Measured:
     """By head, the calibration error where each source has the temperature of all the others."""
 
 
-def measure(checkpoint: Checkpoint, ads: HandLabelled, run: PackedPass[WindowLogits]) -> Measured:
+def measure(
+    checkpoint: Checkpoint, ads: HandLabelled, run: PackedPass[WindowLogits]
+) -> MeasuredCheckpoint:
     """Answer the ads with a checkpoint and fit both its temperatures on them.
 
     Raises:
@@ -61,7 +63,7 @@ def measure(checkpoint: Checkpoint, ads: HandLabelled, run: PackedPass[WindowLog
     layers = checkpoint.config.encoder.num_hidden_layers
     note = f"this one, {layers} layers, in one pass over title and text."
     apart = {name: _ece(ads, name, fit_apart(ads, name, logits[name])) for name in HEADS}
-    return Measured(heads, Contender(NAME, values, note), apart)
+    return MeasuredCheckpoint(heads, Contender(NAME, values, note), apart)
 
 
 def _ece(ads: HandLabelled, head: str, values: FloatArray) -> float:
@@ -89,7 +91,7 @@ def simple_contenders(
     makers: Sequence[Callable[[], Contender]] = (
         lambda: baselines.majority(table, heads, ads.ads),
         lambda: baselines.keywords(table, heads, ads.ads),
-        lambda: tempered(baselines.tfidf(table, heads, ads.ads), ads),
+        lambda: calibrated(baselines.tfidf(table, heads, ads.ads), ads),
         lambda: baselines.nearest_title(open_base(str(base)), titles, heads, ads.ads),
     )
     for make in makers:
@@ -98,7 +100,7 @@ def simple_contenders(
         yield contender
 
 
-def tempered(contender: Contender, ads: HandLabelled) -> Contender:
+def calibrated(contender: Contender, ads: HandLabelled) -> Contender:
     """Fit temperatures to a contender's probabilities too: as fair as to the checkpoint."""
     fitted = {}
     for name, values in contender.answers.items():

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 
-from app.training.demo.ad_context import Scene
+from app.training.demo.ad_context import AdContext
 from app.training.demo.occupations import JobTitle
 from app.training.demo.templates import requirements, situations
 
@@ -22,7 +22,7 @@ LICENSED = frozenset({"doctors", "law", "therapy_pharmacy", "teaching_research"}
 """Where the law or long custom ties the highest level to a degree."""
 
 
-class Asker:
+class RequirementSampler:
     """Draws what ads ask for; the label is what their words say, else the occupation's level."""
 
     def __init__(self, rng: random.Random, stated_share: float = STATED_SHARE) -> None:
@@ -42,7 +42,7 @@ class Asker:
             return "student"
         return "regular"
 
-    def requirement(self, scene: Scene, situation: str) -> tuple[list[str], str]:
+    def requirement(self, scene: AdContext, situation: str) -> tuple[list[str], str]:
         """Return the sentences which ask for a level, and that level; none means unstated."""
         rng, job = self.rng, scene.job
         if situation == "apprentice":
@@ -73,7 +73,7 @@ class Asker:
             odds = {"advanced": exception, "master": 1 - exception}
         return self.rng.choices(tuple(odds), tuple(odds.values()))[0]
 
-    def _stated(self, scene: Scene, level: str) -> list[str]:
+    def _stated(self, scene: AdContext, level: str) -> list[str]:
         special = requirements.SPECIAL.get((scene.job.category, level), ())
         if special and self.rng.random() < 0.5:
             return scene.pick(special)
@@ -82,7 +82,7 @@ class Asker:
         pool = local if local and self.rng.random() < 0.5 else common
         return scene.pick(pool) or scene.pick(common)
 
-    def special_title(self, scene: Scene, situation: str) -> str | None:
+    def special_title(self, scene: AdContext, situation: str) -> str | None:
         """Say in the title what the situation is: an apprenticeship, a student's job."""
         own = situations.OWN.get((scene.job.category, situation), ())
         common = situations.TITLES.get(situation, ())

@@ -12,7 +12,7 @@ from app.data.files import chunks
 from app.data.labelled_ads import Columns, LabelledAds, read_labelled, sha256
 from app.data.token_batches import PackedPass, answers
 from app.model.checkpoint import Checkpoint
-from app.training.evaluation.head_metrics import Quality, judge
+from app.training.evaluation.head_metrics import HeadMetrics, measure_head
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Evaluation:
     rows: int
     unlabelled: int
     truncated: int
-    heads: Mapping[str, Quality]
+    heads: Mapping[str, HeadMetrics]
 
     def as_json(self) -> dict[str, Any]:
         """Return all figures, per-class tables and confusion matrices included."""
@@ -102,7 +102,7 @@ def evaluate(
         unlabelled=table.unlabelled,
         truncated=truncated,
         heads={
-            head: judge([ad[head] for ad in logits], targets[head], checkpoint.heads[head])
+            head: measure_head([ad[head] for ad in logits], targets[head], checkpoint.heads[head])
             for head in HEADS
         },
     )

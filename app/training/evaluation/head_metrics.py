@@ -27,7 +27,7 @@ TEMPERATURES = (0.1, 10.0)
 
 
 @dataclass(frozen=True)
-class Quality:
+class HeadMetrics:
     """What was measured of one head on the rows that have a label for it."""
 
     head: Head
@@ -98,13 +98,13 @@ class Quality:
         return matrix
 
 
-def judge(logits: Sequence[FloatArray], targets: Targets, head: Head) -> Quality:
+def measure_head(logits: Sequence[FloatArray], targets: Targets, head: Head) -> HeadMetrics:
     """Compare one head's answers with the targets.
 
     Args:
         logits: by ad, float32 of shape (windows, labels).
         targets: int64 of shape (ads,), `IGNORED` where an ad has no label; such are left out.
-        head: its temperature is the one of `Quality.after`.
+        head: its temperature is the one of `HeadMetrics.after`.
     """
     kept = np.flatnonzero(targets != IGNORED).tolist()
     shape = (len(kept), len(head.labels))
@@ -112,7 +112,7 @@ def judge(logits: Sequence[FloatArray], targets: Targets, head: Head) -> Quality
         np.array([probabilities(logits[index], temperature) for index in kept], np.float32)
         for temperature in (1.0, head.temperature)
     )
-    return Quality(head, targets[kept], before.reshape(shape), after.reshape(shape))
+    return HeadMetrics(head, targets[kept], before.reshape(shape), after.reshape(shape))
 
 
 def reliability(probability: FloatArray, targets: Targets) -> list[tuple[int, float, float]]:

@@ -7,14 +7,14 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from app.training.evaluation.head_metrics import BINS, Quality, reliability
+from app.training.evaluation.head_metrics import BINS, HeadMetrics, reliability
 
 DOTS_PER_INCH = 110
 MOST_NUMBERS = 40
 """A matrix of more labels than this is drawn without numbers: they would not be legible."""
 
 
-def confusion_png(quality: Quality, title: str) -> bytes:
+def confusion_png(quality: HeadMetrics, title: str) -> bytes:
     """Draw a confusion matrix: shaded by the share of a true label's rows, with their counts."""
     counts = quality.confusion()
     labels = quality.head.labels
@@ -41,7 +41,7 @@ def confusion_png(quality: Quality, title: str) -> bytes:
     return _png(figure)
 
 
-def reliability_png(quality: Quality, title: str) -> bytes:
+def reliability_png(quality: HeadMetrics, title: str) -> bytes:
     """Draw confidence against accuracy in ten bins, before and after temperature."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.training.evaluation.display_names import HEAD_TITLES, TITLES
 from app.training.evaluation.evaluate import Evaluation
-from app.training.evaluation.head_metrics import Quality
+from app.training.evaluation.head_metrics import HeadMetrics
 from app.training.evaluation.plots import confusion_png, reliability_png
 
 PAGE, FIGURES = "index.html", "metrics.json"
@@ -53,13 +53,13 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     return page
 
 
-def figures(quality: Quality) -> list[tuple[str, str]]:
+def figures(quality: HeadMetrics) -> list[tuple[str, str]]:
     """Return a head's measures as (name, value) for people to read."""
     summary = quality.summary()
     return [(title, _number(summary[name])) for name, title in TITLES.items() if name in summary]
 
 
-def classes(quality: Quality) -> list[tuple[str, ...]]:
+def classes(quality: HeadMetrics) -> list[tuple[str, ...]]:
     """Return the per-class table: label, precision, recall, F1, support."""
     return [tuple(_number(value) for value in row.values()) for row in quality.per_class()]
 
@@ -71,7 +71,7 @@ def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _pictures(name: str, quality: Quality) -> dict[str, bytes]:
+def _pictures(name: str, quality: HeadMetrics) -> dict[str, bytes]:
     title = HEAD_TITLES[name]
     return {
         "confusion": confusion_png(quality, f"{title}: confusion matrix (rows of the data)"),

@@ -36,7 +36,7 @@ with warnings.catch_warnings():
     from ray.serve.schema import ServeDeploySchema
 
     from app.serving.cluster.application import application, configured, deployments
-    from app.serving.cluster.engine_replica import Engine
+    from app.serving.cluster.engine_replica import EngineReplica
     from app.serving.cluster.ingress import Ingress, _all
     from app.serving.cluster.replica_client import Call
 
@@ -97,7 +97,7 @@ def test_an_operators_file_names_what_is_there(file):
     (app,) = config.applications
     assert pkgutil.resolve_name(app.import_path) is application
     configured(app.args)
-    assert [one.name for one in app.deployments] == [Engine.__name__, Ingress.__name__]
+    assert [one.name for one in app.deployments] == [EngineReplica.__name__, Ingress.__name__]
     assert app.deployments[0].user_config == {"model": str(Settings.model_fields["model"].default)}
     for one in app.deployments:
         assert one.autoscaling_config.keys() <= AutoscalingConfig.model_fields.keys()
@@ -146,10 +146,10 @@ def test_metrics_without_a_replica_that_says_nothing_would_be_wrong():
         asyncio.run(_all(Told(TimeoutError())))
 
 
-class LocalEngine(Engine):
+class LocalEngine(EngineReplica):
     """An engine whose end is called by a test, as Serve calls it."""
 
-    end = Engine.__del__
+    end = EngineReplica.__del__
 
     def __del__(self):
         """Do nothing where nobody awaits it."""
@@ -176,7 +176,7 @@ class Fake:
         await self.gate.wait()
         if self.error:
             raise self.error
-        current().adopt({"batch": 0.5}, 7)
+        current().merge({"batch": 0.5}, 7)
         return [ads, lane, top_k, current().request_id]
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.serving.cluster.call_coalescing import MAX_ITEMS, Together
+from app.serving.cluster.call_coalescing import MAX_ITEMS, CallCoalescer
 
 
 class Way:
@@ -34,7 +34,7 @@ class Way:
 def run(test):
     async def main():
         way = Way()
-        await test(way, Together(way.send))
+        await test(way, CallCoalescer(way.send))
 
     asyncio.run(main())
 

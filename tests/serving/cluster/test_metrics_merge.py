@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.serving.cluster.metrics_merge import OF_INGRESS, Exposition
+from app.serving.cluster.metrics_merge import OF_INGRESS, MergedMetrics
 from app.serving.metrics import Metrics
 
 HELP = 'Ads "so far", of C:\\ads\nand others'
@@ -26,7 +26,7 @@ def read(text):
 @pytest.fixture
 def both():
     """The families of two replicas' texts."""
-    found = Exposition()
+    found = MergedMetrics()
     found.add("one", told(3))
     found.add("two", told(4, 'a "b"\\'))
     return read(found.text())
@@ -59,20 +59,20 @@ def test_a_histogram_keeps_its_buckets_its_sum_and_its_count(both):
 
 
 def test_only_the_families_that_are_named_are_taken():
-    found = Exposition()
+    found = MergedMetrics()
     found.add("one", told(3), ("ads", "batch_"))
     assert set(read(found.text())) == {"ads", "batch_seconds"}
 
 
 def test_without_a_replica_there_is_nothing():
-    assert Exposition().text() == b""
+    assert MergedMetrics().text() == b""
 
 
 def test_a_replica_of_its_own_tells_the_same_but_for_its_name():
     metrics = Metrics()
     metrics.expect_routes([("/classify", [200])])
     before = read(metrics.exposition())
-    found = Exposition()
+    found = MergedMetrics()
     found.add("one", metrics.exposition().decode())
     after = read(found.text())
     assert after.keys() == before.keys()

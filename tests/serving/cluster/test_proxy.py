@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from app.core.errors import NotReadyError
 from app.middleware import Telemetry
 from app.problems import MEDIA_TYPE, add_problems
-from app.serving.cluster.proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlewares
+from app.serving.cluster.proxy import LOST, NOT_THERE, Plain, UploadWindow, connection, middlewares
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import Connection
 from app.serving.settings import Settings
@@ -172,7 +172,7 @@ def test_a_connection_is_that_of_one_machine(registry):
 
 def test_a_stream_waits_while_its_lines_are_too_far_ahead_of_their_answers():
     async def test():
-        ahead = Ahead(max_bytes=10)
+        ahead = UploadWindow(max_bytes=10)
         for chunk in (b"12345\n", b"12", b"345\n6"):
             await asyncio.wait_for(ahead.near(), 1)
             ahead.sent(chunk)

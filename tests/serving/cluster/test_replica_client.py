@@ -16,7 +16,7 @@ from app.core.errors import (
 )
 from app.core.types import Ad, LabelProbability, ModelName, Prediction
 from app.serving.metrics import Metrics
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from tests.support.server_process import served_model
 
@@ -26,7 +26,7 @@ with warnings.catch_warnings():
     from ray.exceptions import ActorDiedError, ActorUnavailableError
     from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-    from app.serving.cluster.replica_client import KEPT_MODELS, TRIES, Replicas, Reply
+    from app.serving.cluster.replica_client import KEPT_MODELS, TRIES, ReplicaClient, Reply
 
 ADS = [Ad("Koch"), Ad("Arzt")]
 DIED = ActorDiedError()
@@ -85,9 +85,9 @@ class World:
     def __init__(self, model, patience=None, probe_seconds=5):
         self.model, self.metrics = model, Metrics()
         self.handle = Handle(self.reply(model=model))
-        self.replicas = Replicas(self.handle, self.metrics, patience, probe_seconds)
+        self.replicas = ReplicaClient(self.handle, self.metrics, patience, probe_seconds)
         self.trace = Trace("job-1")
-        follow(self.trace)
+        set_current(self.trace)
 
     def reply(self, value=None, model=None):
         return Reply(value, STAGES, 7, model)
@@ -96,7 +96,7 @@ class World:
         """Load, then let the handle give these answers."""
         await self.replicas.load()
         self.trace = Trace("job-1")
-        follow(self.trace)
+        set_current(self.trace)
         self.handle.answers, self.handle.asked = list(answers), []
         self.handle.responses = []
         return self.replicas
@@ -319,7 +319,7 @@ def test_a_replica_that_says_nothing_ends_the_request_and_its_work(in_world):
     async def test(world):
         await world.answering(SILENT)
         world.replicas._patience = 0
-        for asking in (world.classify, world.replicas.require_room):
+        for asking in (world.classify, world.replicas.check_capacity):
             with pytest.raises(NotReadyError, match="in time"):
                 await asking()
         assert [one.cancelled for one in world.handle.responses] == [True, True]
@@ -331,7 +331,7 @@ def test_a_part_of_a_stream_and_the_start_wait_as_long_as_it_takes(in_world):
     async def test(world):
         await world.replicas.load()
         world.handle.answers = [world.reply(["answer"] * 2)]
-        answers = await world.replicas.classify_when_there_is_room(ADS, [1, 2])
+        answers = await world.replicas.classify_bulk(ADS, [1, 2])
         assert answers == ["answer"] * 2
         assert world.handle.asked[-1][2] == (ADS, [1, 2])
         # Where a request is given up at once.
@@ -345,12 +345,12 @@ def test_a_part_of_a_stream_and_the_start_wait_as_long_as_it_takes(in_world):
 def test_a_replica_is_asked_for_room_and_readiness(in_world):
     async def test(world):
         await world.answering(world.reply(), world.reply(), world.reply(NotReadyError("lost")))
-        await world.replicas.require_room()
+        await world.replicas.check_capacity()
         await world.replicas.require_ready()
         with pytest.raises(NotReadyError, match="lost"):
             await world.replicas.require_ready()
         assert [one[0] for one in world.handle.asked] == [
-            "require_room", "require_ready", "require_ready",
+            "check_capacity", "require_ready", "require_ready",
         ]  # fmt: skip
 
     in_world(test)
@@ -388,7 +388,7 @@ def test_single_ads_of_one_moment_go_in_one_call_and_each_gets_its_own_reply(in_
         traces = [Trace("job-1"), Trace("job-2")]
 
         async def ask(number):
-            follow(traces[number])
+            set_current(traces[number])
             work = world.replicas.classify([ADS[number]], lane=Lane.INTERACTIVE, top_k=1 + number)
             return await work
 

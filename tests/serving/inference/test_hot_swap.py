@@ -163,7 +163,7 @@ def test_a_checkpoint_from_anywhere_is_taken_once_a_running_swap_is_over(in_worl
         first = world.state.service
         running = asyncio.create_task(world.swapper.swap("v2"))
         await world.begun.get()
-        taking = asyncio.create_task(world.swapper.take(Path("/elsewhere/v3")))
+        taking = asyncio.create_task(world.swapper.swap_to_path(Path("/elsewhere/v3")))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not taking.done()
@@ -182,7 +182,7 @@ def test_a_checkpoint_from_anywhere_that_cannot_be_served_is_refused(in_world):
     async def test(world):
         old = world.state.service
         with pytest.raises(CheckpointRefusedError, match="There is no checkpoint folder"):
-            await world.swapper.take(Path("/elsewhere/v9"))
+            await world.swapper.swap_to_path(Path("/elsewhere/v9"))
         assert world.state.service is old
 
     in_world(test)
@@ -205,12 +205,12 @@ def test_a_signal_serves_what_the_setting_leads_to_by_now(in_world):
     async def test(world):
         world.gate.clear()
         world.revisions["v1"] = "1b"
-        world.swapper.reread()
+        world.swapper.reload()
         await world.begun.get()
         # The folder changes again while it is loaded; two more signals are one.
         world.revisions["v1"] = "1c"
-        world.swapper.reread()
-        world.swapper.reread()
+        world.swapper.reload()
+        world.swapper.reload()
         world.state.service.left.set()
         world.gate.set()
         await world.begun.get()
@@ -227,7 +227,7 @@ def test_a_signal_during_a_request_is_heeded_after_it(in_world):
         world.gate.clear()
         task = asyncio.create_task(world.swapper.swap("v2"))
         await world.begun.get()
-        world.swapper.reread()
+        world.swapper.reload()
         world.state.service.left.set()
         world.gate.set()
         await task
@@ -240,7 +240,7 @@ def test_a_signal_during_a_request_is_heeded_after_it(in_world):
 def test_what_a_signal_cannot_serve_leaves_one_sentence(in_world, caplog):
     async def test(world):
         del world.revisions["v1"]
-        world.swapper.reread()
+        world.swapper.reload()
         await world.swapper._reading
 
     with caplog.at_level(logging.INFO):

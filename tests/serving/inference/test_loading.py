@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from app.serving.inference.loading import available_cores, largest_batch, left_out
+from app.serving.inference.loading import available_cores, hidden_modules, largest_batch
 
 
 def test_the_warm_up_fills_one_batch_with_the_longest_ads(checkpoint):
@@ -20,7 +20,7 @@ def test_at_least_one_core_is_there():
 
 def test_a_library_that_is_left_out_looks_as_if_it_were_not_installed_until_afterwards():
     sys.modules.pop("this", None)
-    with left_out(["this"]):
+    with hidden_modules(["this"]):
         assert find_spec("this") is None
         with pytest.raises(ModuleNotFoundError):
             importlib.import_module("this")
@@ -28,6 +28,6 @@ def test_a_library_that_is_left_out_looks_as_if_it_were_not_installed_until_afte
 
 
 def test_a_library_that_is_loaded_already_stays():
-    with left_out(["json"]):
+    with hidden_modules(["json"]):
         assert importlib.import_module("json") is sys.modules["json"]
     assert sys.modules["json"] is not None

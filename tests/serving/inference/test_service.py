@@ -9,7 +9,7 @@ from app.core.types import Ad
 from app.engine.engine import Engine
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
-from app.serving.request_trace import Trace, follow
+from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from tests.support.server_process import served_model
@@ -83,7 +83,7 @@ def test_every_answered_ad_is_recorded_once(checkpoint):
 def test_the_trace_of_a_request_knows_its_ads_tokens_and_stages_when_they_have_ended(checkpoint):
     async def test(service, value):
         trace = Trace()
-        follow(trace)
+        set_current(trace)
         answers = await service.classify([Ad("Koch")] * 3, lane=Lane.BULK, top_k=1)
         stages = trace.stages()
         assert (trace.ads, trace.tokens) == (3, sum(answer.tokens for answer in answers))
@@ -119,9 +119,7 @@ def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
     async def test(service, value):
         house = service._batcher.house
         with house.admit(51, 1, Lane.INTERACTIVE):
-            waiting = asyncio.create_task(
-                service.classify_when_there_is_room([Ad("Koch"), Ad("Koch")], [1, 2])
-            )
+            waiting = asyncio.create_task(service.classify_bulk([Ad("Koch"), Ad("Koch")], [1, 2]))
             for _ in range(10):
                 await asyncio.sleep(0)
             assert not waiting.done()
@@ -134,9 +132,9 @@ def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
 
 def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
     async def test(service, value):
-        await service.require_room()
+        await service.check_capacity()
         with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
-            await service.require_room()
+            await service.check_capacity()
         assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
     in_service(checkpoint, test)
@@ -156,7 +154,7 @@ class SlowOnce(MicroBatcher):
 
 def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
     async def test(service, value):
-        (answer,) = await service.classify_when_there_is_room([Ad("Koch")], [1])
+        (answer,) = await service.classify_bulk([Ad("Koch")], [1])
         assert answer.heads
         assert service._batcher.refused == 1
         assert value("doppelkopf_queued_ads") == 0

@@ -5,15 +5,15 @@ import pytest
 
 from app.core.errors import NotReadyError, OverloadedError
 from app.serving.metrics import Metrics
-from app.serving.scheduling.admission import House
+from app.serving.scheduling.admission import AdmissionController
 from app.serving.scheduling.lanes import Lane
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 
 
 @pytest.fixture
 def house():
     """At most 10 ads, 5 seconds ahead, at 100 tokens a second."""
-    return House(10, 5.0, Ledger.of_one(100.0), Metrics())
+    return AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
 
 
 def test_an_idle_house_takes_a_request_of_any_length(house):
@@ -62,8 +62,8 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     assert value("doppelkopf_ready") == 0
-    ledger = Ledger.of_one(100.0)
-    house = House(10, 5.0, ledger, metrics)
+    ledger = SharedCounters.of_one(100.0)
+    house = AdmissionController(10, 5.0, ledger, metrics)
     assert (value("doppelkopf_ready"), value("doppelkopf_max_queue_seconds")) == (1, 5)
     with house.admit(1, 300, Lane.INTERACTIVE), house.admit(1, 50, Lane.BULK):
         assert value("doppelkopf_queued_seconds") == 3.5
@@ -76,7 +76,7 @@ def test_the_metrics_tell_whether_it_is_open_and_how_full_it_is():
 
 def test_emptied_waits_for_the_last_to_leave():
     async def main():
-        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
         with house.admit(1, 1, Lane.BULK):
             waiting = asyncio.create_task(house.emptied())
             await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def settle() -> None:
 
 def test_whoever_waits_comes_in_as_soon_as_there_is_spare_room():
     async def main():
-        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
         # Half of five seconds, so that requests are taken all the same.
         ahead = house.admit(1, 251, Lane.INTERACTIVE)
         waiting = asyncio.create_task(house.wait(1, 100))
@@ -108,7 +108,7 @@ def test_whoever_waits_comes_in_as_soon_as_there_is_spare_room():
 
 def test_whoever_waits_leaves_half_of_the_places_to_requests():
     async def main():
-        house = House(10, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
         inside = [await house.wait(3, 1), await house.wait(2, 1)]
         waiting = asyncio.create_task(house.wait(3, 1))
         inside.append(house.admit(1, 1, Lane.BULK))
@@ -123,7 +123,7 @@ def test_whoever_waits_leaves_half_of_the_places_to_requests():
 
 def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
     async def main():
-        house = House(3, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(3, 5.0, SharedCounters.of_one(100.0), Metrics())
         await asyncio.wait_for(house.wait(3, 10**6), 5)
         assert house.ads == 3
 
@@ -132,7 +132,7 @@ def test_an_empty_house_takes_those_who_wait_whatever_they_bring():
 
 def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
     async def main():
-        house = House(4, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(4, 5.0, SharedCounters.of_one(100.0), Metrics())
         inside = house.admit(2, 1, Lane.BULK)
         many, one = (asyncio.create_task(house.wait(ads, 1)) for ads in (3, 1))
         await settle()
@@ -150,10 +150,14 @@ def test_those_who_wait_never_fill_the_house_above_its_places_nor_overtake():
 
 def test_whoever_waits_sees_that_there_is_room_in_a_ledger_that_others_write_too(tmp_path):
     async def main():
-        Ledger.create(tmp_path / "ledger", 2, 1).accounts[0].rate = 100.0
+        SharedCounters.create(tmp_path / "ledger", 2, 1).accounts[0].rate = 100.0
         here, there = (
-            House(
-                2, 5.0, Ledger.open(tmp_path / "ledger", 2, 1, row), Metrics(), poll_seconds=0.001
+            AdmissionController(
+                2,
+                5.0,
+                SharedCounters.open(tmp_path / "ledger", 2, 1, row),
+                Metrics(),
+                poll_seconds=0.001,
             )
             for row in range(2)
         )
@@ -170,10 +174,10 @@ def test_whoever_waits_sees_that_there_is_room_in_a_ledger_that_others_write_too
 
 def test_whoever_waits_comes_in_where_least_is_ahead():
     async def main():
-        ledger = Ledger(bytearray(1000), 2, 0, nullcontext())
+        ledger = SharedCounters(bytearray(1000), 2, 0, nullcontext())
         for account in ledger.accounts:
             account.rate = 100.0
-        house = House(100, 5.0, ledger, Metrics())
+        house = AdmissionController(100, 5.0, ledger, Metrics())
         ledger.accounts[0].count(Lane.BULK, 1, 1000)
         with await asyncio.wait_for(house.wait(1, 100), 5) as admission:
             assert admission.account is ledger.accounts[1]
@@ -183,7 +187,7 @@ def test_whoever_waits_comes_in_where_least_is_ahead():
 
 def test_those_who_wait_come_in_in_their_order():
     async def main():
-        house, order = House(2, 5.0, Ledger.of_one(100.0), Metrics()), []
+        house, order = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics()), []
 
         async def job(name):
             with await house.wait(2, 1):
@@ -198,7 +202,7 @@ def test_those_who_wait_come_in_in_their_order():
 
 def test_one_who_gives_up_waiting_lets_the_next_in():
     async def main():
-        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics())
         inside = house.admit(2, 1, Lane.BULK)
         first, second = (asyncio.create_task(house.wait(1, 1)) for _ in range(2))
         await settle()
@@ -213,7 +217,7 @@ def test_one_who_gives_up_waiting_lets_the_next_in():
 
 def test_a_house_that_closes_sends_away_those_who_wait():
     async def main():
-        house = House(2, 5.0, Ledger.of_one(100.0), Metrics())
+        house = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics())
         house.admit(2, 1, Lane.BULK)
         closed = asyncio.create_task(house.closed())
         waiting = [asyncio.create_task(house.wait(1, 1)) for _ in range(2)]
@@ -245,10 +249,10 @@ def clock():
 @pytest.fixture
 def timed(clock):
     """As `house`, with a clock."""
-    return House(10, 5.0, Ledger.of_one(100.0), Metrics(), clock)
+    return AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics(), clock)
 
 
-def refusals(house: House, tokens: int, count: int) -> list[int]:
+def refusals(house: AdmissionController, tokens: int, count: int) -> list[int]:
     """Return what so many refused requests are told."""
     told = []
     for _ in range(count):
@@ -303,10 +307,10 @@ def test_a_full_house_is_never_said_to_empty_more_than_once(timed):
 
 
 def test_a_request_goes_where_it_waits_least_and_is_refused_where_that_is_too_long(tmp_path):
-    ledger = Ledger.create(tmp_path / "ledger", rows=1, engines=2)
+    ledger = SharedCounters.create(tmp_path / "ledger", rows=1, engines=2)
     slow, fast = ledger.accounts
     slow.rate, fast.rate = 100.0, 1000.0
-    house = House(10, 5.0, ledger, Metrics())
+    house = AdmissionController(10, 5.0, ledger, Metrics())
     assert house.rate == 1100
     with house.admit(1, 600, Lane.BULK) as first, house.admit(1, 9000, Lane.BULK) as second:
         assert (first.account, second.account) == (slow, fast)

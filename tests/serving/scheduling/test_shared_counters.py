@@ -5,21 +5,21 @@ from pathlib import Path
 import pytest
 
 from app.serving.scheduling.lanes import Lane
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 
 ROWS, ENGINES = 3, 2
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    Ledger.create(tmp_path / "ledger", ROWS, ENGINES)
+    SharedCounters.create(tmp_path / "ledger", ROWS, ENGINES)
     return tmp_path / "ledger"
 
 
 @pytest.fixture
-def ledgers(path: Path) -> list[Ledger]:
+def ledgers(path: Path) -> list[SharedCounters]:
     """The same ledger, as each of the processes sees it."""
-    return [Ledger.open(path, ROWS, ENGINES, row) for row in range(ROWS)]
+    return [SharedCounters.open(path, ROWS, ENGINES, row) for row in range(ROWS)]
 
 
 def test_everyone_reads_the_sums_and_writes_a_row_of_its_own(ledgers):
@@ -49,16 +49,16 @@ def test_an_engine_tells_everyone_its_rate(ledgers):
 
 
 def test_the_promised_time_is_one_for_all(ledgers):
-    ledgers[1].room_at = 60.25
-    assert ledgers[2].room_at == 60.25
+    ledgers[1].next_retry_at = 60.25
+    assert ledgers[2].next_retry_at == 60.25
 
 
 def promise(path: Path, times: int, together: Barrier) -> None:
-    ledger = Ledger.open(path, ROWS, ENGINES)
+    ledger = SharedCounters.open(path, ROWS, ENGINES)
     together.wait(60)
     for _ in range(times):
         with ledger.lock:
-            ledger.room_at += 1.0
+            ledger.next_retry_at += 1.0
 
 
 def test_processes_that_promise_at_once_lose_no_promise(path):
@@ -69,10 +69,10 @@ def test_processes_that_promise_at_once_lose_no_promise(path):
         process.start()
     for process in processes:
         process.join(timeout=60)
-    assert Ledger.open(path, ROWS, ENGINES).room_at == 60_000
+    assert SharedCounters.open(path, ROWS, ENGINES).next_retry_at == 60_000
 
 
 def test_a_ledger_of_one_process_is_its_own():
-    first, second = Ledger.of_one(5.0), Ledger.of_one(6.0)
+    first, second = SharedCounters.of_one(5.0), SharedCounters.of_one(6.0)
     first.accounts[0].count(Lane.BULK, 1, 1)
     assert (second.accounts[0].ads, second.accounts[0].rate) == (0, 6.0)

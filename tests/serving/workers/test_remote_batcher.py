@@ -15,14 +15,14 @@ import zmq
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
 from app.core.types import Encoded, Scores
 from app.serving.metrics import Metrics
-from app.serving.request_trace import Trace, follow
-from app.serving.scheduling.admission import House
+from app.serving.request_trace import Trace, set_current
+from app.serving.scheduling.admission import AdmissionController
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
-from app.serving.scheduling.shared_counters import Ledger
+from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.workers import frames as framing
 from app.serving.workers.engine_broker import Broker
-from app.serving.workers.remote_batcher import Remote
+from app.serving.workers.remote_batcher import RemoteBatcher
 from app.serving.workers.zmq_channel import unlimited
 from tests.serving.scheduling.test_micro_batcher import HeldEngine, ad
 
@@ -55,7 +55,7 @@ class Office:
         self.engine.outcome = lambda batch: [scores(item) for item in batch]
         self.context, self._path = zmq.Context(), folder / "ledger"
         self._address = f"ipc://{folder}/engine"
-        self.ledger = Ledger.create(self._path, ROWS, 1)
+        self.ledger = SharedCounters.create(self._path, ROWS, 1)
         self.batcher = MicroBatcher(
             self.engine.run,
             metrics=self.metrics,
@@ -75,9 +75,11 @@ class Office:
         self.broker = Broker(router, self.batcher, LABELS, clock=lambda: self.now)
         self.fronts = [self._front(row) for row in range(ROWS)]
 
-    def _front(self, row: int) -> Remote:
-        house = House(50, 5.0, Ledger.open(self._path, ROWS, 1, row), Metrics(), lambda: self.now)
-        remote = Remote(house, [self.dealer(f"front-{row}".encode())], LABELS)
+    def _front(self, row: int) -> RemoteBatcher:
+        house = AdmissionController(
+            50, 5.0, SharedCounters.open(self._path, ROWS, 1, row), Metrics(), lambda: self.now
+        )
+        remote = RemoteBatcher(house, [self.dealer(f"front-{row}".encode())], LABELS)
         remote.start()
         return remote
 
@@ -91,7 +93,7 @@ class Office:
         self, *ads: Encoded, front: int = 0, lane: Lane = Lane.INTERACTIVE, request_id: str = ""
     ) -> list[Scores]:
         trace = Trace(request_id)
-        follow(trace)
+        set_current(trace)
         remote = self.fronts[front]
         with remote.house.admit(len(ads), sum(item.tokens for item in ads), lane) as admission:
             trace.enter("queue")
@@ -407,8 +409,8 @@ def test_a_turns_requests_and_a_batchs_results_are_one_message_each(tmp_path):
         router.bind(f"ipc://{tmp_path}/bare")
         dealer = unlimited(context, zmq.DEALER)
         dealer.connect(f"ipc://{tmp_path}/bare")
-        house = House(50, 5.0, Ledger.of_one(100.0), Metrics())
-        remote = Remote(house, [dealer], LABELS)
+        house = AdmissionController(50, 5.0, SharedCounters.of_one(100.0), Metrics())
+        remote = RemoteBatcher(house, [dealer], LABELS)
         remote.start()
         with house.admit(2, 2, Lane.BULK) as admission:
             calls = [asyncio.create_task(remote.classify([ad(1)], admission)) for _ in range(2)]

@@ -5,7 +5,7 @@ from app.core.head_labels import Head
 from app.training.evaluation.head_metrics import (
     calibration_error,
     fit_temperature,
-    judge,
+    measure_head,
     reliability,
 )
 
@@ -19,7 +19,7 @@ def sure(*labels, width=4):
 
 def test_the_scores_are_those_counted_by_hand():
     targets = np.array([0, 1, 2, 3, -100])
-    summary = judge(sure(0, 1, 0, 0, 2), targets, LEVELS).summary()
+    summary = measure_head(sure(0, 1, 0, 0, 2), targets, LEVELS).summary()
     assert summary["rows"] == 4
     assert summary["accuracy"] == 0.5
     assert summary["mean_level_error"] == (0 + 0 + 2 + 3) / 4
@@ -31,16 +31,16 @@ def test_the_scores_are_those_counted_by_hand():
 
 def test_only_an_ordered_head_has_a_level_error():
     head = Head(labels=("a", "b"))
-    assert "mean_level_error" not in judge(sure(0, width=2), np.array([0]), head).summary()
+    assert "mean_level_error" not in measure_head(sure(0, width=2), np.array([0]), head).summary()
 
 
 def test_top_three_asks_whether_the_label_is_among_the_best_three():
     logits = [np.array([[4, 3, 2, 1]], dtype=np.float32)] * 4
-    assert judge(logits, np.array([0, 1, 2, 3]), LEVELS).summary()["top_3"] == 0.75
+    assert measure_head(logits, np.array([0, 1, 2, 3]), LEVELS).summary()["top_3"] == 0.75
 
 
 def test_each_class_has_its_row_and_the_matrix_its_counts():
-    quality = judge(sure(0, 0, 3), np.array([0, 1, 3]), LEVELS)
+    quality = measure_head(sure(0, 0, 3), np.array([0, 1, 3]), LEVELS)
     rows = quality.per_class()
     assert [row["support"] for row in rows] == [1, 1, 0, 1]
     assert rows[0]["precision"] == 0.5
@@ -49,7 +49,7 @@ def test_each_class_has_its_row_and_the_matrix_its_counts():
 
 
 def test_a_head_without_any_label_has_no_scores():
-    quality = judge(sure(0), np.array([-100]), LEVELS)
+    quality = measure_head(sure(0), np.array([-100]), LEVELS)
     assert quality.summary() == {"rows": 0, "temperature": 1.0}
     assert [row["support"] for row in quality.per_class()] == [0] * 4
     assert quality.confusion().sum() == 0
@@ -73,7 +73,7 @@ def test_the_temperature_undoes_overconfidence():
     temperature = fit_temperature(logits, targets)
     assert temperature == pytest.approx(3, rel=0.1)
     head = Head(labels=("a", "b", "c"), temperature=temperature)
-    quality = judge(logits, targets, head).summary()
+    quality = measure_head(logits, targets, head).summary()
     assert quality["ece_after"] < 0.03 < quality["ece_before"]
 
 
@@ -84,7 +84,7 @@ def test_the_temperature_is_fitted_on_the_mean_over_windows():
     targets = np.array([0, 0, -100])
     temperature = fit_temperature(ads, targets)
     losses = {
-        other: -np.log(judge(ads, targets, LEVELS.model_copy(update={"temperature": other}))
+        other: -np.log(measure_head(ads, targets, LEVELS.model_copy(update={"temperature": other}))
                        .after[:, 0]).mean()
         for other in (temperature, temperature * 0.9, temperature * 1.1)
     }  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 
 from app.core.head_labels import Head
 from app.training.evaluation.evaluate import Evaluation
-from app.training.evaluation.head_metrics import judge
+from app.training.evaluation.head_metrics import measure_head
 from app.training.evaluation.report import write_report
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -22,8 +22,8 @@ def evaluation(labels=("a", "b"), rows=40):
     return Evaluation(
         checkpoint="v1", revision="0123abcd", data="<b>.csv", sha256="ff", rows=rows, unlabelled=0,
         truncated=0,
-        heads={"job_category": judge(logits, targets, head),
-               "min_education": judge(logits, none, head)},
+        heads={"job_category": measure_head(logits, targets, head),
+               "min_education": measure_head(logits, none, head)},
     )  # fmt: skip
 
 
