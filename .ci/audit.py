@@ -1,6 +1,6 @@
 """Judge what is pinned by pip-audit: a known vulnerability fails, an unanswered question does not.
 
-    python .ci/audit.py pip-audit --requirement constraints.txt --disable-pip
+    python .ci/audit.py pip-audit --requirement requirements/lock.txt --disable-pip
 
 pip-audit itself ends with 1 both for a vulnerability and where it cannot connect, and with 0 and
 "No known vulnerabilities" where the service knows none of the packages. Here the exit code is 1 for
