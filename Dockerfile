@@ -1,37 +1,39 @@
-# Doppelkopf's image: one for machines with and without an NVIDIA card. torch's wheel brings its CUDA
-# libraries along, so the base needs none; the host's NVIDIA runtime adds the driver where there is one.
+# One image for machines with and without an NVIDIA card.
 #   docker build -t doppelkopf .
 #   docker run --rm -p 8000:8000 doppelkopf
 #   docker run --rm -p 8000:8000 --gpus all -v ./model_store:/srv/doppelkopf/model_store:ro doppelkopf
-# One stage: everything installed is a wheel, so there is no compiler to leave behind, and the large
-# layer of dependencies stays as it is when only the code changes.
+# A slim base is enough: torch's wheel contains the CUDA libraries, and NVIDIA's container runtime adds
+# the host's driver. One build stage is enough too: only wheels are installed, so no compiler has to be
+# removed afterwards.
 
-# The Python that constraints.txt was made with.
+# The Python version that requirements/lock.txt is resolved for.
 FROM python:3.11-slim
 
 WORKDIR /srv/doppelkopf
 
-# Serving needs none of the extras, but for several machines: --build-arg EXTRAS=ray. The versions are
-# those the tests ran with, and every file is checked against their hashes. pip comes first, since older
-# ones cannot do that.
+# The dependencies are a layer of their own, which a change of the code leaves in the cache. Serving
+# needs no extra, except on several machines: --build-arg EXTRAS=ray. pip checks every file by the hashes
+# of the lock file, torch's too; pip itself comes first, since versions before 26.1 cannot do that.
 ARG EXTRAS=
 RUN --mount=type=cache,target=/root/.cache/pip \
-    --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
-    --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
-    sed -n '/^pip==/,/[^\\]$/p' /tmp/constraints.txt > /tmp/requirements.txt \
-    && pip install --root-user-action=ignore --require-hashes --requirement /tmp/requirements.txt \
-    && python -c "import os, tomllib; project = tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']; print(*project['dependencies'], *(line for extra in os.environ['EXTRAS'].split() for line in project['optional-dependencies'][extra]), sep='\n')" > /tmp/requirements.txt \
-    && pip install --root-user-action=ignore --constraint /tmp/constraints.txt --requirement /tmp/requirements.txt \
-    && rm /tmp/requirements.txt
+    --mount=type=bind,source=pyproject.toml,target=/tmp/source/pyproject.toml \
+    --mount=type=bind,source=requirements,target=/tmp/source/requirements \
+    pip install --root-user-action=ignore --require-hashes --requirement /tmp/source/requirements/bootstrap.txt \
+    && python /tmp/source/requirements/direct.py ${EXTRAS} > /tmp/direct.txt \
+    && pip install --root-user-action=ignore --constraint /tmp/source/requirements/lock.txt \
+        --requirement /tmp/direct.txt \
+    && rm /tmp/direct.txt
 
 RUN --mount=type=bind,target=/tmp/source \
-    pip install --root-user-action=ignore --no-cache-dir --no-deps --build-constraint /tmp/source/constraints.txt /tmp/source
+    pip install --root-user-action=ignore --no-cache-dir --no-deps \
+        --build-constraint /tmp/source/requirements/lock.txt /tmp/source
 
-# A checkpoint to begin with; a volume mounted over model_store brings others.
+# The default checkpoint. A volume mounted at model_store replaces it.
 COPY model_store/demo model_store/demo
 
-# The root file system may be read-only: whatever libraries cache goes to /tmp, and nothing is fetched.
-# The driver's compute part is asked for here; whether there is a card at all is `--gpus`' decision.
+# The root file system may be read-only, so libraries get /tmp for their caches; they download nothing.
+# Of the NVIDIA driver, the container gets the parts for computing and for nvidia-smi, if it is started
+# with `--gpus`.
 ENV DOPPELKOPF_HOST=0.0.0.0 \
     HOME=/tmp \
     HF_HUB_OFFLINE=1 \
@@ -39,11 +41,11 @@ ENV DOPPELKOPF_HOST=0.0.0.0 \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# A number, so that a cluster can see that it is not root.
+# A numeric user, because Kubernetes' runAsNonRoot cannot check a name.
 USER 10001:10001
 EXPOSE 8000
 
-# http.client takes no proxy from the environment, unlike urllib.
+# http.client, because urllib would use a proxy that the environment names.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('DOPPELKOPF_PORT', '8000')), timeout=4); c.request('GET', '/health/ready'); sys.exit(c.getresponse().status != 200)"]
 

@@ -1,10 +1,11 @@
-"""Judge what is pinned by pip-audit: a known vulnerability fails, an unanswered question does not.
+"""Run pip-audit and fail on known vulnerabilities, but not when their service cannot be reached.
 
-    python .ci/audit.py pip-audit --requirement constraints.txt --disable-pip
+    python .ci/audit.py pip-audit --requirement requirements/lock.txt --disable-pip
 
-pip-audit itself ends with 1 both for a vulnerability and where it cannot connect, and with 0 and
-"No known vulnerabilities" where the service knows none of the packages. Here the exit code is 1 for
-a vulnerability and for a list that cannot be read, else 0, and what was not audited is said.
+pip-audit itself exits with 1 both for a vulnerability and for a failed connection, and with 0 and
+"No known vulnerabilities" if the service knows none of the packages. This script exits with 1 for a
+vulnerability and for a list that cannot be read, else with 0, and prints which packages were not
+audited.
 """
 
 import json
@@ -13,9 +14,9 @@ import sys
 
 
 def main(pip_audit: list[str]) -> int:
-    """Run the command, print what it found, and return the exit code."""
-    # Asks nobody: what fails here is the list or the tool, never the service.
-    read = subprocess.run(  # noqa: S603  the Makefile's own command
+    """Run the pip-audit command, print its findings, and return the exit code."""
+    # A dry run makes no requests: a failure comes from the list or the tool, not the service.
+    read = subprocess.run(  # noqa: S603  the Makefile's command
         [*pip_audit, "--dry-run", "--progress-spinner=off"], capture_output=True, text=True
     )
     if read.returncode:
@@ -36,7 +37,7 @@ def main(pip_audit: list[str]) -> int:
 
 
 def judge(packages: list[dict]) -> int:
-    """Print every vulnerability and what was left out; return 1 if there is any vulnerability."""
+    """Print every vulnerability and every skipped package; return 1 if there is a vulnerability."""
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     found = [(package, one) for package in packages for one in package.get("vulns", ())]
     for package, one in found:

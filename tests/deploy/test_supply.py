@@ -1,4 +1,4 @@
-"""What is installed: every file pinned by its hash, known vulnerabilities asked for."""
+"""The lock file: every file is pinned by its hash, and known vulnerabilities are looked up."""
 
 import json
 import re
@@ -17,22 +17,21 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-def pinned() -> dict[str, Requirement]:
-    """Read constraints.txt; every entry has to be an exact version with hashes."""
-    text = (ROOT / "constraints.txt").read_text(encoding="utf-8").replace("\\\n", "")
+def pinned(name: str) -> dict[str, tuple[Requirement, set[str]]]:
+    """Read a file of requirements/: each package's exact version and its hashes."""
+    text = (ROOT / "requirements" / name).read_text(encoding="utf-8").replace("\\\n", "")
     entries = {}
     for line in filter(None, re.sub(r"^#.*$", "", text, flags=re.MULTILINE).splitlines()):
-        requirement, *hashes = line.split(" --hash=sha256:")
-        assert hashes, f"{requirement} has no hash; run make lock"
-        assert all(re.fullmatch(r"[0-9a-f]{64}\s*", one) for one in hashes)
+        requirement, *hashes = re.split(r"\s+--hash=sha256:", line.strip())
+        assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes)
         entry = Requirement(requirement)
         assert [one.operator for one in entry.specifier] == ["=="], f"{entry} is no exact version"
-        entries[canonicalize_name(entry.name)] = entry
+        entries[canonicalize_name(entry.name)] = entry, set(hashes)
     return entries
 
 
 def wanted() -> list[Requirement]:
-    """List what the project asks for to run, to be tested, to be built and to be checked."""
+    """List what the project requires to run, to be tested, to be built and to be checked."""
     lists = [
         PROJECT["build-system"]["requires"],
         PROJECT["project"]["dependencies"],
@@ -42,14 +41,25 @@ def wanted() -> list[Requirement]:
     return [Requirement(one) for names in lists for one in names]
 
 
+def test_every_package_of_the_lock_file_has_hashes():
+    assert [name for name, (_, hashes) in pinned("lock.txt").items() if not hashes] == []
+
+
 @pytest.mark.parametrize("requirement", wanted(), ids=str)
-def test_all_that_the_project_asks_for_is_pinned_by_hash_as_make_lock_does_it(requirement):
-    entry = pinned()[canonicalize_name(requirement.name)]
+def test_the_lock_file_pins_what_the_project_requires(requirement):
+    entry, _ = pinned("lock.txt")[canonicalize_name(requirement.name)]
     (version,) = entry.specifier
     assert requirement.specifier.contains(version.version)
 
 
-def test_make_installs_nothing_unhashed_but_torchs_own_file():
+def test_what_is_installed_before_the_lock_file_agrees_with_it():
+    """`make lock` writes all three files; pip keeps its hashes, torch its version alone."""
+    lock = pinned("lock.txt")
+    assert pinned("bootstrap.txt") == {"pip": lock["pip"]}
+    assert pinned("torch.txt") == {"torch": (lock["torch"][0], set())}
+
+
+def test_make_installs_nothing_without_hashes_but_torch():
     done = subprocess.run(
         ["make", "--dry-run", "--always-make", ".venv/.installed"],
         cwd=ROOT,
@@ -58,12 +68,45 @@ def test_make_installs_nothing_unhashed_but_torchs_own_file():
         text=True,
         check=True,
     )
-    installs = re.findall(r"pip install --quiet (.*)", done.stdout)
-    hashed = [one for one in installs if "--require-hashes" in one or "constraint " in one]
-    assert len(installs) == 4
-    (other,) = set(installs) - set(hashed)
-    assert other.startswith("--no-deps $(sed")
-    assert "torch==" in other
+    assert re.findall(r"pip install --quiet (.*)", done.stdout) == [
+        "--require-hashes --requirement requirements/bootstrap.txt",
+        "--no-deps --requirement requirements/torch.txt",
+        "--constraint requirements/lock.txt --requirement .venv/direct.txt",
+        "--no-deps --build-constraint requirements/lock.txt --editable .",
+    ]
+
+
+def test_make_alone_lists_every_target():
+    done = subprocess.run(
+        ["make"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE).group(1).split()
+    described = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert list(described) == targets
+    assert all(sentence.endswith(".") for sentence in described.values())
+
+
+def direct(*extras: str) -> subprocess.CompletedProcess[str]:
+    """Run the script that lists direct dependencies."""
+    return subprocess.run(
+        [sys.executable, ROOT / "requirements" / "direct.py", *extras],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("extras", [(), ("ray",), ("train", "ray", "dev")])
+def test_direct_dependencies_are_the_projects_and_the_named_extras(extras):
+    project = PROJECT["project"]
+    optional = [project["optional-dependencies"][extra] for extra in extras]
+    assert direct(*extras).stdout.splitlines() == sum(optional, project["dependencies"])
+
+
+def test_an_unknown_extra_ends_with_its_name():
+    done = direct("ray", "rya")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pyproject.toml has no extra rya\n"
 
 
 STAND_IN = """

@@ -6,8 +6,7 @@ from itertools import count
 
 from app.core.errors import NotReadyError
 from app.core.served_model import Swap
-from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS
-from app.serving.inference.hot_swap import NowServing as State
+from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS, HoldsService
 from app.serving.inference.service import Service
 from app.serving.scheduling.admission import DRAINING
 from app.serving.workers.control_link import Link
@@ -25,7 +24,7 @@ class RemoteSwapper:
 
     def __init__(
         self,
-        state: State,
+        state: HoldsService,
         link: Link,
         make: Callable[[Serve], Awaitable[Service]],
         quiet_seconds: float = QUIET_SECONDS,

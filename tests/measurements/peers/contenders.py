@@ -15,7 +15,7 @@ from tests.measurements.peers.contender import Call, Contender
 
 OWN = "doppelkopf"
 
-CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
+LOCK = Path(__file__).parents[3] / "requirements" / "lock.txt"
 
 BATCH = 8
 
@@ -52,9 +52,9 @@ def own(settings: str = "") -> Contender:
 
 def pinned(*names: str) -> tuple[str, ...]:
     """Return requirements of the versions that this project itself is pinned to."""
-    constraints = CONSTRAINTS.read_text(encoding="utf-8")
+    lock = LOCK.read_text(encoding="utf-8")
     return tuple(
-        re.search(rf"^{re.escape(name)}==\S+", constraints, re.MULTILINE)[0]  # type: ignore[index]
+        re.search(rf"^{re.escape(name)}==\S+", lock, re.MULTILINE)[0]  # type: ignore[index]
         for name in names
     )
 
