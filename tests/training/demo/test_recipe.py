@@ -27,8 +27,8 @@ from app.training.demo.recipe import (
     unpack_base,
 )
 from app.training.demo import benchmark as contest
-from app.training.demo.training_data import recipe
-from app.training.demo.training_data import training_data as demo
+from app.training.demo import recipe
+from app.training.demo import training_data as demo
 from tests.conftest import POSITIONS
 from tests.support.tiny_gold import ROWS, write_base, write_gold
 from tests.support.tiny_occupations import write_shared
