@@ -39,7 +39,10 @@ def test_every_path_and_module_that_a_page_names_exists(name):
     if name == "CHANGELOG.md":
         return
     text = PAGES[name].text
-    for path in re.findall(r"`((?:app|tests|deploy|docs|requirements|\.ci)/[\w./-]+)`", text):
+    folders = r"(?:app|tests|deploy|docs|requirements|\.ci)"
+    in_text = re.findall(rf"`({folders}/[\w./-]+)`", text)
+    in_commands = re.findall(rf"(?<![\w./-])({folders}/[\w./-]+\.\w+)", text)
+    for path in {*in_text, *in_commands}:
         assert (ROOT / path).exists(), f"{name}: there is no {path}"
     for module in re.findall(r"python -m ([\w.]+)", text):
         assert find_spec(module), f"{name}: there is no module {module}"
