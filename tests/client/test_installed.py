@@ -1,4 +1,4 @@
-"""The client where only httpx and pydantic are installed, as the README says."""
+"""The client where only httpx and pydantic are installed, as docs/client.md says."""
 
 import os
 import re

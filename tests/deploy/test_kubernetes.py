@@ -37,7 +37,7 @@ CHECKPOINTS = ("checkpoint-volume", "checkpoint-image")
 FORMS = ((), *((one,) for one in CHECKPOINTS))
 
 ENGINE_CORES = 2
-"""README, "More of one machine"."""
+"""docs/scaling.md, "Several processes on one machine"."""
 
 MONITOR = {
     "type": "object",
@@ -301,7 +301,7 @@ def test_the_autoscaler_grows_before_requests_are_refused(documents, settings):
     exposed = {family.name for family in Metrics().registry.collect()}
     assert queue["pods"]["metric"]["name"] in exposed
     assert 0 < float(queue["pods"]["target"]["averageValue"]) <= settings.max_queue_seconds / 2
-    # Of the knee 80 % at most are planned for (README, "Sizing a machine").
+    # Of the knee 80 % at most are planned for (docs/scaling.md, "Load tests").
     assert cores["resource"]["target"]["averageUtilization"] <= 80
 
 

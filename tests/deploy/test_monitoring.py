@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from app.serving.metrics import Metrics
+from tests.docs.pages import PAGES
 from tests.support.server_process import free_port, running_server, shared_ads, wait_until
 
 ROOT = Path(__file__).parents[1]
@@ -68,9 +69,8 @@ def test_an_alert_says_what_happened_and_what_to_do(alert):
     name, annotations = alert["alert"], alert["annotations"]
     assert annotations.keys() == {"summary", "description", "runbook"}
     assert alert["labels"]["severity"] in ("critical", "warning")
-    assert annotations["runbook"] == f"deploy/README.md#{name.lower()}"
-    runbook = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
-    assert f"\n### {name}\n" in runbook
+    assert annotations["runbook"] == f"docs/runbook.md#{name.lower()}"
+    assert f"\n### {name}\n" in PAGES["docs/runbook.md"].text
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])

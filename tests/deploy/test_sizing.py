@@ -1,4 +1,4 @@
-"""The page that sizes more than one machine: its numbers follow from what was measured.
+"""The sizing in docs/scaling.md: its numbers follow from what was measured.
 
 Assumptions are read from the page, rates from `tests/measurements/results`; every row of the other tables
 is computed anew and has to stand there to the letter.
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from app.serving.settings import Settings
+from tests.docs.pages import PAGES
 
 ROOT = Path(__file__).parents[1]
 MILLIONS = (1, 10, 100, 1000)
@@ -23,9 +24,8 @@ GPU, CARD = "one H100, 16 cores", "the card alone"
 
 @cache
 def section() -> str:
-    """Return the page."""
-    page = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
-    return page.split("\n## Sizing\n", 1)[1].split("\n## ", 1)[0]
+    """Return the section."""
+    return PAGES["docs/scaling.md"].text.split("\n## Sizing\n", 1)[1].split("\n## ", 1)[0]
 
 
 @cache

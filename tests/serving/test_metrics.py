@@ -8,6 +8,7 @@ import pytest
 
 from app.core.types import LabelProbability, ModelName, Prediction
 from app.serving.metrics import FOLDER, Metrics
+from tests.docs.pages import PAGES
 
 
 def prediction(truncated=False):
@@ -50,9 +51,9 @@ def status(tmp_path) -> Path:
 
 
 def test_every_metric_is_documented(status):
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    page = PAGES["docs/operations.md"].text
     for family in Metrics(status=status).registry.collect():
-        assert f"`{family.name}" in readme, f"the README does not mention {family.name}"
+        assert f"`{family.name}" in page, f"the page does not mention {family.name}"
 
 
 def test_what_serves_together_is_told_by_process(status):

@@ -4,6 +4,7 @@ import pytest
 
 from app.core.errors import SettingsError
 from app.serving.settings import Settings, load_settings
+from tests.docs.pages import PAGES
 
 
 def refused(**environment: str) -> str:
@@ -88,7 +89,7 @@ def test_keys_are_split_and_never_shown():
 
 
 def test_every_setting_is_explained_and_documented():
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    page = PAGES["docs/configuration.md"].text
     for name, field in Settings.model_fields.items():
         assert field.description
-        assert f"`{name.upper()}`" in readme, f"the README does not mention {name.upper()}"
+        assert f"`{name.upper()}`" in page, f"the page does not mention {name.upper()}"

@@ -25,7 +25,7 @@ RELEASES = ("1.30", kubernetes_validate.latest_version())
 """Of Kubernetes: the oldest that has all that is used, and the newest whose schemas are known."""
 
 SWAP_MB = 160
-"""What loading another checkpoint beside the served one takes (README, "Another checkpoint")."""
+"""What another checkpoint beside the served one takes; see docs/operations.md."""
 
 Document = dict[str, Any]
 Render = Callable[..., list[Document]]

@@ -5,11 +5,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.training.demo import german_phrasing as wording
 from app.training.demo.job_families import Family
 from app.training.demo.job_titles import Forms, write_title
 from app.training.demo.occupations import Catalog, JobTitle, by_prefix
 from app.training.demo.templates import sections
-from app.training.demo import german_phrasing as wording
 
 SLOT = re.compile(r"\{(\w+)\}")
 SWISS_SHARE = 0.6

@@ -5,12 +5,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from app.training.demo import german_phrasing as wording
 from app.training.demo.ad_context import AdContext, SceneMaker
 from app.training.demo.job_families import Family
 from app.training.demo.occupations import Catalog, JobTitle, by_prefix
 from app.training.demo.requirement_sampler import RequirementSampler
 from app.training.demo.templates import sections
-from app.training.demo import german_phrasing as wording
 
 
 @dataclass(frozen=True, slots=True)

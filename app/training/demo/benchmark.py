@@ -13,10 +13,10 @@ from app.data.labelled_ads import Columns, read_labelled
 from app.data.token_batches import PackedPass, answers
 from app.model.base_encoder import open_base
 from app.model.checkpoint import Checkpoint
+from app.training.demo import baselines
 from app.training.demo.hand_labelled import Contender, HandLabelled, fit, fit_apart
 from app.training.demo.job_families import merge_titles, read_families
 from app.training.demo.occupations import read_catalog
-from app.training.demo import baselines
 from app.training.evaluation.head_metrics import bin_error, binned
 from app.training.run_folder import Say
 

@@ -2,12 +2,12 @@ import random
 
 import pytest
 
+from app.training.demo import german_phrasing as wording
 from app.training.demo.ad_generator import AdWriter, Mix
 from app.training.demo.job_families import Family, merge_titles
 from app.training.demo.job_titles import Forms
 from app.training.demo.occupations import JobTitle, read_catalog
 from app.training.demo.templates import requirements
-from app.training.demo import german_phrasing as wording
 from tests.support.tiny_occupations import write_shared
 
 LEVELS = ("none", "vocational", "advanced", "master")

@@ -4,10 +4,10 @@ import pytest
 from app.core.types import Ad
 from app.data.labelled_ads import Columns, read_labelled
 from app.model.base_encoder import open_base
+from app.training.demo import baselines
 from app.training.demo.job_titles import Forms
 from app.training.demo.keyword_baseline import required_level
 from app.training.demo.occupations import JobTitle
-from app.training.demo import baselines
 from tests.conftest import HEADS
 from tests.support.ad_files import LABELLED, write
 

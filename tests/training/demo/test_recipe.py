@@ -16,6 +16,9 @@ from app.core.head_labels import HEADS
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
 from app.showing import show_contenders
+from app.training.demo import benchmark as contest
+from app.training.demo import recipe
+from app.training.demo import training_data as demo
 from app.training.demo.comparison_tables import HEADING, KEY
 from app.training.demo.hand_labelled import Contender, read_hand_labelled
 from app.training.demo.recipe import (
@@ -26,9 +29,6 @@ from app.training.demo.recipe import (
     swap,
     unpack_base,
 )
-from app.training.demo import benchmark as contest
-from app.training.demo import recipe
-from app.training.demo import training_data as demo
 from tests.conftest import POSITIONS
 from tests.support.tiny_gold import ROWS, write_base, write_gold
 from tests.support.tiny_occupations import write_shared

@@ -8,8 +8,8 @@ import pytest
 
 from app.core.head_labels import Head
 from app.model.checkpoint import open_checkpoint
-from app.training.demo.occupations import read_taxonomy
 from app.training.demo import training_data as demo
+from app.training.demo.occupations import read_taxonomy
 from tests.support.tiny_occupations import write_shared
 
 REAL = Path(__file__).parents[3] / "shared"

@@ -1,0 +1,1 @@
+"""Tests of the pages themselves: links, tables and what they name."""
