@@ -5,9 +5,9 @@ import re
 import subprocess
 import sys
 from importlib.metadata import Distribution, distribution
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.repository import ROOT
+
 PROGRAM = """
 import sys
 from app.client import AsyncDoppelkopfClient, DoppelkopfClient, UnreachableError, Retries

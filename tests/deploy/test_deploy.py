@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from app.serving.settings import PREFIX, Settings
+from tests.support.repository import ROOT
 from tests.support.server_process import clean_environment, free_port
 
-ROOT = Path(__file__).parents[1]
 PORT = Settings.model_fields["port"].default
 VARIANTS = ("api", "api-gpu")
 

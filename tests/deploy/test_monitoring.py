@@ -19,9 +19,9 @@ import yaml
 
 from app.serving.metrics import Metrics
 from tests.docs.pages import PAGES
+from tests.support.repository import ROOT
 from tests.support.server_process import free_port, running_server, shared_ads, wait_until
 
-ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
 GROUPS = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
 RULES = [rule for group in GROUPS for rule in group["rules"]]

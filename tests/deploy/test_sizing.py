@@ -8,15 +8,14 @@ import json
 import re
 from functools import cache
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.serving.settings import Settings
 from tests.docs.pages import PAGES
+from tests.support.repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 MILLIONS = (1, 10, 100, 1000)
 DAY = 86_400
 GPU, CARD = "one H100, 16 cores", "the card alone"

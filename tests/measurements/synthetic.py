@@ -19,8 +19,7 @@ from app.core.head_labels import HEADS, Head
 from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
 from app.model.classifier import TwoHeadClassifier
-
-DEMO = Path(__file__).parents[2] / "model_store" / "demo"
+from tests.support.repository import DEMO
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+from tests.support.repository import ROOT
+
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split("\n## Kubernetes\n")[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

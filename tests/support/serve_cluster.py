@@ -16,12 +16,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from app.serving.settings import load_settings
+from tests.support.repository import ROOT
 from tests.support.serve_with_engine import OPTIONS
 
 CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
@@ -32,7 +32,7 @@ os.environ |= {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_failure_threshold": "3",
 }
-CONFIG = Path(__file__).parent.parent / "deploy" / "ray" / "cpu.yaml"
+CONFIG = ROOT / "deploy" / "ray" / "cpu.yaml"
 STORE = 80 * 2**20
 """Bytes of each node's object store, the least it may have; nothing here needs one."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)

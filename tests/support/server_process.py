@@ -24,6 +24,7 @@ from app.serving.metrics import Metrics
 from app.serving.scheduling.micro_batcher import MicroBatcher, Run
 from app.serving.settings import Settings, load_settings
 from tests.support.faulty_engine import HELD, text_of
+from tests.support.repository import SHARED
 
 
 def served_model(checkpoint: Checkpoint) -> ServedModel:
@@ -200,7 +201,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 def shared_ads(count: int) -> Sequence[dict[str, str]] | None:
     """Real ads for tests, or None where they are not at hand."""
-    file = Path(__file__).parents[2] / "shared" / "data" / "ads.jsonl"
+    file = SHARED / "data" / "ads.jsonl"
     if not file.is_file():
         return None
     with file.open(encoding="utf-8") as lines:

@@ -1,7 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from app.text.tokenization import (
     SpecialTokens,
     spans,
 )
+from tests.support.repository import DEMO
 from tests.support.server_process import shared_ads
 
 CLS, SEP = 2, 3
@@ -296,7 +296,7 @@ class Counting:
         return getattr(self._tokenizer, name)
 
 
-DEMO = Path(__file__).parents[1] / "model_store" / "demo" / "tokenizer.json"
+TOKENIZER = DEMO / "tokenizer.json"
 MEGABYTE = 1_000_000
 ORDINARY_CHARACTERS, ORDINARY_TOKENS = 1650, 360
 """Of the mean of 2,059 real ads."""
@@ -330,9 +330,9 @@ LIKE_AN_AD = {
 
 @pytest.fixture(scope="module")
 def demo_tokenizer():
-    if not DEMO.is_file():
+    if not TOKENIZER.is_file():
         pytest.skip("there is no demo checkpoint")
-    return Tokenizer.from_file(str(DEMO))
+    return Tokenizer.from_file(str(TOKENIZER))
 
 
 def cost(tokenizer, text, title=None):

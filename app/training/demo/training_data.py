@@ -121,7 +121,3 @@ def _write(path: Path, rows: Iterable[Row]) -> int:
                 seen.add((row.title, row.text))
                 table.writerow([getattr(row, column) for column in COLUMNS])
     return len(seen)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.repository import ROOT
 from tests.support.server_process import clean_environment, running_server
 
 pytestmark = pytest.mark.server
 
-ROOT = Path(__file__).parents[2]
 ALONE = ("unshare", "--map-root-user", "--net")
 
 # Put in front of the real command: each attempt to reach another machine is written down and fails.

@@ -8,14 +8,14 @@ have one say so in their name, the others take whatever comes, as they do by def
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from app.core.head_labels import HEADS
 from tests.measurements.peers.contender import Call, Contender
+from tests.support.repository import ROOT
 
 OWN = "doppelkopf"
 
-LOCK = Path(__file__).parents[3] / "requirements" / "lock.txt"
+LOCK = ROOT / "requirements" / "lock.txt"
 
 BATCH = 8
 

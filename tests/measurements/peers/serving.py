@@ -13,9 +13,8 @@ from types import TracebackType
 
 import psutil
 
+from tests.support.repository import ROOT
 from tests.support.server_process import clean_environment
-
-ROOT = Path(__file__).parents[3]
 
 QUIET = {
     "BENTOML_DO_NOT_TRACK": "True",

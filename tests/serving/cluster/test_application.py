@@ -8,7 +8,6 @@ import logging
 import pkgutil
 import re
 import warnings
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +26,7 @@ from app.serving.request_trace import current
 from app.serving.scheduling.lanes import Lane
 from app.serving.server.http_connection import KEEP_ALIVE_SECONDS
 from app.serving.settings import Settings, load_settings
+from tests.support.repository import ROOT
 from tests.support.server_process import served_model
 
 with warnings.catch_warnings():
@@ -40,7 +40,7 @@ with warnings.catch_warnings():
     from app.serving.cluster.ingress import Ingress, _all
     from app.serving.cluster.replica_client import Call
 
-FOLDER = Path(__file__).parents[1] / "deploy" / "ray"
+FOLDER = ROOT / "deploy" / "ray"
 FILES = sorted(FOLDER.glob("*.yaml"))
 KEY = "a-key-of-good-length"
 

@@ -3,7 +3,6 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,11 @@ from app.core.postprocessing import best, probabilities
 from app.training.demo.hand_labelled import Contender, fit, fit_apart, read_hand_labelled, score
 from app.training.demo.occupations import read_taxonomy
 from app.training.evaluation.head_metrics import fit_accepted
+from tests.support.repository import SHARED
 from tests.support.tiny_gold import ROWS, write_gold
 from tests.support.tiny_occupations import write_shared
 
-SCORE = Path(__file__).parents[3] / "shared" / "tools" / "score.py"
+SCORE = SHARED / "tools" / "score.py"
 
 
 @pytest.fixture

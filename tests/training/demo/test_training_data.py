@@ -2,7 +2,6 @@ import csv
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -10,10 +9,8 @@ from app.core.head_labels import Head
 from app.model.checkpoint import open_checkpoint
 from app.training.demo import training_data as demo
 from app.training.demo.occupations import read_taxonomy
+from tests.support.repository import DEMO, SHARED
 from tests.support.tiny_occupations import write_shared
-
-REAL = Path(__file__).parents[3] / "shared"
-DEMO = Path(__file__).parents[2] / "model_store" / "demo"
 
 
 def read(path):
@@ -81,11 +78,11 @@ def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
 
 
 def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
-    if not (REAL / "taxonomy").is_dir():
-        pytest.skip(f"the label tables are not here: {REAL}")
+    if not (SHARED / "taxonomy").is_dir():
+        pytest.skip(f"the label tables are not here: {SHARED}")
     if not DEMO.is_dir():
         pytest.skip("there is no demo checkpoint")
-    taxonomy = read_taxonomy(REAL / "taxonomy")
+    taxonomy = read_taxonomy(SHARED / "taxonomy")
     heads = open_checkpoint(DEMO).heads
     assert heads["job_category"].codes == taxonomy.categories.codes
     assert heads["min_education"].codes == taxonomy.levels.codes
@@ -94,9 +91,9 @@ def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
 
 
 def test_the_real_tables_give_every_label_enough_rows(tmp_path):
-    if not (REAL / "data").is_dir():
-        pytest.skip(f"the occupation data is not here: {REAL}")
-    demo.write_demo(REAL, tmp_path, seed=7, rows=3000)
+    if not (SHARED / "data").is_dir():
+        pytest.skip(f"the occupation data is not here: {SHARED}")
+    demo.write_demo(SHARED, tmp_path, seed=7, rows=3000)
     rows = read(tmp_path / "train.csv")
     categories = Counter(row["job_category"] for row in rows)
     assert len(categories) == 34
