@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.errors import DataError
-from app.training.places import Place, one_line
+from app.errors import DataError, first_line
+from app.training.places import Place
 from app.training.predict import ERROR
 
 _ABOUT, _SUCCESS = "_about.json", "_SUCCESS"
@@ -143,7 +143,7 @@ class Partitions:
         try:
             found = self.place.system.get_file_info(selector)
         except OSError as error:
-            raise DataError.at(self.place.path, f"is no folder: {one_line(error)}.") from error
+            raise DataError.at(self.place.path, f"is no folder: {first_line(error)}.") from error
         return {info.base_name for info in found if not info.base_name.startswith(".")}
 
     def _clear(self, names: set[str]) -> None:

@@ -58,35 +58,36 @@ class Pool:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Be a driver of a cluster meanwhile.
+    """Connect to a cluster as its driver, and disconnect in the end.
 
     Args:
-        address: "local" for one of this machine alone that ends with it, "auto" for one that this
-            machine is a part of, or HOST:PORT; empty for the one that RAY_ADDRESS names, or else
-            a local one.
+        address: HOST:PORT; "local" for a cluster of this machine alone, which ends with the
+            connection; or "auto" for the cluster that RAY_ADDRESS names, else the one that
+            `ray start` began on this machine, else "local".
 
     Raises:
-        StartupError: it is not there.
+        StartupError: there is no cluster at the address, or it cannot be joined.
     """
     # Ray reports its use to its makers unless told not to, and warns of what is meant to be so.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    where = (address == "auto" and os.environ.get("RAY_ADDRESS")) or address
     if where.startswith("ray://"):
         raise StartupError(
             "Ray Data cannot be driven over ray://; run the command on a machine of the cluster, "
-            "as `ray job submit -- doppelkopf predict --ray ...` does."
+            "as `ray job submit -- doppelkopf predict --ray auto ...` does."
         )
     _reach(where)
     try:
-        # A dashboard belongs to whoever starts a cluster; of this one nobody would look at it.
+        # Only a cluster that is started here would get a dashboard, and nobody would look at it.
         with _silent():
             ray.init(
-                where,
+                # Without an address Ray looks for a running cluster itself, and else starts one.
+                None if where == "auto" else where,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                include_dashboard=False if where == "local" else None,
+                include_dashboard=False,
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).split(". ")[0].rstrip(".")

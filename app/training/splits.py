@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.errors import DataError
+from app.errors import DataError, first_line
 from app.training.files import PARQUET, Row, is_one_of, rows_of
 from app.training.inspecting import Inspected
-from app.training.places import one_line
 from app.training.predict import changed
 
 _BATCH = 4096
@@ -80,9 +79,9 @@ def read_split(
                 rows = [row for _, row in rows_of(content, name)]
                 table = pa.Table.from_pylist(rows, schema=schema)
     except OSError as error:
-        raise DataError.at(split.path, f"cannot be read: {one_line(error)}.") from error
+        raise DataError.at(split.path, f"cannot be read: {first_line(error)}.") from error
     except pa.ArrowException as error:
-        raise DataError.at(split.path, f"does not fit its columns: {one_line(error)}.") from error
+        raise DataError.at(split.path, f"does not fit its columns: {first_line(error)}.") from error
     if len(rows) != split.rows:
         raise changed(name)
     return rows, table

@@ -23,6 +23,7 @@ from app.records import Encoded, FloatArray
 from app.tokenization import AdTokenizer
 from app.training.card import card
 from app.training.data import (
+    Columns,
     LabelledAds,
     Targets,
     check_enough,
@@ -128,7 +129,14 @@ def _read(
     options: TrainOptions, tokenizer: AdTokenizer
 ) -> tuple[dict[str, Head], Part, Part | None, int]:
     """Read, check, split and encode the data."""
-    table = read_labelled(options.data, options.columns)
+    columns = Columns(
+        options.text_column,
+        options.title_column,
+        options.job_category_column,
+        options.min_education_column,
+        options.group_column,
+    )
+    table = read_labelled(options.data, columns)
     skipped = table.unlabelled
     heads = read_labels(options.labels) if options.labels else table.heads()
     if options.distance_weight and not any(head.ordered for head in heads.values()):
@@ -139,7 +147,7 @@ def _read(
     table.targets(heads, source)
     held: LabelledAds | None = None
     if options.validation:
-        held = read_labelled(options.validation, options.columns)
+        held = read_labelled(options.validation, columns)
         skipped += held.unlabelled
     elif options.validation_share:
         trains, validates = split(table, options.validation_share, options.seed)

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from app.checkpoint import open_checkpoint
 from app.cli import app
+from app.cli.tables import comparison_tables
 from app.engine import Engine
 from app.errors import CheckpointError, DataError
 from app.heads import HEADS
-from app.showing import show_contenders
 from app.training import contest, demo, recipe
 from app.training.comparison import HEADING, KEY
 from app.training.handlabelled import Contender, read_hand_labelled
@@ -219,7 +219,7 @@ def test_a_swap_leaves_one_folder(tmp_path):
 
 
 def test_the_tables_are_shown(made):
-    shown = list(show_contenders(open_checkpoint(made.out)))
+    shown = list(comparison_tables(open_checkpoint(made.out)))
     # By head a caption, the contenders (the rules know no category), and the ads' sources and
     # countries with all of them.
     assert [table.row_count for table in shown if not isinstance(table, str)] == [4, 5, 5, 5]

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from app.listing import as_document, list_checkpoints, show_list
 
 from app.checkpoint import open_checkpoint
 from app.errors import CheckpointError
-from app.listing import as_document, list_checkpoints, show_list
 
 
 @pytest.fixture
