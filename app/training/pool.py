@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 import ray.data
+from ray._private.utils import read_ray_address
 
 from app.errors import StartupError
 
@@ -72,7 +73,8 @@ def connected(address: str) -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    where = (address == "auto" and os.environ.get("RAY_ADDRESS")) or address
+    # Private, but the only way to know where Ray looks for the cluster that `ray start` began.
+    where = cluster_address(address, os.environ.get("RAY_ADDRESS"), read_ray_address())
     if where.startswith("ray://"):
         raise StartupError(
             "Ray Data cannot be driven over ray://; run the command on a machine of the cluster, "
@@ -80,16 +82,15 @@ def connected(address: str) -> Iterator[None]:
         )
     _reach(where)
     try:
-        # Only a cluster that is started here would get a dashboard, and nobody would look at it.
+        # A cluster that is started here needs no dashboard: it ends with the command.
         with _silent():
             ray.init(
-                # Without an address Ray looks for a running cluster itself, and else starts one.
-                None if where == "auto" else where,
+                where,
                 log_to_driver=False,
                 logging_level=logging.CRITICAL,
-                include_dashboard=False,
+                include_dashboard=False if where == "local" else None,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).split(". ")[0].rstrip(".")
         raise StartupError(f"The Ray cluster at '{where}' cannot be joined: {reason}.") from error
     context = ray.data.DataContext.get_current()
@@ -101,6 +102,26 @@ def connected(address: str) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def cluster_address(address: str, named: str | None, recorded: str | None) -> str:
+    """Return the address that Ray connects to: HOST:PORT, "local", or "auto" for `recorded`.
+
+    Args:
+        address: the option; only "auto" depends on the others.
+        named: the variable RAY_ADDRESS.
+        recorded: HOST:PORT of the cluster that `ray start` began last on this machine.
+    """
+    if address != "auto":
+        return address
+    if named and named != "auto":
+        return named
+    try:
+        # The record of a killed cluster stays, and Ray would wait for that one for minutes.
+        _reach(recorded or "")
+    except StartupError:
+        return "local"
+    return "auto" if recorded else "local"
 
 
 @contextmanager
