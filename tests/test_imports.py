@@ -83,8 +83,6 @@ ORDER = (
     "training",
     "sending",
     "importing",
-    "showing",
-    "listing",
     "bench",
     "connections",
     "draining",
@@ -291,7 +289,8 @@ def test_importing_it_loads_no_torch(module):
 UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
-    "app.training", "app.bench", "app.client", "app.showing", "app.importing", "app.base",
+    "app.training.data", "app.training.train", "app.bench", "app.client", "app.cli.tables",
+    "app.importing", "app.base",
     "app.supervisor", "ray", "grpc", "app.cluster", "app.replicas", "app.ingress",
     "app.engine_replica", "app.cluster_proxy",
 }  # fmt: skip
@@ -329,7 +328,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine" in code.used(name)}
-    assert users <= {"app.loading", "app.cli"}
+    assert users <= {"app.loading", "app.cli.engines", "app.cli.bench"}
 
 
 def test_ray_is_known_where_several_machines_serve_only(code):

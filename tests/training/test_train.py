@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 
 from app.errors import CheckpointError, DataError, SettingsError
 from app.model import TwoHeadClassifier
-from app.training.data import Columns, sha256
+from app.training.data import sha256
 from app.training.options import TrainOptions
 from app.training.train import train
 from app.training.work import work_folder
@@ -275,7 +275,7 @@ def test_a_taken_folder_is_refused_before_anything_is_read(options, tmp_path):
 
 def test_groups_need_their_column(options):
     with pytest.raises(DataError, match="--group-column"):
-        train(options(columns=Columns(group="employer")))
+        train(options(group_column="employer"))
 
 
 def test_a_diverged_training_saves_nothing(options):
