@@ -80,8 +80,8 @@ def predict(
         typer.Option(
             metavar="ADDRESS",
             help="Predict on a Ray cluster: auto, HOST:PORT or local. auto is the cluster that "
-            "RAY_ADDRESS names, else the one of `ray start` on this machine, else local; local uses the "
-            "devices of this machine alone.",
+            "RAY_ADDRESS names, else the one of `ray start` on this machine, else local; local "
+            "uses the devices of this machine alone.",
         ),
     ] = None,
     partition_rows: Annotated[
