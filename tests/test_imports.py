@@ -83,8 +83,6 @@ ORDER = (
     "training",
     "sending",
     "importing",
-    "showing",
-    "listing",
     "bench",
     "connections",
     "draining",
@@ -296,7 +294,8 @@ def test_importing_it_loads_no_torch(module):
 UNSERVED = {
     "accelerate", "datasets", "matplotlib", "pandas", "PIL", "pyarrow", "scipy", "sklearn",
     "torchvision", "httpx", "requests", "websockets", "hypothesis", "pytest", "trio", "zmq",
-    "app.training", "app.bench", "app.client", "app.showing", "app.model.state_dict_import", "app.model.base_encoder",
+    "app.data.labelled_ads", "app.training.train", "app.bench", "app.client", "app.cli.tables",
+    "app.model.state_dict_import", "app.model.base_encoder",
     "app.serving.workers.supervisor", "ray", "grpc", "app.serving.cluster.application", "app.serving.cluster.replica_client", "app.serving.cluster.ingress",
     "app.serving.cluster.engine_replica", "app.serving.cluster.proxy",
 }  # fmt: skip
@@ -339,7 +338,7 @@ def test_the_client_knows_the_wire_and_the_errors_only(code):
 
 def test_only_the_command_line_and_the_server_import_the_engine(code):
     users = {name for name in code.imports if "app.engine.engine" in code.used(name)}
-    assert users <= {"app.serving.inference.loading", "app.cli"}
+    assert users <= {"app.serving.inference.loading", "app.cli.engines", "app.cli.bench"}
 
 
 def test_ray_is_known_where_several_machines_serve_only(code):

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from app.bulk.predict import check_fields
-from app.bulk.storage import one_line
-from app.core.errors import DataError
+from app.core.errors import DataError, first_line
 from app.data.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
 from app.data.labelled_ads import Columns
 
@@ -62,7 +61,7 @@ def inspect(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> In
         with system.open_input_file(path) as file:
             count, schema = (_footer if is_one_of(name, PARQUET) else _read)(file, name)
     except OSError as error:
-        raise DataError.at(path, f"cannot be read: {one_line(error)}.") from error
+        raise DataError.at(path, f"cannot be read: {first_line(error)}.") from error
     check_fields(name, schema.names)
     text, title = "", None
     if count:
@@ -101,7 +100,7 @@ def joint_schema(schemas: Iterable[pa.Schema], path: object) -> pa.Schema:
         joint = pa.unify_schemas([*schemas], promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError.at(
-            path, f"a column changes its type, and Parquet knows one: {one_line(error)}."
+            path, f"a column changes its type, and Parquet knows one: {first_line(error)}."
         ) from error
     return joint.remove_metadata()
 
@@ -166,7 +165,7 @@ def _ends_of_records(lines: Iterable[bytes], name: PurePosixPath) -> Iterator[in
             if line.strip(b" \t\r\n"):
                 yield end
     except csv.Error as error:
-        raise DataError.at(name, f"cannot be cut: {one_line(error)}; write Parquet.") from error
+        raise DataError.at(name, f"cannot be cut: {first_line(error)}; write Parquet.") from error
 
 
 def _footer(file: Any, name: PurePosixPath) -> tuple[int, pa.Schema]:
@@ -174,7 +173,7 @@ def _footer(file: Any, name: PurePosixPath) -> tuple[int, pa.Schema]:
         with pq.ParquetFile(file) as table:
             return table.metadata.num_rows, table.schema_arrow.remove_metadata()
     except pa.ArrowException as error:
-        raise DataError.at(name, f"is damaged or no Parquet file: {one_line(error)}.") from error
+        raise DataError.at(name, f"is damaged or no Parquet file: {first_line(error)}.") from error
 
 
 def _read(file: BinaryIO, name: PurePosixPath) -> tuple[int, pa.Schema]:
@@ -198,5 +197,5 @@ def _inferred(rows: list[Row], columns: list[str], name: PurePosixPath) -> pa.Sc
         )
     except pa.ArrowException as error:
         raise DataError.at(
-            name, f"a column changes its type, and Parquet knows one: {one_line(error)}."
+            name, f"a column changes its type, and Parquet knows one: {first_line(error)}."
         ) from error

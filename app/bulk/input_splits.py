@@ -17,8 +17,7 @@ from pyarrow import fs
 
 from app.bulk.input_scan import Inspected
 from app.bulk.predict import changed
-from app.bulk.storage import one_line
-from app.core.errors import DataError
+from app.core.errors import DataError, first_line
 from app.data.files import PARQUET, Row, is_one_of, rows_of
 
 _BATCH = 4096
@@ -80,9 +79,9 @@ def read_split(
                 rows = [row for _, row in rows_of(content, name)]
                 table = pa.Table.from_pylist(rows, schema=schema)
     except OSError as error:
-        raise DataError.at(split.path, f"cannot be read: {one_line(error)}.") from error
+        raise DataError.at(split.path, f"cannot be read: {first_line(error)}.") from error
     except pa.ArrowException as error:
-        raise DataError.at(split.path, f"does not fit its columns: {one_line(error)}.") from error
+        raise DataError.at(split.path, f"does not fit its columns: {first_line(error)}.") from error
     if len(rows) != split.rows:
         raise changed(name)
     return rows, table

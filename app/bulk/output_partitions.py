@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from app.bulk.predict import ERROR
-from app.bulk.storage import Place, one_line
-from app.core.errors import DataError
+from app.bulk.storage import Place
+from app.core.errors import DataError, first_line
 
 _ABOUT, _SUCCESS = "_about.json", "_SUCCESS"
 _PARTIAL = ".partial-"
@@ -143,7 +143,7 @@ class Partitions:
         try:
             found = self.place.system.get_file_info(selector)
         except OSError as error:
-            raise DataError.at(self.place.path, f"is no folder: {one_line(error)}.") from error
+            raise DataError.at(self.place.path, f"is no folder: {first_line(error)}.") from error
         return {info.base_name for info in found if not info.base_name.startswith(".")}
 
     def _clear(self, names: set[str]) -> None:

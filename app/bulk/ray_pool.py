@@ -11,6 +11,7 @@ from pathlib import Path
 
 import ray
 import ray.data
+from ray._private.utils import read_ray_address
 
 from app.core.errors import StartupError
 
@@ -58,29 +59,30 @@ class Pool:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Be a driver of a cluster meanwhile.
+    """Connect to a cluster as its driver, and disconnect in the end.
 
     Args:
-        address: "local" for one of this machine alone that ends with it, "auto" for one that this
-            machine is a part of, or HOST:PORT; empty for the one that RAY_ADDRESS names, or else
-            a local one.
+        address: HOST:PORT; "local" for a cluster of this machine alone, which ends with the
+            connection; or "auto" for the cluster that RAY_ADDRESS names, else the one that
+            `ray start` began on this machine, else "local".
 
     Raises:
-        StartupError: it is not there.
+        StartupError: there is no cluster at the address, or it cannot be joined.
     """
     # Ray reports its use to its makers unless told not to, and warns of what is meant to be so.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    # Private, but the only way to know where Ray looks for the cluster that `ray start` began.
+    where = cluster_address(address, os.environ.get("RAY_ADDRESS"), read_ray_address())
     if where.startswith("ray://"):
         raise StartupError(
             "Ray Data cannot be driven over ray://; run the command on a machine of the cluster, "
-            "as `ray job submit -- doppelkopf predict --ray ...` does."
+            "as `ray job submit -- doppelkopf predict --ray auto ...` does."
         )
     _reach(where)
     try:
-        # A dashboard belongs to whoever starts a cluster; of this one nobody would look at it.
+        # A cluster that is started here needs no dashboard: it ends with the command.
         with _silent():
             ray.init(
                 where,
@@ -88,7 +90,7 @@ def connected(address: str) -> Iterator[None]:
                 logging_level=logging.CRITICAL,
                 include_dashboard=False if where == "local" else None,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).split(". ")[0].rstrip(".")
         raise StartupError(f"The Ray cluster at '{where}' cannot be joined: {reason}.") from error
     context = ray.data.DataContext.get_current()
@@ -100,6 +102,26 @@ def connected(address: str) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def cluster_address(address: str, named: str | None, recorded: str | None) -> str:
+    """Return the address that Ray connects to: HOST:PORT, "local", or "auto" for `recorded`.
+
+    Args:
+        address: the option; only "auto" depends on the others.
+        named: the variable RAY_ADDRESS.
+        recorded: HOST:PORT of the cluster that `ray start` began last on this machine.
+    """
+    if address != "auto":
+        return address
+    if named and named != "auto":
+        return named
+    try:
+        # The record of a killed cluster stays, and Ray would wait for that one for minutes.
+        _reach(recorded or "")
+    except StartupError:
+        return "local"
+    return "auto" if recorded else "local"
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 from pyarrow import fs
 
-from app.core.errors import DataError
+from app.core.errors import DataError, first_line
 from app.data.files import CSV, LINES, PARQUET, check_suffix, is_one_of
 
 _OWN = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
@@ -36,7 +36,7 @@ class Place:
             known = name.split("://")[0] in _OWN
             return cls(*fs.FileSystem.from_uri(name if known else f"fsspec+{name}"))
         except (pa.ArrowException, ImportError, ValueError, OSError) as error:
-            raise DataError.at(name, f"cannot be reached: {one_line(error)}.") from error
+            raise DataError.at(name, f"cannot be reached: {first_line(error)}.") from error
 
     def files(self) -> list[str]:
         """Return the path itself, the files of ads of this folder, or those a pattern matches.
@@ -49,7 +49,7 @@ class Place:
         try:
             found = self._find()
         except OSError as error:
-            raise DataError.at(self.path, f"cannot be read: {one_line(error)}.") from error
+            raise DataError.at(self.path, f"cannot be read: {first_line(error)}.") from error
         if not found:
             raise DataError.at(self.path, "there is no such file of ads, nor a folder of them.")
         return found
@@ -72,8 +72,3 @@ class Place:
             and not any(step[0] in "._" for step in info.path[len(top) :].strip("/").split("/"))
             and (not pattern or PurePosixPath(info.path).match(pattern))
         )
-
-
-def one_line(error: Exception) -> str:
-    """Return the first line of an error's message, to go on behind a colon."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

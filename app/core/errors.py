@@ -207,3 +207,13 @@ class DeadlineExceededError(ServiceError):
     status = 504
     title = "Deadline exceeded"
     when = "The deadline of `X-Request-Timeout-Ms` passed; the work was dropped."
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without the stop or colon at its end.
+
+    An error without a message gives the name of its class. For sentences that end with the reason
+    another library gave: `f"{path} cannot be read: {first_line(error)}."`.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".:")

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeVar
 
-from app.core.errors import DataError
+from app.core.errors import DataError, first_line
 
 Row = dict[str, Any]
 Item = TypeVar("Item")
@@ -175,8 +175,7 @@ def _parquet(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
                     number += 1
                     yield number, row
     except pa.ArrowException as error:
-        detail = str(error).splitlines()[0].rstrip(".")
-        raise DataError.at(path, f"is damaged or no Parquet file: {detail}.") from error
+        raise DataError.at(path, f"is damaged or no Parquet file: {first_line(error)}.") from error
 
 
 class _CsvSink:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from app.core.errors import first_line
+
 log = logging.getLogger(__name__)
 
 AddNorm = Callable[[Tensor, Tensor, nn.LayerNorm], Tensor]
@@ -119,7 +121,7 @@ def compiled_add_norm(width: int, dtype: torch.dtype) -> AddNorm:
         # Not yet a public name in torch; whatever becomes of it, the norms stay.
         kernel: Any = torch.cuda._compile_kernel(source, "add_norm")
     except (AttributeError, ImportError, OSError, RuntimeError) as error:
-        log.warning("sums and norms stay two kernels: %s", str(error).splitlines()[0])
+        log.warning("sums and norms stay two kernels: %s", first_line(error))
         return add_norm
 
     def compiled(added: Tensor, states: Tensor, norm: nn.LayerNorm) -> Tensor:

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from app.core.errors import CheckpointError
+from app.core.errors import CheckpointError, first_line
 from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
 from app.model.classifier import ENCODERS, TwoHeadConfig
 from app.text.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
@@ -51,7 +51,7 @@ class BaseEncoder:
             )
         except Exception as error:
             raise CheckpointError(
-                f"The weights of the base '{self.name}' cannot be loaded: {_first_line(error)}."
+                f"The weights of the base '{self.name}' cannot be loaded: {first_line(error)}."
             ) from error
         return encoder
 
@@ -107,7 +107,7 @@ def open_base(name: str) -> BaseEncoder:
         tokenizer = AutoTokenizer.from_pretrained(name, **_where(name))
     except Exception as error:
         raise CheckpointError(
-            f"The tokenizer of the base '{name}' cannot be loaded: {_first_line(error)}."
+            f"The tokenizer of the base '{name}' cannot be loaded: {first_line(error)}."
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"The base '{name}' has no fast tokenizer (a {TOKENIZER}).")
@@ -166,11 +166,11 @@ def _where(name: str) -> dict[str, bool]:
 
 def _not_found(name: str, error: Exception) -> str:
     if Path(name).is_dir():
-        return f"The folder {name} holds no base encoder: {_first_line(error)}."
+        return f"The folder {name} holds no base encoder: {first_line(error)}."
     causes = (error, error.__cause__, error.__context__)
     if any(isinstance(cause, HfHubHTTPError) for cause in causes):
         return f"The base '{name}' is neither a folder nor a public model on huggingface.co."
-    return f"There is no folder {name}, and no base of this name can be had: {_first_line(error)}."
+    return f"There is no folder {name}, and no base of this name can be had: {first_line(error)}."
 
 
 def _special(
@@ -199,8 +199,3 @@ def _files(tokenizer: PreTrainedTokenizerFast) -> dict[str, bytes]:
         TOKENIZER: tokenizer.backend_tokenizer.to_str().encode(),
         TOKENIZER_CONFIG: (json.dumps(kept, indent=1, ensure_ascii=False) + "\n").encode(),
     }
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".:")

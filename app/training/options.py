@@ -1,50 +1,86 @@
-"""What a training was asked to do, and the command line that asks for the same again."""
+"""The options of a training, and the command line that repeats it."""
 
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from typing_extensions import Doc
 
 from app.core.errors import SettingsError
-from app.data.labelled_ads import Columns
 
 SAVE_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The options of `doppelkopf train`; batch size and length count windows and their tokens."""
+    """The options of `doppelkopf train`, whose names, types, defaults and help texts stand here.
 
-    data: Path
-    base: str
-    out: Path
-    labels: Path | None = None
-    validation: Path | None = None
-    validation_share: float = 0.1
-    columns: Columns = field(default_factory=Columns)
-    epochs: int = 3
-    batch_size: int = 16
-    learning_rate: float = 5e-5
-    warmup_ratio: float = 0.1
-    weight_decay: float = 0.01
-    label_smoothing: float = 0.0
-    distance_weight: float = 0.0
-    class_weights: bool = False
-    max_length: int | None = None
-    layers: int | None = None
-    freeze_layers: int | None = None
-    teacher: Path | None = None
-    seed: int = 42
-    save_dtype: str = "float32"
-    license: str | None = None
-    note: str | None = None
-    resume: bool = False
+    A field `batch_size` is the option `--batch-size`.
+    """
+
+    data: Annotated[Path, Doc("Ads: .csv, .jsonl (or .ndjson, .json) or .parquet.")]
+    base: Annotated[str, Doc("A base encoder: a folder, or a name on the model hub.")]
+    out: Annotated[Path, Doc("The checkpoint folder to make.")]
+    labels: Annotated[
+        Path | None, Doc("JSON file that fixes labels, their order and display names.")
+    ] = None
+    validation: Annotated[Path | None, Doc("Ads to validate with.")] = None
+    validation_share: Annotated[
+        float, Doc("Share of the rows to validate with, if there is no --validation.")
+    ] = 0.1
+    text_column: Annotated[
+        str | None,
+        Doc('Column of the texts. Default: "text", or "title" if there is no such column.'),
+    ] = None
+    title_column: Annotated[
+        str | None, Doc('Column of the titles. Default: "title", if there is one.')
+    ] = None
+    job_category_column: Annotated[
+        str | None, Doc('Column of the job categories. Default: "job_category".')
+    ] = None
+    min_education_column: Annotated[
+        str | None, Doc('Column of the minimum educations. Default: "min_education".')
+    ] = None
+    group_column: Annotated[
+        str | None,
+        Doc("Rows with the same value in this column, such as the employer, are not split."),
+    ] = None
+    epochs: Annotated[int, Doc("Passes over the data.")] = 3
+    batch_size: Annotated[int, Doc("Windows per step and device.")] = 16
+    learning_rate: Annotated[float, Doc("Peak learning rate of AdamW; decays linearly.")] = 5e-5
+    warmup_ratio: Annotated[
+        float, Doc("Share of the steps in which the learning rate rises to its peak.")
+    ] = 0.1
+    weight_decay: Annotated[float, Doc("Weight decay of AdamW.")] = 0.01
+    label_smoothing: Annotated[
+        float, Doc("Share of the target that is spread over all labels.")
+    ] = 0.0
+    distance_weight: Annotated[
+        float, Doc("Weight in an ordered head's loss of how many levels a prediction is off.")
+    ] = 0.0
+    max_length: Annotated[
+        int | None, Doc("Tokens per window. Default: the encoder's positions, up to 512.")
+    ] = None
+    layers: Annotated[int | None, Doc("Keep this many of the base's layers, evenly spread.")] = None
+    freeze_layers: Annotated[
+        int | None, Doc("Freeze the embeddings and this many of the lowest layers, 0 or more.")
+    ] = None
+    teacher: Annotated[
+        Path | None, Doc("A trained checkpoint to learn from; --layers of its layers are kept.")
+    ] = None
+    seed: Annotated[int, Doc("Seed of the split, new heads, order and dropout.")] = 42
+    save_dtype: Annotated[str, Doc("float32 or float16.")] = "float32"
+    license: Annotated[str | None, Doc("License for the model card.")] = None
+    note: Annotated[str | None, Doc("A paragraph for the model card.")] = None
+    class_weights: Annotated[bool, Doc("Give rare classes more weight in the loss.")] = False
+    resume: Annotated[bool, Doc("Continue an interrupted training.")] = False
 
     def check(self) -> None:
         """Refuse values that cannot work before anything is read.
 
         Raises:
-            SettingsError: names the option and what it can be.
+            SettingsError: names the option and its range.
         """
         bounds = {
             "epochs": (self.epochs >= 1, "at least 1"),
@@ -65,42 +101,24 @@ class TrainOptions:
                 raise SettingsError(f"--{option} has to be {range_}, not {value}.")
 
     def command(self, max_length: int) -> str:
-        """Return the command that trains the same again; also what has a default is spelled out.
+        """Return the command that repeats this training, with its defaults spelled out.
+
+        An interrupted training continues only if this command is the same again.
 
         Args:
-            max_length: the window length that was used.
+            max_length: tokens of a window that were used.
         """
-        chosen: Mapping[str, object] = {
-            "--data": self.data,
-            "--base": self.base,
-            "--out": self.out,
-            "--labels": self.labels,
-            "--validation": self.validation,
-            "--validation-share": None if self.validation else self.validation_share,
-            "--text-column": self.columns.text,
-            "--title-column": self.columns.title,
-            "--job-category-column": self.columns.job_category,
-            "--min-education-column": self.columns.min_education,
-            "--group-column": self.columns.group,
-            "--epochs": self.epochs,
-            "--batch-size": self.batch_size,
-            "--learning-rate": self.learning_rate,
-            "--warmup-ratio": self.warmup_ratio,
-            "--weight-decay": self.weight_decay,
-            "--label-smoothing": self.label_smoothing,
-            "--distance-weight": self.distance_weight,
-            "--max-length": max_length,
-            "--layers": self.layers,
-            "--freeze-layers": self.freeze_layers,
-            "--teacher": self.teacher,
-            "--seed": self.seed,
-            "--save-dtype": self.save_dtype,
-            "--license": self.license,
-            "--note": self.note,
-        }
         words = ["doppelkopf", "train"]
-        for option, value in chosen.items():
-            if value is not None:
-                words += [option, str(value)]
-        words.append("--class-weights" if self.class_weights else "--no-class-weights")
+        for name, value in vars(replace(self, max_length=max_length)).items():
+            option = name.replace("_", "-")
+            if (
+                value is None
+                or name == "resume"
+                or (name == "validation_share" and self.validation)
+            ):
+                continue
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            else:
+                words += [f"--{option}", str(value)]
         return shlex.join(words)

@@ -18,7 +18,7 @@ from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import read_labels
 from app.core.types import Encoded, FloatArray
 from app.data.files import chunks
-from app.data.labelled_ads import LabelledAds, Targets, check_enough, read_labelled
+from app.data.labelled_ads import Columns, LabelledAds, Targets, check_enough, read_labelled
 from app.model.base_encoder import BaseEncoder, freeze, keep_layers, open_base
 from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
@@ -123,7 +123,14 @@ def _read(
     options: TrainOptions, tokenizer: AdTokenizer
 ) -> tuple[dict[str, Head], Part, Part | None, int]:
     """Read, check, split and encode the data."""
-    table = read_labelled(options.data, options.columns)
+    columns = Columns(
+        options.text_column,
+        options.title_column,
+        options.job_category_column,
+        options.min_education_column,
+        options.group_column,
+    )
+    table = read_labelled(options.data, columns)
     skipped = table.unlabelled
     heads = read_labels(options.labels) if options.labels else table.heads()
     if options.distance_weight and not any(head.ordered for head in heads.values()):
@@ -134,7 +141,7 @@ def _read(
     table.targets(heads, source)
     held: LabelledAds | None = None
     if options.validation:
-        held = read_labelled(options.validation, options.columns)
+        held = read_labelled(options.validation, columns)
         skipped += held.unlabelled
     elif options.validation_share:
         trains, validates = split(table, options.validation_share, options.seed)

@@ -138,7 +138,7 @@ def cluster():
 def command(cluster, folder, data, out, *words):
     options = ["--data", str(data), "--out", str(out), "--partition-rows", "512", *words]
     return subprocess.run(
-        [sys.executable, "-m", "app.cli", "predict", str(folder), *options, "--ray"],
+        [sys.executable, "-m", "app.cli", "predict", str(folder), *options, "--ray", "auto"],
         env=os.environ | {"RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,

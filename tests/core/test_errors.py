@@ -12,6 +12,7 @@ from app.core.errors import (
     OverloadedError,
     ServiceError,
     StartupError,
+    first_line,
 )
 
 CLASSES = [
@@ -87,3 +88,16 @@ def test_a_request_fails_with_the_same_words_where_the_error_came_from_another_p
 
 def test_a_lost_device_is_caught_as_an_engine_error_too():
     assert issubclass(FatalEngineError, errors.EngineError)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("It failed.", "It failed"),
+        ("  Cannot read:\n  the file is empty", "Cannot read"),
+        ("", "ValueError"),
+        ("\n", "ValueError"),
+    ],
+)
+def test_the_first_line_of_an_error_ends_without_a_stop(message, line):
+    assert first_line(ValueError(message)) == line

@@ -1,10 +1,10 @@
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from app.core.errors import SettingsError
-from app.data.labelled_ads import Columns
 from app.training.options import TrainOptions
 
 OPTIONS = TrainOptions(Path("my ads.csv"), "base", Path("out"))
@@ -20,10 +20,13 @@ def test_the_command_spells_out_what_decides_the_result():
     assert "--labels" not in command
 
 
+def test_class_weights_are_named_when_on():
+    command = replace(OPTIONS, class_weights=True, resume=True).command(64)
+    assert command.endswith(" --class-weights")
+
+
 def test_a_column_and_a_validation_file_are_part_of_the_command():
-    options = TrainOptions(
-        Path("a.csv"), "b", Path("o"), validation=Path("v.csv"), columns=Columns(text="body")
-    )
+    options = replace(OPTIONS, validation=Path("v.csv"), text_column="body")
     command = options.command(64)
     assert "--text-column body" in command
     assert "--validation v.csv" in command
@@ -47,6 +50,6 @@ def test_a_column_and_a_validation_file_are_part_of_the_command():
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_its_option(option, value):
-    options = TrainOptions(Path("a.csv"), "b", Path("o"), **{option: value})
+    options = replace(OPTIONS, **{option: value})
     with pytest.raises(SettingsError, match=f"^--{option.replace('_', '-')} has to be"):
         options.check()

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from app.core.errors import CheckpointError, DataError, SettingsError
-from app.data.labelled_ads import Columns, sha256
+from app.data.labelled_ads import sha256
 from app.model.classifier import TwoHeadClassifier
 from app.training.options import TrainOptions
 from app.training.run_folder import work_folder
@@ -275,7 +275,7 @@ def test_a_taken_folder_is_refused_before_anything_is_read(options, tmp_path):
 
 def test_groups_need_their_column(options):
     with pytest.raises(DataError, match="--group-column"):
-        train(options(columns=Columns(group="employer")))
+        train(options(group_column="employer"))
 
 
 def test_a_diverged_training_saves_nothing(options):

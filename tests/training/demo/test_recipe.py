@@ -11,11 +11,11 @@ from transformers import TrainerCallback
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.cli.tables import comparison_tables
 from app.core.errors import CheckpointError, DataError
 from app.core.head_labels import HEADS
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
-from app.showing import show_contenders
 from app.training.demo import benchmark as contest
 from app.training.demo import recipe
 from app.training.demo import training_data as demo
@@ -228,7 +228,7 @@ def test_a_swap_leaves_one_folder(tmp_path):
 
 
 def test_the_tables_are_shown(made):
-    shown = list(show_contenders(open_checkpoint(made.out)))
+    shown = list(comparison_tables(open_checkpoint(made.out)))
     # By head a caption, the contenders (the rules know no category), and the ads' sources and
     # countries with all of them.
     assert [table.row_count for table in shown if not isinstance(table, str)] == [4, 5, 5, 5]

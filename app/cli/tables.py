@@ -1,4 +1,4 @@
-"""What the command line prints of checkpoints and evaluations, as rich tables."""
+"""Tables and lines that the commands print about checkpoints and evaluations."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from app.training.evaluation.evaluate import Evaluation
 
 
-def show_checkpoint(checkpoint: Checkpoint) -> Iterator[RenderableType]:
-    """Yield a checkpoint's sizes, labels and metrics to print."""
+def checkpoint_tables(checkpoint: Checkpoint) -> Iterator[RenderableType]:
+    """Yield a checkpoint's sizes, its labels by head, and last its metrics."""
     encoder = checkpoint.config.encoder
     disk = sum(file.stat().st_size for file in checkpoint.path.iterdir() if file.is_file())
     sizes = Table("checkpoint", checkpoint.name)
@@ -43,9 +43,9 @@ def show_checkpoint(checkpoint: Checkpoint) -> Iterator[RenderableType]:
     yield from _metrics(checkpoint.metrics)
 
 
-def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
-    """Yield an evaluation's scores and per-class tables to print."""
-    # What draws reports is part of the training extra; showing a checkpoint does without.
+def evaluation_tables(evaluation: "Evaluation") -> Iterator[RenderableType]:
+    """Yield the counts of rows, a table of classes for each head, and last the metrics."""
+    # Reports need the training extra, which showing a checkpoint must not need.
     from app.training.evaluation.report import CLASS_COLUMNS, classes, figures
 
     yield (
@@ -68,8 +68,8 @@ def show_evaluation(evaluation: "Evaluation") -> Iterator[RenderableType]:
     )
 
 
-def show_contenders(checkpoint: Checkpoint) -> Iterator[RenderableType]:
-    """Yield a comparison on hand-labelled ads, head by head: by contender, then by source."""
+def comparison_tables(checkpoint: Checkpoint) -> Iterator[RenderableType]:
+    """Yield for each head how the contenders did on hand-labelled ads, and this one by source."""
     from app.training.demo.comparison_tables import KEY, contender_rows, source_rows
 
     comparison = checkpoint.metrics[KEY]

@@ -1,4 +1,4 @@
-"""What a training shows on the terminal: a bar of steps, and each epoch's losses."""
+"""Progress bars of commands, and the Trainer callback that shows a training's steps and losses."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ from rich.progress import (
 from transformers import TrainerCallback
 
 
-def bar(console: Console) -> Progress:
-    """Return a progress bar with counts and times."""
+def progress_bar(console: Console) -> Progress:
+    """Return a bar with counts and times, which shows on a terminal only and clears at its end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -23,34 +23,36 @@ def bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        # The finished bar says nothing that the result does not.
         transient=True,
         disable=not console.is_terminal,
     )
 
 
-class Steps(TrainerCallback):  # type: ignore[misc]  # checked as untyped
-    """Shows the Trainer's steps and, at the end of an epoch, its losses."""
+class TrainingProgress(TrainerCallback):  # type: ignore[misc]  # transformers is checked as untyped
+    """Shows the Trainer's steps as a bar and prints the losses of each epoch."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._progress = bar(console)
+        self._progress = progress_bar(console)
         self._task = self._progress.add_task("Training", total=None)
         self._loss: float | None = None
 
     def on_train_begin(self, _args: Any, state: Any, _control: Any, **_: object) -> None:
-        """Show the bar."""
+        """Show the bar; a resumed training begins at the step that it had reached."""
         self._progress.update(self._task, total=state.max_steps, completed=state.global_step)
         self._progress.start()
 
     def on_step_end(self, _args: Any, state: Any, _control: Any, **_: object) -> None:
-        """Move the bar."""
+        """Move the bar by a step."""
         self._progress.update(self._task, completed=state.global_step)
 
     def on_log(
         self, args: Any, state: Any, _control: Any, logs: dict[str, float], **_: object
     ) -> None:
-        """Print an epoch's losses, as soon as all that it has are known."""
+        """Print an epoch's losses in one line.
+
+        The Trainer logs the training loss first and the validation loss in a later call.
+        """
         validates = args.eval_strategy == "epoch"
         self._loss = logs.get("loss", self._loss)
         if ("eval_loss" if validates else "loss") not in logs or self._loss is None:
@@ -61,9 +63,9 @@ class Steps(TrainerCallback):  # type: ignore[misc]  # checked as untyped
         self._console.print(text, highlight=False)
 
     def on_train_end(self, *_: object, **__: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.stop()
 
     def stop(self) -> None:
-        """Take the bar away, also after a failure."""
+        """Remove the bar; to be called after a failed training too."""
         self._progress.stop()

@@ -1,4 +1,4 @@
-"""The checkpoints of a model store, one line each: what each is, and whether it can be served."""
+"""The checkpoints of a model store, each verified, as a table or as JSON."""
 
 import json
 import shlex
@@ -22,31 +22,35 @@ MEASURES = ("accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A folder of the store; all but `name` and `bytes` is unknown of a damaged one."""
+class ListedCheckpoint:
+    """A folder of the store.
+
+    Of a damaged one only `name`, `bytes`, `problem` and `link` are known.
+    """
 
     name: str
     bytes: int
     problem: str | None = None
-    """One sentence: why it cannot be served."""
+    """Why it cannot be served, in one sentence; None for a sound checkpoint."""
     revision: str | None = None
     link: str | None = None
-    """Where the folder leads to, if it is a link."""
+    """The target of the folder, if it is a symbolic link."""
     base: str | None = None
     languages: tuple[str, ...] = ()
-    """That labels have names in."""
+    """Codes of the languages in which labels have display names."""
     labels: Mapping[str, int] = field(default_factory=dict)
+    """Number of labels by head."""
     trained_at: str | None = None
-    """ISO 8601 with its offset; of checkpoints that note none, when the weights were written."""
+    """ISO 8601 with offset; the weights file's time if the checkpoint records none."""
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By head, as far as they were measured: `MEASURES`."""
+    """The values of `MEASURES` by head, as far as they were measured."""
 
 
-def list_checkpoints(store: Path) -> list[Listed]:
-    """Verify every folder of a store that is not hidden; return them by name.
+def list_checkpoints(store: Path) -> list[ListedCheckpoint]:
+    """Verify every folder of a store that is not hidden; return them sorted by name.
 
     Raises:
-        CheckpointError: the store is no folder, or cannot be read.
+        CheckpointError: the store is not a folder, or cannot be read.
     """
     try:
         folders = sorted(path for path in store.iterdir() if path.is_dir() or path.is_symlink())
@@ -55,13 +59,13 @@ def list_checkpoints(store: Path) -> list[Listed]:
     return [_listed(folder) for folder in folders if not folder.name.startswith(".")]
 
 
-def as_document(found: Sequence[Listed]) -> str:
-    """Return a list as JSON."""
+def list_as_json(found: Sequence[ListedCheckpoint]) -> str:
+    """Return the list as a JSON object with the key `checkpoints`."""
     return json.dumps({"checkpoints": [asdict(one) for one in found]}, indent=1, ensure_ascii=False)
 
 
-def show_list(store: Path, found: Sequence[Listed]) -> Iterator[RenderableType]:
-    """Yield a table of the list to print, then a line for each damaged folder."""
+def list_table(store: Path, found: Sequence[ListedCheckpoint]) -> Iterator[RenderableType]:
+    """Yield a table of the list, then a line for each damaged folder."""
     if not found:
         yield f"There is no checkpoint in {escape(str(store))}."
         return
@@ -83,23 +87,25 @@ def show_list(store: Path, found: Sequence[Listed]) -> Iterator[RenderableType]:
             yield escape(f"{one.name}: {one.problem}")
 
 
-def _head(one: Listed, head: str) -> str:
+def _head(one: ListedCheckpoint, head: str) -> str:
     accuracy = one.metrics.get(head, {}).get("accuracy")
     labels = str(one.labels.get(head, ""))
     return labels if accuracy is None else f"{labels}, {accuracy:.3f}"
 
 
-def _listed(folder: Path) -> Listed:
+def _listed(folder: Path) -> ListedCheckpoint:
     link = str(folder.readlink()) if folder.is_symlink() else None
     try:
         size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         checkpoint = open_checkpoint(folder)
     except CheckpointError as error:
-        return Listed(folder.name, size, str(error), link=link)
+        return ListedCheckpoint(folder.name, size, str(error), link=link)
     except OSError as error:
-        return Listed(folder.name, 0, f"{folder} cannot be read: {error.strerror}.", link=link)
+        return ListedCheckpoint(
+            folder.name, 0, f"{folder} cannot be read: {error.strerror}.", link=link
+        )
     heads, metrics = checkpoint.heads, checkpoint.metrics
-    return Listed(
+    return ListedCheckpoint(
         name=folder.name,
         bytes=size,
         revision=checkpoint.revision,
@@ -113,7 +119,7 @@ def _listed(folder: Path) -> Listed:
 
 
 def _base(metrics: Mapping[str, Any]) -> str | None:
-    """Return the last part of the base that the training command names."""
+    """Return the last part of the `--base` in the training command, if there is one."""
     command = metrics.get("command")
     try:
         words = shlex.split(command) if isinstance(command, str) else []

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.checkpoint_list import list_as_json, list_checkpoints, list_table
 from app.core.errors import CheckpointError
-from app.listing import as_document, list_checkpoints, show_list
 from app.model.checkpoint import open_checkpoint
 
 
@@ -34,7 +34,7 @@ def test_damaged_folders_are_listed_with_the_reason(store):
     assert found["sound"].problem is found["current"].problem is None
 
 
-def test_a_sound_one_tells_what_it_is(store, tiny_folder):
+def test_a_sound_folder_is_listed_with_labels_metrics_and_base(store, tiny_folder):
     metrics = {
         "job_category": {"accuracy": 0.91, "macro_f1": 0.8, "rows": 3},
         "trained_at": "2026-01-02T03:04:05+00:00",
@@ -52,30 +52,30 @@ def test_a_sound_one_tells_what_it_is(store, tiny_folder):
     assert found["current"].link == "sound"
 
 
-def test_one_that_notes_no_time_has_that_of_its_weights(store):
+def test_a_checkpoint_without_a_time_has_its_weights_files_time(store):
     os.utime(store / "sound" / "model.safetensors", (86400, 86400))
     (one,) = (one for one in list_checkpoints(store) if one.name == "sound")
     assert one.trained_at == "1970-01-02T00:00:00+00:00"
 
 
-def test_metrics_of_another_shape_do_no_harm(store):
+def test_metrics_of_an_unknown_shape_are_left_out(store):
     metrics = {"job_category": [1], "min_education": {"accuracy": "high"}, "command": "a 'b"}
     (store / "sound" / "metrics.json").write_text(json.dumps(metrics))
     (one,) = (one for one in list_checkpoints(store) if one.name == "sound")
     assert (one.metrics, one.base) == ({}, None)
 
 
-def test_the_document_and_the_table_hold_every_folder(store):
+def test_json_and_table_hold_every_folder(store):
     found = list_checkpoints(store)
-    document = json.loads(as_document(found))["checkpoints"]
+    document = json.loads(list_as_json(found))["checkpoints"]
     assert [one["name"] for one in document] == [one.name for one in found]
-    table, *problems = show_list(store, found)
+    table, *problems = list_table(store, found)
     assert table.row_count == len(found)
     assert [line.split(":")[0] for line in problems] == ["cut", "empty", "lost"]
 
 
-def test_an_empty_store_says_so_and_one_that_is_not_there_is_an_error(tmp_path):
-    (line,) = show_list(tmp_path, list_checkpoints(tmp_path))
+def test_an_empty_store_says_so_and_a_missing_one_is_refused(tmp_path):
+    (line,) = list_table(tmp_path, list_checkpoints(tmp_path))
     assert "no checkpoint" in line
     with pytest.raises(CheckpointError, match="cannot be listed"):
         list_checkpoints(tmp_path / "none")
