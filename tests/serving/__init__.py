@@ -200,7 +200,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 def shared_ads(count: int) -> Sequence[dict[str, str]] | None:
     """Real ads for tests, or None where they are not at hand."""
-    file = Path(__file__).parents[2] / "shared" / "data" / "ads.jsonl"
+    file = Path(__file__).parents[3] / "shared" / "data" / "ads.jsonl"
     if not file.is_file():
         return None
     with file.open(encoding="utf-8") as lines:
