@@ -14,16 +14,12 @@ from app.errors import (
     ServiceError,
 )
 from app.metrics import Metrics
-from app.ndjson import Line
 from app.problems import UNEXPLAINED, invalid, problem_of
 from app.records import Prediction
-from app.schemas import (
-    ClassifyRequest,
-    ClassifyResponse,
-    Problem,
-    StreamAnswer,
-    StreamError,
-)
+from app.schemas.classify import ClassifyRequest, ClassifyResponse
+from app.schemas.ndjson import Line
+from app.schemas.problem import Problem
+from app.schemas.stream import StreamAnswer, StreamError
 from app.service import Classifier
 from app.trace import Trace, follow
 

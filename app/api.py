@@ -11,7 +11,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app import schemas
 from app.api_admin import administration
 from app.api_stream import streams
 from app.bodies import VALUES_A_POSTING
@@ -39,11 +38,14 @@ from app.patience import BodyDeadline
 from app.problems import add_problems, responses
 from app.records import Ad, Explanation, Prediction
 from app.routes import GuardedRoute, get_service, without_query
-from app.schemas_jobposting import JobPostingDocument, JobPostingResponse
+from app.schemas.classify import AdIn, BatchResponse, ClassifyRequest, ClassifyResponse
+from app.schemas.classify import BatchRequest as AnyBatchRequest
+from app.schemas.fields import MAX_TIMEOUT_MS
+from app.schemas.jobposting_request import JobPostingDocument
+from app.schemas.jobposting_response import JobPostingResponse
+from app.schemas.model import Health, ModelResponse
 from app.service import Classifier
 from app.settings import Settings
-
-MAX_TIMEOUT_MS = 600_000
 
 Load = Callable[[], Awaitable[Classifier]]
 Explain = Callable[..., Coroutine[Any, Any, tuple[Prediction, Explanation]]]
@@ -235,40 +237,40 @@ def _add_classify(router: APIRouter, settings: Settings, explain: Explain) -> No
     async def answer(
         request: Request,
         service: Classifier,
-        ads: list[schemas.AdIn],
+        ads: list[AdIn],
         lane: Lane,
         top_k: int,
         timeout_ms: int | None,
-    ) -> list[schemas.ClassifyResponse]:
+    ) -> list[ClassifyResponse]:
         sent = [ad.ad() for ad in ads]
         answers = await _predict(request, service, sent, lane, top_k, timeout_ms)
-        return [schemas.ClassifyResponse.of(ad, one) for ad, one in zip(ads, answers, strict=True)]
+        return [ClassifyResponse.of(ad, one) for ad, one in zip(ads, answers, strict=True)]
 
     async def explained(
-        request: Request, service: Classifier, ad: schemas.ClassifyRequest, timeout_ms: int | None
-    ) -> schemas.ClassifyResponse:
+        request: Request, service: Classifier, ad: ClassifyRequest, timeout_ms: int | None
+    ) -> ClassifyResponse:
         seconds = None if timeout_ms is None else timeout_ms / 1000
         work = explain(service, ad.ad(), top_k=ad.top_k, timeout_seconds=seconds)
         answer, explanation = await unless_gone(request, work)
-        return schemas.ClassifyResponse.of(ad, answer, explanation)
+        return ClassifyResponse.of(ad, answer, explanation)
 
     @router.post("/classify", tags=["classify"], responses=DESCRIBED, dependencies=WithoutQuery)
     async def classify(
         request: Request,
-        body: schemas.ClassifyRequest,
+        body: ClassifyRequest,
         service: Ready,
         timeout_ms: TimeoutHeader = None,
-    ) -> schemas.ClassifyResponse:
+    ) -> ClassifyResponse:
         """Classify one ad; goes before the ads of batches. `explain` tells why."""
         if body.explain:
             return await explained(request, service, body, timeout_ms)
         answers = await answer(request, service, [body], Lane.INTERACTIVE, body.top_k, timeout_ms)
         return answers[0]
 
-    class BatchRequest(schemas.BatchRequest):
+    class BatchRequest(AnyBatchRequest):
         """Body of `POST /classify/batch`."""
 
-        ads: list[schemas.AdIn] = Field(
+        ads: list[AdIn] = Field(
             min_length=1, max_length=settings.max_batch_ads, description="the ads"
         )
 
@@ -280,10 +282,10 @@ def _add_classify(router: APIRouter, settings: Settings, explain: Explain) -> No
         body: BatchRequest,
         service: Ready,
         timeout_ms: TimeoutHeader = None,
-    ) -> schemas.BatchResponse:
+    ) -> BatchResponse:
         """Classify several ads; the answers come in their order, all or none."""
         answers = await answer(request, service, body.ads, Lane.BULK, body.top_k, timeout_ms)
-        return schemas.BatchResponse(results=answers)
+        return BatchResponse(results=answers)
 
 
 def _add_model(router: APIRouter, settings: Settings) -> None:
@@ -294,9 +296,9 @@ def _add_model(router: APIRouter, settings: Settings) -> None:
         responses=responses(UnauthorizedError, InvalidRequestError, NotReadyError),
         dependencies=WithoutQuery,
     )
-    async def model(service: Ready) -> schemas.ModelResponse:
+    async def model(service: Ready) -> ModelResponse:
         """Tell what is served: labels, limits, device and revision."""
-        return schemas.ModelResponse.of(
+        return ModelResponse.of(
             service.model,
             max_batch_ads=settings.max_batch_ads,
             max_body_bytes=settings.max_body_bytes,
@@ -306,18 +308,18 @@ def _add_model(router: APIRouter, settings: Settings) -> None:
 
 def _add_health(app: FastAPI) -> None:
     @app.get("/health/live", tags=["health"])
-    async def health_live() -> schemas.Health:
+    async def health_live() -> Health:
         """Answer as long as the process runs."""
-        return schemas.Health(status="live")
+        return Health(status="live")
 
     @app.get(
         "/health/ready", name="health_ready", tags=["health"], responses=responses(NotReadyError)
     )
     @app.get("/health", name="health", tags=["health"], responses=responses(NotReadyError))
-    async def ready(service: Ready) -> schemas.Health:
+    async def ready(service: Ready) -> Health:
         """Answer 200 when ads can be classified, else 503."""
         await service.require_ready()
-        return schemas.Health(status="ready")
+        return Health(status="ready")
 
 
 def _add_metrics(router: APIRouter | FastAPI, expose: Callable[[], Awaitable[bytes]]) -> None:

@@ -1,12 +1,10 @@
 """The operators' route: let a running server take another checkpoint."""
 
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
-from pydantic import Field
-from pydantic.json_schema import SkipJsonSchema
 
 from app.bodies import JsonRequest
 from app.errors import (
@@ -21,29 +19,11 @@ from app.errors import (
 )
 from app.keys import BEARER, Keys
 from app.problems import responses
-from app.schemas import ModelRef, Wire
+from app.schemas.admin import SwapRequest, SwapResponse
+from app.schemas.model import ModelRef
 from app.swapping import LOADING, Swapping
 
 MAX_BODY_BYTES = 4096
-
-
-class SwapRequest(Wire):
-    """Which checkpoint to serve from now on."""
-
-    model: Annotated[str, Field(max_length=255)] | SkipJsonSchema[None] = Field(
-        None,
-        description="a folder of the model store; without it, what the setting MODEL leads to",
-        examples=["v2"],
-    )
-
-
-class SwapResponse(Wire):
-    """What was served, and what is served now."""
-
-    old: ModelRef
-    new: ModelRef
-    changed: bool = Field(description="false where it was served already, and nothing was loaded")
-    seconds: float = Field(description="from the request until the new one answers")
 
 
 def administration(keys: Keys) -> APIRouter:

@@ -20,11 +20,11 @@ from app.errors import (
 from app.keys import BEARER
 from app.metrics import Metrics
 from app.middleware import TIMED
-from app.ndjson import LineReader
 from app.problems import responses
+from app.schemas.ndjson import NDJSON, LineReader
 from app.service import Classifier
 from app.settings import Settings
-from app.streaming import NDJSON, StreamResponse, Window, require_ndjson
+from app.streaming import StreamResponse, Window, require_ndjson
 from app.trace import current
 
 LINE = {"$ref": "#/components/schemas/StreamResult"}

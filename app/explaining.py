@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from app.admission import MAX_RETRY_SECONDS
 from app.errors import InvalidRequestError, OverloadedError
 from app.lanes import Lane
 from app.metrics import Metrics
@@ -20,7 +21,6 @@ MAX_VARIANTS = 32
 """Readings of an ad beside its own: without its title, and without each of its sentences."""
 
 BUSY = "explain_busy"
-MAX_RETRY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

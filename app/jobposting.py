@@ -7,17 +7,16 @@ from typing import Any
 
 from app.heads import CREDENTIAL, NO_REQUIREMENTS, Head
 from app.records import Ad, Prediction
-from app.schemas import ClassifyResponse
-from app.schemas_jobposting import (
+from app.schemas.classify import ClassifyResponse
+from app.schemas.jobposting_request import JobPosting, texts_of
+from app.schemas.jobposting_response import (
     CategoryCode,
     CategoryCodeSet,
     Credential,
-    JobPosting,
     JobPostingAnswer,
     Patch,
     Stated,
     StatedHeads,
-    words,
 )
 from app.stated import Meanings, claims, free_texts, scheme_of
 
@@ -44,8 +43,8 @@ MAX_STATED = 200
 
 def ad_of(posting: JobPosting) -> Ad:
     """Return what the model reads of a posting; each text is HTML where it looks so."""
-    title = next(iter(words(posting.title)), None)
-    sections = [words(posting.description), *(free_texts(posting.value(of)) for of in SECTIONS)]
+    title = next(iter(texts_of(posting.title)), None)
+    sections = [texts_of(posting.description), *(free_texts(posting.value(of)) for of in SECTIONS)]
     texts = [text for text in map("\n".join, sections) if text]
     if not texts:
         return Ad(title or "", format="auto")

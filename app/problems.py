@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 
 from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
 from app.middleware import REQUEST_ID, request_id
-from app.schemas import Problem, StreamResult
+from app.schemas.problem import Problem
+from app.schemas.stream import StreamResult
 from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"

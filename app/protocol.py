@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.errors import HeadTooLargeError, MalformedRequestError, ServiceError
 from app.middleware import REQUEST_ID
 from app.problems import MEDIA_TYPE
-from app.schemas import Problem
+from app.schemas.problem import Problem
 
 MAX_HEAD_BYTES = 32 * 2**10
 """Of a request's line and headers; browsers and proxies stay below a half of it."""

@@ -9,7 +9,7 @@ from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
 from app.errors import StartupError
 from app.heads import HEADS
 from app.records import Ad, LabelProbability
-from app.schemas import ModelRef
+from app.schemas.model import ModelRef
 from app.training.journal import Answer
 from app.training.predict import EMPTY, failed, predicted
 

@@ -11,12 +11,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.answering import Answering
 from app.errors import ClientLeftError, MediaTypeError, NotReadyError, ServiceError, SlowBodyError
-from app.ndjson import Line, LineReader
 from app.patience import lift
 from app.problems import reason_of
+from app.schemas.ndjson import NDJSON, Line, LineReader
 from app.trace import current
 
-NDJSON = "application/x-ndjson"
 NAMES = re.compile(r"application/(?:(?:x-)?ndjson|(?:x-)?jsonl|(?:x-)?jsonlines)")
 
 Result = TypeVar("Result")

@@ -10,8 +10,8 @@ from app.answering import Answering
 from app.errors import EngineError, FatalEngineError
 from app.heads import HEADS
 from app.metrics import Metrics
-from app.ndjson import Line
 from app.records import LabelProbability, ModelName, Prediction
+from app.schemas.ndjson import Line
 from app.trace import Trace
 from tests.serving import App
 

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from app.labels import read_labels
-from app.schemas import ClassifyResponse
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
 from tests.serving import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]

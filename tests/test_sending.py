@@ -5,7 +5,7 @@ import pytest
 
 from app.client import DoppelkopfClient, Retries
 from app.records import Ad
-from app.schemas import EXAMPLE_ANSWER
+from app.schemas.examples import EXAMPLE_ANSWER
 from app.sending import Sender, ServerError, sending
 from app.training.predict import ERROR
 from tests.client.fake import MODEL, Fake, error_line

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from app.errors import NotReadyError, ServiceError
-from app.ndjson import LineReader
+from app.schemas.ndjson import LineReader
 from app.streaming import PART, StreamResponse, Window
 
 FOREVER = 1000.0

@@ -29,8 +29,9 @@ from app.client.wire import (
     timeout,
     unreachable,
 )
-from app.schemas import BatchResponse, ClassifyResponse, ModelResponse
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import BatchResponse, ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
+from app.schemas.model import ModelResponse
 
 SECONDS = 60.0
 """Time of a call."""

@@ -1,7 +1,10 @@
-"""Newline-delimited JSON as it arrives: bytes in, whole lines out, none longer than allowed."""
+"""Newline-delimited JSON: cuts chunks of bytes into whole lines of limited length."""
 
 import sys
 from dataclasses import dataclass
+
+NDJSON = "application/x-ndjson"
+"""The media type that is sent; servers take its other names too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,31 +17,31 @@ class Line:
 
     @property
     def size(self) -> int:
-        """Bytes that it holds in memory."""
+        """Bytes of memory that its content takes."""
         return len(self.content or b"")
 
 
 class LineReader:
-    """Cuts a body into lines. Empty lines are counted and left out."""
+    """Cuts a body that arrives in chunks into lines. Empty lines count, but are left out.
+
+    Args:
+        first: number of the first line.
+        max_bytes: of one line. A longer one is not kept in memory; it comes out as a `Line`
+            without content.
+    """
 
     def __init__(self, first: int, max_bytes: int = sys.maxsize) -> None:
-        """Begin.
-
-        Args:
-            first: the first line's number.
-            max_bytes: of one line.
-        """
         self._number, self._max_bytes = first, max_bytes
         self._rest = bytearray()
         self._is_too_long = False
 
     @property
     def number(self) -> int:
-        """Number of the line that is being read."""
+        """Number of the line whose end has not arrived yet."""
         return self._number
 
     def feed(self, chunk: bytes) -> list[Line]:
-        """Take a part of the body; return the lines that end in it."""
+        """Take the next chunk of the body; return the lines that end in it."""
         *ended, rest = chunk.split(b"\n")
         lines = []
         for part in ended:
@@ -48,7 +51,7 @@ class LineReader:
         return lines
 
     def end(self) -> list[Line]:
-        """End the line that is being read, as at the end of the body, and return it, if any."""
+        """Finish the unfinished line, as at the end of the body; return it unless it is empty."""
         content = None if self._is_too_long else bytes(self._rest)
         line = Line(self._number, content)
         self._number += 1

@@ -1,6 +1,7 @@
-"""The wire of `POST /classify/jobposting`: schema.org's JobPosting as JSON-LD, in and out.
+"""The body of `POST /classify/jobposting`: schema.org's JobPosting as JSON-LD.
 
-What stands in a posting is read tolerantly: all of it but its type and its words may be anything.
+Postings are validated loosely, as pages contain them: only `@type`, and text in the title or the
+description, are required; every other property may have any value.
 """
 
 import re
@@ -23,17 +24,16 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypeAliasType
 
-from app.schemas import EXAMPLE_ANSWER, ClassifyResponse, Text, TopK, Wire
+from app.schemas.fields import Text, TopK
 
-TYPE = r"^(https?://schema\.org/|schema:)?JobPosting$"
+JOB_POSTING_TYPE = r"^(https?://schema\.org/|schema:)?JobPosting$"
 MAX_ID = 200
-ERROR = "job_posting"
+ERROR_TYPE = "job_posting"
 Schema = dict[str, Any]
-
 _TYPE_SCHEMA: Schema = {
     "anyOf": [
-        {"type": "string", "pattern": TYPE},
-        {"type": "array", "contains": {"type": "string", "pattern": TYPE}},
+        {"type": "string", "pattern": JOB_POSTING_TYPE},
+        {"type": "array", "contains": {"type": "string", "pattern": JOB_POSTING_TYPE}},
     ]
 }
 _TEXT = TypeAdapter(Text)
@@ -56,7 +56,6 @@ _IS_POSTING: Schema = {
     "required": ["@type"],
     "properties": {"@type": _TYPE_SCHEMA, "@graph": False},
 }
-
 EXAMPLE_POSTING: dict[str, JsonValue] = {
     "@context": "https://schema.org/",
     "@type": "JobPosting",
@@ -74,11 +73,14 @@ EXAMPLE_POSTING: dict[str, JsonValue] = {
 
 
 def _invalid(message: LiteralString) -> PydanticCustomError:
-    return PydanticCustomError(ERROR, message)
+    return PydanticCustomError(ERROR_TYPE, message)
 
 
-def words(value: Any) -> list[str]:
-    """Return the texts of a property that is Text: a string, a language-tagged one, or several."""
+def texts_of(value: Any) -> list[str]:
+    """Return the texts of a property: a string, a language-tagged value, or a list of these.
+
+    Blank texts, and texts that cannot be encoded, are left out.
+    """
     several: list[Any] = value if isinstance(value, list) else [value]
     found = (one.get("@value") if isinstance(one, dict) else one for one in several)
     return [one for one in found if _is_text(one)]
@@ -101,7 +103,7 @@ def _kind(node: Any) -> str:
         return "graph"
     kinds = node.get("@type")
     named = any(
-        isinstance(kind, str) and re.search(TYPE, kind)
+        isinstance(kind, str) and re.search(JOB_POSTING_TYPE, kind)
         for kind in (kinds if isinstance(kinds, list) else [kinds])
     )
     return "posting" if named else "other"
@@ -123,7 +125,8 @@ class JobPosting(BaseModel):
         extra="allow",
         json_schema_extra={
             "examples": [EXAMPLE_POSTING],
-            # Within `allOf`, since generators take it for all there is where it stands alone.
+            # Wrapped in `allOf`: client generators take a bare `anyOf` for the whole schema and
+            # drop the properties beside it.
             "allOf": [
                 {
                     "anyOf": [
@@ -144,17 +147,17 @@ class JobPosting(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "JobPosting":
-        if not words(self.title) and not words(self.description):
+        if not texts_of(self.title) and not texts_of(self.description):
             raise _invalid("a JobPosting needs text in its title or its description")
         return self
 
     def value(self, name: str) -> Any:
-        """Return any of its properties, None where it has none."""
+        """Return a property that this model has no field for, None where it is missing."""
         return (self.model_extra or {}).get(name)
 
     @property
     def id(self) -> str | None:
-        """What its author calls it: its `identifier`, or else its `@id`."""
+        """The author's own name for it: its `identifier`, or else its `@id`."""
         identifier = self.value("identifier")
         if isinstance(identifier, dict):
             identifier = identifier.get("value")
@@ -238,7 +241,7 @@ class JobPostingDocument(
             Posting | Graph | Annotated[JobPostingList, Tag("list")],
             Discriminator(
                 _kind,
-                custom_error_type=ERROR,
+                custom_error_type=ERROR_TYPE,
                 custom_error_message="send a JobPosting, a list of them or an @graph with them",
             ),
         ]
@@ -251,117 +254,3 @@ class JobPostingDocument(
     def postings(self) -> list[JobPosting]:
         """Return the postings in order."""
         return [self.root] if isinstance(self.root, JobPosting) else list(self.root.postings())
-
-
-ALWAYS_THERE = ConfigDict(json_schema_serialization_defaults_required=True)
-"""Of an answer whose fields are all sent, their defaults too."""
-
-
-class CategoryCodeSet(Wire):
-    """The classification that a code is of."""
-
-    kind: Literal["CategoryCodeSet"] = Field(default="CategoryCodeSet", alias="@type")
-    name: str
-    url: str | None = Field(None, exclude_if=lambda url: url is None)
-
-
-class CategoryCode(Wire):
-    """A code of the predicted category."""
-
-    model_config = ALWAYS_THERE
-
-    kind: Literal["CategoryCode"] = Field(default="CategoryCode", alias="@type")
-    code: str = Field(alias="codeValue")
-    name: str
-    code_set: CategoryCodeSet = Field(alias="inCodeSet")
-
-
-class Credential(Wire):
-    """The predicted education as search engines read it."""
-
-    model_config = ALWAYS_THERE
-
-    kind: Literal["EducationalOccupationalCredential"] = Field(
-        default="EducationalOccupationalCredential", alias="@type"
-    )
-    category: str = Field(alias="credentialCategory")
-    name: str
-
-
-OccupationalCategory = TypeAliasType("OccupationalCategory", list[CategoryCode] | str)
-EducationRequirements = TypeAliasType("EducationRequirements", Credential | str)
-
-
-class Patch(Wire):
-    """What to add to the posting; what it has already is left out."""
-
-    category: OccupationalCategory | None = Field(
-        default=None, alias="occupationalCategory", exclude_if=lambda value: value is None
-    )
-    education: EducationRequirements | None = Field(
-        default=None, alias="educationRequirements", exclude_if=lambda value: value is None
-    )
-
-
-class Stated(Wire):
-    """What the posting itself says of a head's question."""
-
-    text: str | None = Field(
-        default=None, description="its words or codes; null where it says nothing"
-    )
-    label: str | None = Field(
-        default=None, description="the label it means; null where that is not known"
-    )
-    agrees: bool | None = Field(
-        default=None, description="whether it is what was predicted; null where that is not known"
-    )
-
-
-class StatedHeads(Wire):
-    """What the posting itself says, by head."""
-
-    job_category: Stated
-    min_education: Stated
-
-
-EXAMPLE_POSTING_ANSWER: dict[str, JsonValue] = {
-    **EXAMPLE_ANSWER,
-    "id": "2047",
-    "patch": {
-        "occupationalCategory": [
-            {
-                "@type": "CategoryCode",
-                "codeValue": "813",
-                "name": "Pflege, Rettungsdienst und Geburtshilfe",
-                "inCodeSet": {"@type": "CategoryCodeSet", "name": "KldB 2010"},
-            }
-        ]
-    },
-    "stated": {
-        "job_category": {"text": None, "label": None, "agrees": None},
-        "min_education": {
-            "text": "bachelor degree",
-            "label": "advanced",
-            "agrees": False,
-        },
-    },
-}
-
-
-class JobPostingAnswer(ClassifyResponse):
-    """The answer for one posting."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_POSTING_ANSWER]})
-
-    patch: Patch
-    stated: StatedHeads
-
-
-class JobPostingResponse(Wire):
-    """The answers for all postings of a document, in order."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"results": [EXAMPLE_POSTING_ANSWER]}]}
-    )
-
-    results: list[JobPostingAnswer]

@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from app.ndjson import Line, LineReader
+from app.schemas.ndjson import Line, LineReader
 
 BODY = b'{"a": 1}\n\n{"b": 2}\r\n  \n{"c": "\xc3\xbc"}'
 LINES = [(1, b'{"a": 1}'), (3, b'{"b": 2}\r'), (5, b'{"c": "\xc3\xbc"}')]

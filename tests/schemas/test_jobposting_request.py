@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from app.schemas_jobposting import EXAMPLE_POSTING, JobPosting, JobPostingDocument, words
+from app.schemas.jobposting_request import EXAMPLE_POSTING, JobPosting, JobPostingDocument, texts_of
 
 KOCH = {"@type": "JobPosting", "title": "Koch"}
 ARZT = {"@type": "JobPosting", "title": "Arzt"}
@@ -78,13 +78,13 @@ def test_a_posting_says_itself_how_many_labels_it_wants_or_its_graph_does():
 
 
 def test_a_text_may_be_tagged_with_its_language_or_come_in_several():
-    assert words("Koch") == ["Koch"]
-    assert words({"@value": "Koch", "@language": "de"}) == ["Koch"]
-    assert words(["Koch", {"@value": "Cuisinier"}, " ", 3, None, {"@value": 3}, ["x"]]) == [
+    assert texts_of("Koch") == ["Koch"]
+    assert texts_of({"@value": "Koch", "@language": "de"}) == ["Koch"]
+    assert texts_of(["Koch", {"@value": "Cuisinier"}, " ", 3, None, {"@value": 3}, ["x"]]) == [
         "Koch",
         "Cuisinier",
     ]
-    assert words("a\ud800") == words({"name": "Koch"}) == words(None) == []
+    assert texts_of("a\ud800") == texts_of({"name": "Koch"}) == texts_of(None) == []
 
 
 @pytest.mark.parametrize(
