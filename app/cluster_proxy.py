@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.connections import Connection
 from app.errors import NotReadyError, OverloadedError, ServiceError
-from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
-from app.problems import MEDIA_TYPE, problem_of
+from app.serving.api.problems import MEDIA_TYPE, problem_of
+from app.serving.api.telemetry import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.settings import Settings, load_settings
 
 SERVES_OWN = "/-/"

@@ -13,7 +13,6 @@ import socket
 import zmq
 
 from app.admission import POLL_SECONDS, House
-from app.api import create_app
 from app.channel import unlimited
 from app.errors import FatalEngineError
 from app.folder import MAX_ENGINES
@@ -28,6 +27,7 @@ from app.remote_swapping import RemoteSwapper
 from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
+from app.serving.api.application import create_app
 from app.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from app.api import create_app
 from app.errors import NotReadyError
 from app.exposition import OF_INGRESS, Exposition
 from app.lanes import BULK_SHARE
 from app.logs import configure_logs
 from app.metrics import Metrics
 from app.replicas import Replicas, replica_name
+from app.serving.api.application import create_app
 from app.settings import Settings
 
 SCRAPE_SECONDS = 5.0

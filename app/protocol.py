@@ -9,9 +9,9 @@ import uuid
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import HeadTooLargeError, MalformedRequestError, ServiceError
-from app.middleware import REQUEST_ID
-from app.problems import MEDIA_TYPE
 from app.schemas.problem import Problem
+from app.serving.api.problems import MEDIA_TYPE
+from app.serving.api.telemetry import REQUEST_ID
 
 MAX_HEAD_BYTES = 32 * 2**10
 """Of a request's line and headers; browsers and proxies stay below a half of it."""

@@ -10,7 +10,6 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import create_app
 from app.connections import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
 from app.draining import DrainingServer
 from app.errors import FatalEngineError, StartupError
@@ -19,6 +18,7 @@ from app.logs import configure_logs
 from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.service import Service
+from app.serving.api.application import create_app
 from app.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
 from app.swapping import begin

@@ -6,12 +6,12 @@ import logging
 
 import pytest
 
-from app.answering import Answering
 from app.errors import EngineError, FatalEngineError
 from app.heads import HEADS
 from app.metrics import Metrics
 from app.records import LabelProbability, ModelName, Prediction
 from app.schemas.ndjson import Line
+from app.serving.api.stream.line_answers import Answering
 from app.trace import Trace
 from tests.serving import App
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.bodies import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest, parse
 from app.errors import InvalidRequestError, MalformedBodyError
+from app.serving.api.json_body import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest, parse
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

@@ -13,8 +13,8 @@ from app.cluster_proxy import LOST, NOT_THERE, Ahead, Plain, connection, middlew
 from app.connections import Connection
 from app.errors import NotReadyError
 from app.metrics import Metrics
-from app.middleware import Telemetry
-from app.problems import MEDIA_TYPE, add_problems
+from app.serving.api.problems import MEDIA_TYPE, add_problems
+from app.serving.api.telemetry import Telemetry
 from app.settings import Settings
 
 AHEAD = 1000

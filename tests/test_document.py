@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.errors import OverloadedError, UnauthorizedError
-from app.problems import MEDIA_TYPE
+from app.serving.api.problems import MEDIA_TYPE
 from tests.serving import App
 
 JSON = "application/json"

@@ -1,9 +1,9 @@
 import pytest
 
 from app.heads import Head
-from app.jobposting import MAX_STATED, JobPostings, ad_of
 from app.records import Ad, LabelProbability, ModelName, Prediction
 from app.schemas.jobposting_request import JobPosting
+from app.serving.api.jobposting.enrichment import MAX_STATED, JobPostings, ad_of
 from tests.conftest import HEADS
 
 MODEL = ModelName("tiny", "12345678")

@@ -3,7 +3,7 @@ import hmac
 import pytest
 from pydantic import SecretStr
 
-from app.keys import Keys
+from app.serving.api.auth import Keys
 
 KEYS = [SecretStr(f"key-number-{number}-of-good-length") for number in range(3)]
 

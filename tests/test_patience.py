@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.errors import SlowBodyError
-from app.patience import BodyDeadline, lift
+from app.serving.api.body_deadline import BodyDeadline, lift
 
 
 def run(app, receive, seconds):

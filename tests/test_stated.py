@@ -1,7 +1,7 @@
 import pytest
 
 from app.heads import Head
-from app.stated import DEPTH, Claim, Meanings, claims, free_texts
+from app.serving.api.jobposting.stated_values import DEPTH, Claim, Meanings, claims, free_texts
 
 CATEGORIES = Head(
     labels=("management", "office", "nursing", "it"),

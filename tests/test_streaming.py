@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import NotReadyError, ServiceError
 from app.schemas.ndjson import LineReader
-from app.streaming import PART, StreamResponse, Window
+from app.serving.api.stream.response import PART, StreamResponse, Window
 
 FOREVER = 1000.0
 

@@ -15,13 +15,13 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app.api import create_app
 from app.batching import MicroBatcher, Run
 from app.checkpoint import Checkpoint
 from app.engine import Engine
 from app.metrics import Metrics
 from app.served import ServedModel
 from app.service import Service
+from app.serving.api.application import create_app
 from app.settings import Settings, load_settings
 from tests.faulty import HELD, text_of
 

@@ -7,9 +7,9 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.bodies import VALUES_AN_AD, JsonRequest
 from app.errors import InvalidRequestError, NotReadyError
 from app.service import Classifier
+from app.serving.api.json_body import VALUES_AN_AD, JsonRequest
 
 if TYPE_CHECKING:
     from fastapi._compat import ModelField

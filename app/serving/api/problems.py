@@ -11,9 +11,9 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
 from app.errors import InvalidRequestError, OverloadedError, ServiceError, UnauthorizedError
-from app.middleware import REQUEST_ID, request_id
 from app.schemas.problem import Problem
 from app.schemas.stream import StreamResult
+from app.serving.api.telemetry import REQUEST_ID, request_id
 from app.trace import current
 
 MEDIA_TYPE = "application/problem+json"

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.answering import Answering
 from app.errors import ClientLeftError, MediaTypeError, NotReadyError, ServiceError, SlowBodyError
-from app.patience import lift
-from app.problems import reason_of
 from app.schemas.ndjson import NDJSON, Line, LineReader
+from app.serving.api.body_deadline import lift
+from app.serving.api.problems import reason_of
+from app.serving.api.stream.line_answers import Answering
 from app.trace import current
 
 NAMES = re.compile(r"application/(?:(?:x-)?ndjson|(?:x-)?jsonl|(?:x-)?jsonlines)")

@@ -18,7 +18,7 @@ from app.schemas.jobposting_response import (
     Stated,
     StatedHeads,
 )
-from app.stated import Meanings, claims, free_texts, scheme_of
+from app.serving.api.jobposting.stated_values import Meanings, claims, free_texts, scheme_of
 
 SECTIONS = (
     "responsibilities",

@@ -9,7 +9,6 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.answering import Answering
 from app.errors import (
     InvalidRequestError,
     MediaTypeError,
@@ -17,14 +16,15 @@ from app.errors import (
     OverloadedError,
     UnauthorizedError,
 )
-from app.keys import BEARER
 from app.metrics import Metrics
-from app.middleware import TIMED
-from app.problems import responses
 from app.schemas.ndjson import NDJSON, LineReader
 from app.service import Classifier
+from app.serving.api.auth import BEARER
+from app.serving.api.problems import responses
+from app.serving.api.stream.line_answers import Answering
+from app.serving.api.stream.response import StreamResponse, Window, require_ndjson
+from app.serving.api.telemetry import TIMED
 from app.settings import Settings
-from app.streaming import StreamResponse, Window, require_ndjson
 from app.trace import current
 
 LINE = {"$ref": "#/components/schemas/StreamResult"}

@@ -11,9 +11,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from app.api_admin import administration
-from app.api_stream import streams
-from app.bodies import VALUES_A_POSTING
 from app.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -28,16 +25,9 @@ from app.errors import (
     UnauthorizedError,
 )
 from app.explaining import Explainer
-from app.jobposting import JobPostings, ad_of
-from app.keys import BEARER, Keys
 from app.lanes import Lane
 from app.metrics import Metrics
-from app.middleware import TIMED, Telemetry
-from app.pages import documentation, try_it_page
-from app.patience import BodyDeadline
-from app.problems import add_problems, responses
 from app.records import Ad, Explanation, Prediction
-from app.routes import GuardedRoute, get_service, without_query
 from app.schemas.classify import AdIn, BatchResponse, ClassifyRequest, ClassifyResponse
 from app.schemas.classify import BatchRequest as AnyBatchRequest
 from app.schemas.fields import MAX_TIMEOUT_MS
@@ -45,6 +35,16 @@ from app.schemas.jobposting_request import JobPostingDocument
 from app.schemas.jobposting_response import JobPostingResponse
 from app.schemas.model import Health, ModelResponse
 from app.service import Classifier
+from app.serving.api.admin import administration
+from app.serving.api.auth import BEARER, Keys
+from app.serving.api.body_deadline import BodyDeadline
+from app.serving.api.guarded_route import GuardedRoute, get_service, without_query
+from app.serving.api.jobposting.enrichment import JobPostings, ad_of
+from app.serving.api.json_body import VALUES_A_POSTING
+from app.serving.api.pages import documentation, try_it_page
+from app.serving.api.problems import add_problems, responses
+from app.serving.api.stream.route import streams
+from app.serving.api.telemetry import TIMED, Telemetry
 from app.settings import Settings
 
 Load = Callable[[], Awaitable[Classifier]]

@@ -17,7 +17,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
-PAGE = Path(__file__).with_name("page")
+PAGE = Path(__file__).with_name("static")
 # Swagger UI as the package brings it along: a browser behind a firewall shows it too.
 SWAGGER = files("fastapi_offline") / "static"
 SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")

@@ -6,7 +6,6 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
-from app.bodies import JsonRequest
 from app.errors import (
     BodyTooLargeError,
     InvalidRequestError,
@@ -17,10 +16,11 @@ from app.errors import (
     SwapRunningError,
     UnauthorizedError,
 )
-from app.keys import BEARER, Keys
-from app.problems import responses
 from app.schemas.admin import SwapRequest, SwapResponse
 from app.schemas.model import ModelRef
+from app.serving.api.auth import BEARER, Keys
+from app.serving.api.json_body import JsonRequest
+from app.serving.api.problems import responses
 from app.swapping import LOADING, Swapping
 
 MAX_BODY_BYTES = 4096

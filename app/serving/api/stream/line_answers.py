@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
-from app.bodies import SPARE_VALUES, parse
 from app.errors import (
     BodyTooLargeError,
     FatalEngineError,
@@ -14,13 +13,14 @@ from app.errors import (
     ServiceError,
 )
 from app.metrics import Metrics
-from app.problems import UNEXPLAINED, invalid, problem_of
 from app.records import Prediction
 from app.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.schemas.ndjson import Line
 from app.schemas.problem import Problem
 from app.schemas.stream import StreamAnswer, StreamError
 from app.service import Classifier
+from app.serving.api.json_body import SPARE_VALUES, parse
+from app.serving.api.problems import UNEXPLAINED, invalid, problem_of
 from app.trace import Trace, follow
 
 log = logging.getLogger(__name__)

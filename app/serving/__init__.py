@@ -1,0 +1,1 @@
+"""The online service: admission, batching, inference, and the HTTP API in front of them."""
