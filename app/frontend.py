@@ -28,6 +28,7 @@ from app.served import ServedModel
 from app.server import http_server
 from app.service import Service
 from app.serving.api.application import create_app
+from app.serving.api.state import ApplicationState, state_of
 from app.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class FrontEnd:
         settings = self._start.settings
         self._metrics = Metrics(status=self._start.folder.status)
         self._app = create_app(settings, self._load, self._metrics, on_failure=self._fail)
-        self._swapper = RemoteSwapper(self._app.state, link, self._serve)
+        self._state: ApplicationState[Service] = state_of(self._app)
+        self._swapper = RemoteSwapper(self._state, link, self._serve)
         self._server = http_server(self._app, settings)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._serving: asyncio.Future[Serve]
@@ -66,7 +68,7 @@ class FrontEnd:
             self._serving.set_result(Serve(start.engines, start.generation))
         serve = await self._serving
         service = self._put_into_service(serve, *self._read(serve))
-        self._app.state.swapper = self._swapper
+        self._state.swapper = self._swapper
         self._swapper.begin(serve.generation)
         return service
 

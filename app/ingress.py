@@ -13,6 +13,7 @@ from app.logs import configure_logs
 from app.metrics import Metrics
 from app.replicas import Replicas, replica_name
 from app.serving.api.application import create_app
+from app.serving.api.state import state_of
 from app.settings import Settings
 
 SCRAPE_SECONDS = 5.0
@@ -46,7 +47,7 @@ class Ingress:
 
     async def check_health(self) -> None:
         """Count as healthy once the engines' model is known."""
-        await self._app.state.loading
+        await state_of(self._app).loading_ended()
         for error in self._failures:
             raise error
 

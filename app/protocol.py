@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import HeadTooLargeError, MalformedRequestError, ServiceError
 from app.schemas.problem import Problem
-from app.serving.api.problems import MEDIA_TYPE
+from app.serving.api.problems import PROBLEM_MEDIA_TYPE
 from app.serving.api.telemetry import REQUEST_ID
 
 MAX_HEAD_BYTES = 32 * 2**10
@@ -73,7 +73,7 @@ class Protocol(HttpToolsProtocol):
         document = Problem.of(error.status, error.title, str(error), identity)
         content = json.dumps(document, separators=(",", ":")).encode()
         head = {
-            "content-type": MEDIA_TYPE,
+            "content-type": PROBLEM_MEDIA_TYPE,
             "content-length": len(content),
             REQUEST_ID.lower(): identity,
             "connection": "close",

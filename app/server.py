@@ -19,6 +19,7 @@ from app.memory import give_back_regularly
 from app.metrics import Metrics
 from app.service import Service
 from app.serving.api.application import create_app
+from app.serving.api.state import ApplicationState, state_of
 from app.settings import Settings
 from app.sockets import BACKLOG, allow_many_connections, listen
 from app.swapping import begin
@@ -52,14 +53,15 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         server.should_exit = True
 
     async def load() -> Service:
-        service, swapper = await begin(app.state, settings, metrics, stop, engine)
+        service, swapper = await begin(state, settings, metrics, stop, engine)
         background.append(asyncio.create_task(give_back_regularly()))
-        app.state.swapper = swapper
+        state.swapper = swapper
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reread)
         log.info("ready after %.1f s: %s", time.perf_counter() - started, service.model)
         return service
 
     app = create_app(settings, load, metrics, on_failure=stop)
+    state: ApplicationState[Service] = state_of(app)
     server = http_server(app, settings)
     server.handle_signals()
     host, port = listener.getsockname()[:2]

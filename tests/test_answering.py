@@ -11,7 +11,7 @@ from app.heads import HEADS
 from app.metrics import Metrics
 from app.records import LabelProbability, ModelName, Prediction
 from app.schemas.ndjson import Line
-from app.serving.api.stream.line_answers import Answering
+from app.serving.api.stream.line_answers import LineAnswerer
 from app.trace import Trace
 from tests.serving import App
 
@@ -155,8 +155,8 @@ class Failing:
 
 
 def test_what_nobody_foresaw_fails_its_line_and_tells_nothing(caplog):
-    answering = Answering(Failing, Metrics(), Trace("job-3"), 100)
-    answers = asyncio.run(answering.answer([Line(4, b'{"text": "Geheimwort"}')]))
+    answerer = LineAnswerer(Failing, Metrics(), Trace("job-3"), 100)
+    answers = asyncio.run(answerer.answer([Line(4, b'{"text": "Geheimwort"}')]))
     error = json.loads(answers)
     assert (error["line"], error["resume"], error["error"]["status"]) == (4, False, 500)
     assert "inside" not in str(error)
@@ -177,10 +177,10 @@ class Named:
 
 def test_each_part_is_answered_and_named_by_the_model_of_its_time():
     services = iter([Named("before"), Named("after")])
-    answering = Answering(lambda: next(services), Metrics(), Trace("job-4"), 100)
+    answerer = LineAnswerer(lambda: next(services), Metrics(), Trace("job-4"), 100)
     for number, revision in enumerate(["before", "after"], start=1):
         lines = [Line(number, b'{"text": "Koch"}')] * 2
-        for answer in map(json.loads, asyncio.run(answering.answer(lines)).splitlines()):
+        for answer in map(json.loads, asyncio.run(answerer.answer(lines)).splitlines()):
             assert answer["model"]["revision"] == revision
             assert answer["job_category"]["label"] == f"of {revision}"
 

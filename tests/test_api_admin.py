@@ -5,6 +5,7 @@ import pytest
 
 from app.errors import CheckpointRefusedError, SwapRunningError
 from app.served import Swap
+from app.serving.api.state import state_of
 from tests.serving import App, served_model
 
 KEY = "an-operators-own-key"
@@ -42,7 +43,7 @@ def admin(checkpoint):
         def start(outcome, settings=SETTINGS):
             app = App(checkpoint, settings=settings)
             client = stack.enter_context(app.client())
-            app.app.state.swapper = None if outcome is None else Swapping(outcome)
+            state_of(app.app).swapper = None if outcome is None else Swapping(outcome)
             return client, app
 
         yield start
@@ -62,14 +63,14 @@ def test_the_answer_tells_both_models_and_the_time(admin, swap):
         "changed": True,
         "seconds": 1.235,
     }
-    assert app.app.state.swapper.asked == ["v2"]
+    assert state_of(app.app).swapper.asked == ["v2"]
 
 
 @pytest.mark.parametrize("body", [{}, {"json": {}}, {"json": {"model": None}}])
 def test_without_a_name_the_setting_is_read_again(admin, swap, body):
     client, app = admin(swap)
     assert post(client, **body).status_code == 200
-    assert app.app.state.swapper.asked == [None]
+    assert state_of(app.app).swapper.asked == [None]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer a-callers-own-api-key"}])
@@ -77,7 +78,7 @@ def test_only_a_key_of_operators_opens_it(admin, swap, headers):
     client, app = admin(swap)
     # Before anything is read: the body is none.
     assert post(client, headers=headers, content=b"{").status_code == 401
-    assert app.app.state.swapper.asked == []
+    assert state_of(app.app).swapper.asked == []
 
 
 def test_a_key_of_operators_opens_nothing_else(admin, swap):
@@ -109,7 +110,7 @@ def test_a_body_of_another_shape_is_refused(admin, swap, body, status):
     assert (answer.status_code, answer.headers["content-type"]) == (
         status, "application/problem+json",
     )  # fmt: skip
-    assert app.app.state.swapper.asked == []
+    assert state_of(app.app).swapper.asked == []
 
 
 def test_the_problem_says_what_is_wrong_with_the_checkpoint(admin):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidRequestError, MalformedBodyError
-from app.serving.api.json_body import VALUES_A_POSTING, VALUES_AN_AD, JsonRequest, parse
+from app.serving.api.jobposting.route import VALUES_A_POSTING
+from app.serving.api.json_body import VALUES_AN_AD, BodyLimits, JsonRequest, parse_json
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -26,24 +27,24 @@ def test_json_is_parsed_as_everywhere(value, escaped):
         body.decode()
     except UnicodeDecodeError:
         return
-    assert parse(body, 1000) == value
+    assert parse_json(body, 1000) == value
 
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.binary() | st.text(alphabet='{}[]",:\\ue1. ').map(str.encode))
 def test_whatever_is_no_json_is_refused_as_such(body):
     with suppress(MalformedBodyError, InvalidRequestError):
-        assert parse(body, 1000) == json.loads(body.decode("utf-8-sig"))
+        assert parse_json(body, 1000) == json.loads(body.decode("utf-8-sig"))
 
 
 def test_a_byte_order_mark_is_no_harm():
-    assert parse(b'\xef\xbb\xbf{"a": 1}', 10) == {"a": 1}
+    assert parse_json(b'\xef\xbb\xbf{"a": 1}', 10) == {"a": 1}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
 def test_any_other_encoding_is_refused(encoding):
     with pytest.raises(MalformedBodyError, match="UTF-8"):
-        parse('{"text": "Köchin"}'.encode(encoding), 10)
+        parse_json('{"text": "Köchin"}'.encode(encoding), 10)
 
 
 @pytest.mark.parametrize(
@@ -51,25 +52,25 @@ def test_any_other_encoding_is_refused(encoding):
 )
 def test_a_field_that_is_there_twice_is_named(body):
     with pytest.raises(InvalidRequestError, match="'a' is there twice"):
-        parse(body, 100)
+        parse_json(body, 100)
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1" * 5000])
 def test_what_is_no_number_is_refused(number):
     with pytest.raises(MalformedBodyError, match="number"):
-        parse(b'{"a": %s}' % number, 100)
+        parse_json(b'{"a": %s}' % number, 100)
 
 
 def test_too_deep_is_refused():
     with pytest.raises(MalformedBodyError, match="too deep"):
-        parse(b"[" * 10_000, 20_000)
+        parse_json(b"[" * 10_000, 20_000)
 
 
 def test_values_are_counted_and_what_strings_hold_is_not():
     fits = {"text": '{"a": [1, 2, 3], "\\": "' * 100, "b": [1, 2, 3]}
-    assert parse(json.dumps(fits).encode(), 6) == fits
+    assert parse_json(json.dumps(fits).encode(), 6) == fits
     with pytest.raises(InvalidRequestError, match="more fields and values"):
-        parse(json.dumps(fits | {"c": 1}).encode(), 5)
+        parse_json(json.dumps(fits | {"c": 1}).encode(), 5)
 
 
 class Asked:
@@ -91,7 +92,7 @@ def test_a_route_takes_as_many_values_for_each_of_its_ads_as_it_says():
     async def load(body, values):
         asked = Asked(body)
         request = JsonRequest(asked.scope, asked.receive)
-        await request.load(10_000_000, 2, values)
+        await request.load(BodyLimits(10_000_000, 2, values))
         return await request.json()
 
     posting = {str(number): "x" for number in range(VALUES_A_POSTING // 2 - 1)}
@@ -127,6 +128,6 @@ def _seconds(body):
     for _ in range(3):
         begin = time.perf_counter()
         with suppress(MalformedBodyError, InvalidRequestError):
-            parse(body, 3000)
+            parse_json(body, 3000)
         times.append(time.perf_counter() - begin)
     return min(times)

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from app.errors import OverloadedError, UnauthorizedError
-from app.serving.api.problems import MEDIA_TYPE
+from app.serving.api.problems import PROBLEM_MEDIA_TYPE
 from tests.serving import App
 
 JSON = "application/json"
@@ -86,7 +86,7 @@ def test_every_error_says_when_it_comes_and_what_it_looks_like(document, operati
                 continue
             title, _, when = response["description"].partition(". ")
             assert when, f"{name}: {status} does not say when it comes"
-            content = response["content"][MEDIA_TYPE]
+            content = response["content"][PROBLEM_MEDIA_TYPE]
             (example,) = (one["value"] for one in content["examples"].values())
             validate(document, content["schema"], example)
             assert (example["status"], example["title"]) == (int(status), title)

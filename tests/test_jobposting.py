@@ -3,7 +3,7 @@ import pytest
 from app.heads import Head
 from app.records import Ad, LabelProbability, ModelName, Prediction
 from app.schemas.jobposting_request import JobPosting
-from app.serving.api.jobposting.enrichment import MAX_STATED, JobPostings, ad_of
+from app.serving.api.jobposting.enrichment import MAX_STATED_CHARACTERS, JobPostingEnricher, ad_of
 from tests.conftest import HEADS
 
 MODEL = ModelName("tiny", "12345678")
@@ -33,7 +33,7 @@ def predicted(category: str, education: str, heads: dict[str, Head] = HEADS) -> 
 def answered(
     one: JobPosting, category: str, education: str, heads: dict[str, Head] = HEADS
 ) -> dict[str, object]:
-    answer = JobPostings(heads).answer(one, predicted(category, education, heads))
+    answer = JobPostingEnricher(heads).answer(one, predicted(category, education, heads))
     return answer.model_dump(by_alias=True, mode="json")
 
 
@@ -167,7 +167,7 @@ def test_what_is_stated_is_told_in_short_and_can_be_sent():
     one = posting(occupationalCategory=["Koch", "Koch", "\ud800" + "x" * 1000])
     text = answered(one, "nursing", "none")["stated"]["job_category"]["text"]
     assert text.startswith("Koch; ?xx")
-    assert len(text) == MAX_STATED
+    assert len(text) == MAX_STATED_CHARACTERS
 
 
 def test_each_posting_gets_as_many_labels_as_it_asked_for():

@@ -3,14 +3,14 @@ import hmac
 import pytest
 from pydantic import SecretStr
 
-from app.serving.api.auth import Keys
+from app.serving.api.auth import ApiKeys
 
 KEYS = [SecretStr(f"key-number-{number}-of-good-length") for number in range(3)]
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_is_accepted(key):
-    assert Keys(KEYS).accept(key.get_secret_value())
+    assert ApiKeys(KEYS).accept(key.get_secret_value())
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_each_key_is_accepted(key):
     ["", "key-number-0-of-good-lengt", "key-number-0-of-good-length ", "schlüssel", "\udcff"],
 )
 def test_nothing_else_is_accepted(sent):
-    assert not Keys(KEYS).accept(sent)
+    assert not ApiKeys(KEYS).accept(sent)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def test_every_key_is_compared_at_one_length_whatever_is_sent(sent):
         compared.append((len(first), len(second)))
         return hmac.compare_digest(first, second)
 
-    Keys(KEYS, same).accept(sent)
+    ApiKeys(KEYS, same).accept(sent)
     assert compared == [(32, 32)] * len(KEYS)
 
 
 def test_no_key_is_kept():
-    keys = Keys(KEYS)
+    keys = ApiKeys(KEYS)
     for key in KEYS:
         assert key.get_secret_value() not in repr(vars(keys))

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from app.logs import TextFormatter
+from app.serving.api.state import state_of
 from tests.serving import App, free_port
 
 KEY = "a-key-of-good-length"
@@ -118,7 +119,7 @@ def test_an_ad_and_a_key_are_never_written(checkpoint, lines, caplog):
 
 def test_a_probe_leaves_a_line_only_where_it_fails(checkpoint, lines):
     async def unready():
-        await app.app.state.service.drain(0)
+        await state_of(app.app).service.drain(0)
 
     app = App(checkpoint)
     with app.client() as client:
@@ -196,7 +197,7 @@ def test_the_traceback_that_the_server_logs_has_the_id_of_its_request(checkpoint
     async def main():
         server = uvicorn.Server(uvicorn.Config(app.app, port=port, log_config=None))
         serving = asyncio.create_task(server.serve())
-        while not (server.started and app.app.state.service):  # noqa: ASYNC110  plain attributes
+        while not (server.started and state_of(app.app).service):  # noqa: ASYNC110  plain attributes
             await asyncio.sleep(0.01)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for number in range(3):

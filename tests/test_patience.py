@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from app.errors import SlowBodyError
-from app.serving.api.body_deadline import BodyDeadline, lift
+from app.serving.api.body_deadline import BodyDeadline, lift_body_deadline
 
 
 def run(app, receive, seconds):
@@ -66,7 +66,7 @@ def test_a_request_with_a_limit_of_its_own_may_take_longer():
     messages = [{"type": "http.request", "body": b"a", "more_body": True}] * 3
 
     async def app(scope, receive, send):
-        lift(scope)
+        lift_body_deadline(scope)
         while messages:
             assert (await receive())["body"] == b"a"
 

@@ -1,7 +1,13 @@
 import pytest
 
 from app.heads import Head
-from app.serving.api.jobposting.stated_values import DEPTH, Claim, Meanings, claims, free_texts
+from app.serving.api.jobposting.stated_values import (
+    MAX_DEPTH,
+    LabelMatcher,
+    StatedValue,
+    free_texts,
+    stated_values,
+)
 
 CATEGORIES = Head(
     labels=("management", "office", "nursing", "it"),
@@ -28,8 +34,8 @@ LEVELS = Head(
 
 
 def labels(head: Head, value: object) -> set[str]:
-    meanings = Meanings(head)
-    return {head.labels[index] for claim in claims(value) for index in meanings.of(claim)}
+    matcher = LabelMatcher(head)
+    return {head.labels[index] for one in stated_values(value) for index in matcher.labels_of(one)}
 
 
 def code(value: object, code_set: object) -> dict[str, object]:
@@ -119,19 +125,19 @@ def test_free_texts_are_neither_codes_nor_addresses_nor_words_of_a_vocabulary():
 
 def test_what_lies_too_deep_is_not_looked_for():
     value: object = "Abitur"
-    for _ in range(DEPTH):
+    for _ in range(MAX_DEPTH):
         value = [value]
-    assert [claim.text for claim in claims(value)] == ["Abitur"]
-    assert list(claims([value])) == []
+    assert [one.text for one in stated_values(value)] == ["Abitur"]
+    assert list(stated_values([value])) == []
 
 
 def test_a_claim_holds_no_copy_of_what_names_its_classification():
     """Sixty thousand names beside one long classification would be gigabytes else."""
     value = {"inCodeSet": "x" * 10**6, "name": ["Koch"] * 1000}
-    assert sum(len(claim.scheme) for claim in claims(value)) < 10**6
+    assert sum(len(one.scheme) for one in stated_values(value)) < 10**6
 
 
 def test_a_number_of_a_classification_s_own_name_is_no_code():
-    meanings = Meanings(CATEGORIES)
-    assert meanings.of(Claim("KldB 2010", "KldB 2010")) == set()
-    assert meanings.of(Claim("2010", "KldB 2010", is_code=True)) == set()
+    matcher = LabelMatcher(CATEGORIES)
+    assert matcher.labels_of(StatedValue("KldB 2010", "KldB 2010")) == set()
+    assert matcher.labels_of(StatedValue("2010", "KldB 2010", is_code=True)) == set()

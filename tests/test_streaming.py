@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import NotReadyError, ServiceError
 from app.schemas.ndjson import LineReader
-from app.serving.api.stream.response import PART, StreamResponse, Window
+from app.serving.api.stream.response import MAX_PART_LINES, StreamResponse, StreamWindow
 
 FOREVER = 1000.0
 
@@ -42,7 +42,7 @@ class Exchange:
     """One request to a stream, and a client that a test leads."""
 
     def __init__(self, lines: int = 64, size: int = 10**6, seconds: float = FOREVER) -> None:
-        self.answering = Given()
+        self.answerer = Given()
         self.closed = asyncio.Event()
         self.taken = bytearray()
         self.statuses: list[int] = []
@@ -52,7 +52,7 @@ class Exchange:
         self._takes.set()
         self._sent: asyncio.Queue[dict] = asyncio.Queue()
         self._response = StreamResponse(
-            LineReader(1, 100), self.answering, Window(lines, size), seconds, self.closed.wait
+            LineReader(1, 100), self.answerer, StreamWindow(lines, size), seconds, self.closed.wait
         )
         self.task = asyncio.create_task(
             self._response({"type": "http", "state": {}}, self._receive, self._send)
@@ -115,11 +115,11 @@ def test_answers_come_while_the_body_still_does():
 
 def test_a_later_answer_waits_for_the_one_before():
     async def test(exchange):
-        exchange.answering.held[1] = gate = asyncio.Event()
+        exchange.answerer.held[1] = gate = asyncio.Event()
         exchange.send(b"a\n")
         exchange.send(b"b\n", more=False)
         await settle()
-        assert exchange.answering.lines == [b"a", b"b"]
+        assert exchange.answerer.lines == [b"a", b"b"]
         assert exchange.taken == b""
         gate.set()
         await exchange.task
@@ -130,9 +130,9 @@ def test_a_later_answer_waits_for_the_one_before():
 
 def test_lines_that_come_together_are_answered_in_parts():
     async def test(exchange):
-        exchange.send(b"a\n" * (PART + 3), more=False)
+        exchange.send(b"a\n" * (MAX_PART_LINES + 3), more=False)
         await exchange.task
-        assert exchange.answering.parts == [PART, 3]
+        assert exchange.answerer.parts == [MAX_PART_LINES, 3]
 
     run(test)
 
@@ -140,16 +140,16 @@ def test_lines_that_come_together_are_answered_in_parts():
 @pytest.mark.parametrize("limits", [{"lines": 4}, {"size": 8}])
 def test_no_more_than_a_window_is_inside_and_the_sender_has_to_wait(limits):
     async def test(exchange):
-        exchange.answering.held[1] = gate = asyncio.Event()
+        exchange.answerer.held[1] = gate = asyncio.Event()
         for _ in range(1000):
             exchange.send(b"aa\n")
         await settle()
-        assert exchange.answering.lines == [b"aa"] * 4
+        assert exchange.answerer.lines == [b"aa"] * 4
         # One chunk waits for room, one for its turn, one is in the hand that puts it there.
         assert exchange.received <= (4 + 3) * 3
         gate.set()
         await settle()
-        assert len(exchange.answering.lines) > 4
+        assert len(exchange.answerer.lines) > 4
 
     run(test, **limits)
 
@@ -160,10 +160,10 @@ def test_a_client_that_takes_no_answers_is_not_read_any_further():
         for _ in range(1000):
             exchange.send(b"aa\n")
         await settle()
-        assert len(exchange.answering.lines) == 4
+        assert len(exchange.answerer.lines) == 4
         exchange.take()
         await settle()
-        assert len(exchange.answering.lines) > 4
+        assert len(exchange.answerer.lines) > 4
 
     run(test, lines=4)
 
@@ -176,7 +176,7 @@ def test_a_whole_window_may_be_sent_before_any_answer_is_taken():
         exchange.send(b"a\n" * 64, more=False)
         await settle()
         assert exchange.received == 128
-        assert len(exchange.answering.lines) == 64
+        assert len(exchange.answerer.lines) == 64
         exchange.take()
         await exchange.task
         assert exchange.complete
@@ -195,14 +195,14 @@ def test_a_line_larger_than_the_window_goes_alone():
 
 def test_a_client_that_leaves_takes_its_lines_with_it():
     async def test(exchange):
-        exchange.answering.held = {1: asyncio.Event(), 2: asyncio.Event()}
+        exchange.answerer.held = {1: asyncio.Event(), 2: asyncio.Event()}
         exchange.send(b"a\n")
         exchange.send(b"b\n")
         await settle()
         exchange.leave()
         await exchange.task
         await settle()
-        assert exchange.answering.cancelled == 2
+        assert exchange.answerer.cancelled == 2
         assert not exchange.complete
 
     run(test)
@@ -246,7 +246,7 @@ def test_a_stream_that_makes_progress_lasts_as_long_as_it_likes():
 
 def test_a_client_that_waits_for_its_answers_is_not_slow():
     async def test(exchange):
-        exchange.answering.held[1] = gate = asyncio.Event()
+        exchange.answerer.held[1] = gate = asyncio.Event()
         exchange.send(b"a\n")
         await asyncio.sleep(0.1)
         assert not exchange.task.done()
@@ -261,7 +261,7 @@ def test_a_client_that_waits_for_its_answers_is_not_slow():
 
 def test_a_service_that_closes_answers_what_it_took_and_says_where_to_resume():
     async def test(exchange):
-        exchange.answering.held[1] = gate = asyncio.Event()
+        exchange.answerer.held[1] = gate = asyncio.Event()
         exchange.send(b"a\nb\n")
         await settle()
         exchange.closed.set()
@@ -278,7 +278,7 @@ def test_a_part_that_is_not_taken_any_more_ends_the_stream_at_its_first_line():
     async def test(exchange):
         exchange.send(b"a\n")
         await settle()
-        exchange.answering.error = NotReadyError("closed")
+        exchange.answerer.error = NotReadyError("closed")
         exchange.send(b"b\nc\n")
         exchange.send(b"d\n")
         await exchange.task
@@ -289,7 +289,7 @@ def test_a_part_that_is_not_taken_any_more_ends_the_stream_at_its_first_line():
 
 def test_an_error_that_nobody_foresaw_breaks_the_stream_off():
     async def test(exchange):
-        exchange.answering.error = KeyError("inside")
+        exchange.answerer.error = KeyError("inside")
         exchange.send(b"a\n")
         with pytest.raises(KeyError):
             await exchange.task

@@ -22,6 +22,7 @@ from app.metrics import Metrics
 from app.served import ServedModel
 from app.service import Service
 from app.serving.api.application import create_app
+from app.serving.api.state import state_of
 from app.settings import Settings, load_settings
 from tests.faulty import HELD, text_of
 
@@ -83,7 +84,7 @@ class App:
             yield client
 
     async def _loaded(self) -> None:
-        await self.app.state.loading
+        await state_of(self.app).loading_ended()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"doppelkopf_{name}", labels)

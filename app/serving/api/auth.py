@@ -1,4 +1,4 @@
-"""API keys: who may call, decided before a request's body is read."""
+"""API keys, checked before a request's body is read."""
 
 import hmac
 from collections.abc import Callable, Iterable
@@ -13,25 +13,24 @@ from app.errors import UnauthorizedError
 BEARER = HTTPBearer(auto_error=False, description="an API key, where the server has any")
 
 
-class Keys:
-    """The accepted keys. Holds their digests alone, so that no traceback can show a key."""
+class ApiKeys:
+    """The accepted keys. It keeps only their digests, so that no traceback can show a key.
+
+    Args:
+        keys: what clients may send; if there are none, every request is accepted.
+        same: compares two digests in constant time.
+    """
 
     def __init__(
         self,
         keys: Iterable[SecretStr],
         same: Callable[[bytes, bytes], bool] = hmac.compare_digest,
     ) -> None:
-        """Take the keys; without any, everybody is let in.
-
-        Args:
-            keys: what clients may send.
-            same: compares two digests in constant time.
-        """
         self._digests = [_digest(key.get_secret_value()) for key in keys]
         self._same = same
 
     async def require(self, request: Request) -> None:
-        """Let a request pass that has one of the keys, or all where there is none.
+        """Return if a request has one of the keys, or if there are none.
 
         Raises:
             UnauthorizedError: the key is missing or wrong.
@@ -41,8 +40,8 @@ class Keys:
             raise UnauthorizedError("Send an API key as 'Authorization: Bearer <key>'.")
 
     def accept(self, sent: str) -> bool:
-        """Tell whether `sent` is one of the keys, in a time that tells nothing about them."""
-        # Digests are of one length, and each is compared even after one was equal.
+        """Tell whether `sent` is one of the keys, in a time that reveals nothing about them."""
+        # Digests have one length, and the comparison goes on after a match.
         digest = _digest(sent)
         matches = [self._same(digest, one) for one in self._digests]
         return any(matches)

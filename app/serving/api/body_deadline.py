@@ -1,4 +1,4 @@
-"""How long the application waits for a request's body."""
+"""Middleware that limits how long a request's body may take to arrive."""
 
 import asyncio
 
@@ -6,16 +6,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import SlowBodyError
 
-LIFTED = "body_deadline_lifted"
+_LIFTED = "body_deadline_lifted"
 
 
-def lift(scope: Scope) -> None:
-    """Let a request's body take its time from here on; who calls it has a limit of its own."""
-    scope.setdefault("state", {})[LIFTED] = True
+def lift_body_deadline(scope: Scope) -> None:
+    """Remove the limit for a request from here on; the caller has a limit of its own."""
+    scope.setdefault("state", {})[_LIFTED] = True
 
 
 class BodyDeadline:
-    """Refuses bodies that have not arrived whole some seconds after their head."""
+    """Refuses a request whose body is not complete `seconds` after its headers."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app, self._seconds = app, seconds
@@ -30,7 +30,7 @@ class BodyDeadline:
 
         async def receive_in_time() -> Message:
             nonlocal complete
-            if complete or scope.get("state", {}).get(LIFTED):
+            if complete or scope.get("state", {}).get(_LIFTED):
                 return await receive()
             try:
                 async with asyncio.timeout_at(end):

@@ -1,15 +1,18 @@
-"""Routes: who may call comes first, then what was sent, then the endpoint."""
+"""Routes that check the API key and the body before FastAPI or the endpoint does anything."""
 
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from app.errors import InvalidRequestError, NotReadyError
-from app.service import Classifier
-from app.serving.api.json_body import VALUES_AN_AD, JsonRequest
+from app.serving.api.auth import BEARER, ApiKeys
+from app.serving.api.dependencies import get_service, without_query
+from app.serving.api.json_body import BodyLimits, JsonRequest
+from app.serving.api.state import ApplicationState, state_of
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi._compat import ModelField
@@ -17,59 +20,68 @@ if TYPE_CHECKING:
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-# Not awaiting anything, and coroutines all the same: the framework would call them in threads.
-async def get_service(request: Request) -> Classifier:
-    """Return the service of a ready application.
+def api_keys(state: ApplicationState[Any]) -> ApiKeys:
+    """Return the keys of the application's clients."""
+    return state.api_keys
 
-    Raises:
-        NotReadyError: the checkpoint is still loading.
+
+def ad_limits(settings: Settings) -> BodyLimits:
+    """Return the limits of a body that holds ads."""
+    return BodyLimits(settings.max_body_bytes, settings.max_batch_ads)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What a request needs to pass before its endpoint is called.
+
+    Args:
+        keys: gives the accepted keys.
+        limits: gives the limits of a JSON body.
     """
-    service: Classifier | None = request.app.state.service
-    if service is None:
-        raise NotReadyError("The model is still loading; try again in a few seconds.")
-    return service
+
+    keys: Callable[[ApplicationState[Any]], ApiKeys]
+    limits: Callable[[Settings], BodyLimits]
 
 
-async def without_query(request: Request) -> None:
-    """Refuse options in the address, which nothing would heed.
-
-    Raises:
-        InvalidRequestError: names the first.
-    """
-    for name in request.query_params:
-        raise InvalidRequestError(f"query.{name}: send it in the body, or leave it out.")
+CLIENT_GUARD = Guard(api_keys, ad_limits)
+"""For clients that send ads."""
 
 
 class GuardedRoute(APIRoute):
-    """Asks for a key, then reads a JSON body, both before the framework does anything.
+    """Checks the API key, then reads and parses a JSON body; FastAPI comes after both.
 
-    An endpoint with a body is one of `request`, `body`, `service` and `timeout_ms`, and returns a
-    model. It is called without the framework, which solves these anew for every request and takes
-    half of a front end's time for it; the document is still made of what the framework knows.
+    An endpoint whose body is required takes exactly `request`, `body`, `service` and `timeout_ms`,
+    and returns a model. It is called without FastAPI's dependency solving, which takes half of a
+    front end's time for a request; the OpenAPI document is still made of what FastAPI knows. All
+    other endpoints are called by FastAPI.
     """
 
-    values_an_ad = VALUES_AN_AD
+    guard = CLIENT_GUARD
 
     def get_route_handler(self) -> Handler:
-        """Put the guard before the handler."""
-        handle = self._short_way() if self.body_field else super().get_route_handler()
+        """Return the function that answers a request."""
+        guard = self.guard
+        has_required_body = self.body_field is not None and self.body_field.field_info.is_required()
+        handle = self._direct_handler() if has_required_body else super().get_route_handler()
+        has_optional_body = self.body_field is not None and not has_required_body
 
         async def guarded(request: Request) -> Response:
-            await request.app.state.keys.require(request)
+            state = state_of(request.app)
+            await guard.keys(state).require(request)
+            if has_required_body or (has_optional_body and _has_body(request)):
+                request = JsonRequest(request.scope, request.receive)
+                await request.load(guard.limits(state.settings))
             return await handle(request)
 
         return guarded
 
-    def _short_way(self) -> Handler:
+    def _direct_handler(self) -> Handler:
         (timeout,), endpoint = self.dependant.header_params, self.endpoint
         body_field, answer_field = self.body_field, self.response_field
         assert body_field  # noqa: S101  for types: such an endpoint has both
         assert answer_field  # noqa: S101
 
         async def handle(request: Request) -> Response:
-            settings = request.app.state.settings
-            request = JsonRequest(request.scope, request.receive)
-            await request.load(settings.max_body_bytes, settings.max_batch_ads, self.values_an_ad)
             await without_query(request)
             service = await get_service(request)
             given = request.headers.get(timeout.alias)
@@ -80,6 +92,22 @@ class GuardedRoute(APIRoute):
             return Response(content, media_type="application/json")
 
         return handle
+
+
+def guarded_router(guard: Guard = CLIENT_GUARD) -> APIRouter:
+    """Return a router all of whose routes have one guard."""
+
+    # A class holds the guard, since including a router rebuilds its routes from their class alone.
+    class Route(GuardedRoute):
+        pass
+
+    Route.guard = guard
+    return APIRouter(route_class=Route, dependencies=[Depends(BEARER)])
+
+
+def _has_body(request: Request) -> bool:
+    headers = request.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _valid(field: "ModelField", value: Any, *place: str) -> Any:

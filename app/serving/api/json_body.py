@@ -1,7 +1,12 @@
-"""JSON bodies: read up to a size, and parsed for less than a client paid to send them."""
+"""Reads and parses JSON bodies within limits on bytes and on values.
+
+Parsed objects and arrays take about a hundred times the memory of their bytes, so a limit on bytes
+alone would let a small body fill the memory.
+"""
 
 import json
 import re
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,44 +22,53 @@ from app.errors import (
 )
 
 JSON = re.compile(r"application/(?:[a-z0-9.-]+\+)?json")
-# Possessive, and content with an open end: it never tries anything twice, so it is linear.
+# Linear in the body's length: the quantifiers are possessive and the closing quote is optional, so
+# the search never goes back.
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 SPARE_VALUES = 1000
-VALUES_AN_AD = 10
-"""More than the four fields of an ad, their names and its braces need."""
+"""Values that any body may have, so that wrong ones get an error that names a field."""
 
-VALUES_A_POSTING = 200
-"""A JobPosting of all properties, with its organisation, its places and its salary, needs 150."""
+VALUES_AN_AD = 10
+"""More than an ad needs: it has four fields, each a name and a value, and braces."""
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """Limits of a JSON body: its bytes, and its values by how many items it may hold."""
+
+    max_bytes: int
+    max_items: int
+    values_an_item: int = VALUES_AN_AD
+
+    @property
+    def max_values(self) -> int:
+        """Fields and values that the body may have."""
+        return SPARE_VALUES + self.values_an_item * self.max_items
 
 
 class JsonRequest(Request):
-    """A request whose body is JSON: first `load`, then the rest."""
+    """A request whose body is JSON; call `load` before anything that needs the body."""
 
-    async def load(self, max_bytes: int, max_ads: int, values_an_ad: int = VALUES_AN_AD) -> None:
+    async def load(self, limits: BodyLimits) -> None:
         """Read the body and parse it.
 
-        Args:
-            max_bytes: size of the body.
-            max_ads: limits how many values the body may have,
-            values_an_ad: with so many for each.
-
         Raises:
-            MediaTypeError: the body is said to be something else, or compressed.
-            BodyTooLargeError: by what it announces, or by what arrives.
-            ClientLeftError: the client left before the body was complete.
+            MediaTypeError: the headers announce something else than JSON, or compression.
+            BodyTooLargeError: the announced size or what arrived is above the limit.
+            ClientLeftError: the client disconnected before the body was complete.
             MalformedBodyError: the body is not JSON in UTF-8.
-            InvalidRequestError: a field is there twice, or there are too many values.
+            InvalidRequestError: an object has a field twice, or there are too many values.
         """
         self._check_media_type()
-        self._content = await self._read(max_bytes)
-        self._value = parse(self._content, SPARE_VALUES + values_an_ad * max_ads)
+        self._content = await self._read(limits.max_bytes)
+        self._value = parse_json(self._content, limits.max_values)
 
     async def body(self) -> bytes:
-        """Return the bytes that were read."""
+        """Return the body's bytes."""
         return self._content
 
     async def json(self) -> Any:
-        """Return the parsed value."""
+        """Return the parsed body."""
         return self._value
 
     def _check_media_type(self) -> None:
@@ -76,26 +90,28 @@ class JsonRequest(Request):
                 else:
                     return bytes(content)
         except ClientDisconnect as error:
-            raise ClientLeftError("The client left before its body was complete.") from error
+            raise ClientLeftError(
+                "The client disconnected before its body was complete."
+            ) from error
         raise BodyTooLargeError(
             f"The body is larger than {max_bytes} bytes; send fewer ads at once."
         )
 
 
-def parse(body: bytes, max_values: int, noun: str = "body") -> Any:
+def parse_json(body: bytes, max_values: int, noun: str = "body") -> Any:
     """Parse JSON more strictly than the standard library.
 
-    Objects and arrays cost a hundred times their bytes once parsed, and each wrong one an error
-    message beside it: so `{},{},{},...` is counted, strings left out, before anything is made.
+    Strings, braces, brackets and commas are counted first, before anything is built: each object
+    of `{},{},{},...` takes a hundred times its bytes, and may cause an error message too.
 
     Args:
         body: the JSON.
         max_values: fields and values it may have.
-        noun: what messages call it.
+        noun: what error messages call the body.
 
     Raises:
-        MalformedBodyError: it is not JSON in UTF-8, or nested too deep.
-        InvalidRequestError: a field is there twice, or there are more than `max_values` values.
+        MalformedBodyError: the body is not JSON in UTF-8, or nested too deep.
+        InvalidRequestError: an object has a field twice, or there are too many values.
     """
     rest, strings = STRING.subn(b"", body, count=max_values + 1)
     if max(strings, sum(map(rest.count, (b"{", b"[", b",")))) > max_values:
@@ -103,7 +119,8 @@ def parse(body: bytes, max_values: int, noun: str = "body") -> Any:
             f"{noun}: it has more fields and values than the server takes; send fewer ads at once."
         )
     try:
-        # Windows puts a byte order mark before UTF-8; any other encoding is no JSON (RFC 8259).
+        # Programs on Windows put a byte order mark before UTF-8; JSON has no other encoding
+        # (RFC 8259).
         text = body.decode("utf-8-sig")
         return json.loads(text, object_pairs_hook=partial(_unique, noun), parse_constant=_refuse)
     except RecursionError as error:
@@ -117,7 +134,7 @@ def parse(body: bytes, max_values: int, noun: str = "body") -> Any:
 
 
 def _unique(noun: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object; parsers disagree on which of two equal names counts, so neither does."""
+    """Build an object; refuse repeated fields, since parsers disagree on which of them counts."""
     fields = dict(pairs)
     if len(fields) < len(pairs):
         seen: set[str] = set()

@@ -1,6 +1,6 @@
-"""What people open in a browser: the try-it page and the API's documentation.
+"""The pages for browsers: the try-it page and the API's documentation (Swagger UI).
 
-Everything is read once and answered from memory: no path of a request ever reaches a disk.
+All files are read into memory at the start, so no path of a request reaches the file system.
 """
 
 import re
@@ -18,7 +18,7 @@ from fastapi.responses import HTMLResponse, Response
 from starlette.exceptions import HTTPException
 
 PAGE = Path(__file__).with_name("static")
-# Swagger UI as the package brings it along: a browser behind a firewall shows it too.
+# The package contains Swagger UI, so the browser needs no access to the internet.
 SWAGGER = files("fastapi_offline") / "static"
 SWAGGER_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 
@@ -39,10 +39,10 @@ HEADERS = {
 
 
 def try_it_page(closed: Iterable[str]) -> APIRouter:
-    """Return the routes of the page, without its links to what a browser may not open.
+    """Return the routes of the try-it page and its files.
 
     Args:
-        closed: relative addresses of the links to leave out.
+        closed: relative addresses that a browser cannot open; the page has no links to them.
     """
     router = APIRouter(include_in_schema=False)
     markup = (PAGE / "index.html").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def try_it_page(closed: Iterable[str]) -> APIRouter:
 
 
 def documentation() -> APIRouter:
-    """Return the routes of Swagger UI, which shows the document `openapi.json` beside it."""
+    """Return the routes of Swagger UI, which loads the document `openapi.json` beside it."""
     router = APIRouter(include_in_schema=False)
     markup = bytes(
         get_swagger_ui_html(
@@ -69,7 +69,7 @@ def documentation() -> APIRouter:
             swagger_favicon_url="docs/favicon.png",
         ).body
     ).decode()
-    # Its one script stands in the page: allowed by its digest, so that no other may.
+    # The page has one inline script. Its digest allows this script and no other.
     (script,) = re.findall(r"<script>(.*?)</script>", markup, flags=re.DOTALL)
     digest = b64encode(sha256(script.encode()).digest()).decode()
     policy = POLICY.format(

@@ -16,13 +16,13 @@ from app.schemas.stream import StreamResult
 from app.serving.api.telemetry import REQUEST_ID, request_id
 from app.trace import current
 
-MEDIA_TYPE = "application/problem+json"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
 MAX_DETAIL = 500
-"""Characters: a detail may name a field, and a field's name may be as long as the body."""
+"""Characters. A detail may quote a field's name, which a client can make as long as a body."""
 UNEXPLAINED = "only POST /classify explains, one ad at a time; leave it out."
-REFERENCE = {"$ref": "#/components/schemas/Problem"}
-EXAMPLE_ID = "5f0c4e3b9a7d4f21"
-HEADERS: dict[type[ServiceError], dict[str, Any]] = {
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_EXAMPLE_ID = "5f0c4e3b9a7d4f21"
+_ERROR_HEADERS: dict[type[ServiceError], dict[str, Any]] = {
     OverloadedError: {
         "Retry-After": {
             "description": "seconds to wait, this client's own",
@@ -38,27 +38,32 @@ HEADERS: dict[type[ServiceError], dict[str, Any]] = {
         }
     },
 }
-"""What stands beside the problem document, for clients to act on."""
+"""The headers of errors that clients act on, as the OpenAPI document describes them."""
 
 
-def responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route for OpenAPI."""
+def error_responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a route that may fail with these errors, for OpenAPI."""
     return {error.status: _described(error) for error in errors}
 
 
 def _described(error: type[ServiceError]) -> dict[str, Any]:
-    example = Problem.of(error.status, error.title, error.when, EXAMPLE_ID)
+    example = Problem.of(error.status, error.title, error.when, _EXAMPLE_ID)
     described: dict[str, Any] = {
         "description": f"{error.title}. {error.when}",
-        "content": {MEDIA_TYPE: {"schema": REFERENCE, "examples": {"problem": {"value": example}}}},
+        "content": {
+            PROBLEM_MEDIA_TYPE: {"schema": _SCHEMA, "examples": {"problem": {"value": example}}}
+        },
     }
-    if headers := HEADERS.get(error):
+    if headers := _ERROR_HEADERS.get(error):
         described["headers"] = headers
     return described
 
 
-def add_problems(app: FastAPI) -> None:
-    """Let every error be answered as a problem document; describe it and a stream's lines."""
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer every error with a problem document, and complete the OpenAPI document.
+
+    FastAPI leaves out the schemas of a stream's lines, since no endpoint's signature names them.
+    """
     app.exception_handler(ServiceError)(_service_error)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http_error)
@@ -75,7 +80,7 @@ def add_problems(app: FastAPI) -> None:
             document["components"]["schemas"].setdefault(name, schema)
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign]  # the framework's own way to extend it
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 def _problem(
@@ -83,20 +88,20 @@ def _problem(
 ) -> JSONResponse:
     current().reason = current().reason or reason_of(title)
     document = Problem.of(status, title, _cut(detail), request_id(request.scope))
-    return JSONResponse(document, status, headers, media_type=MEDIA_TYPE)
+    return JSONResponse(document, status, headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
 def problem_of(error: ServiceError, request_id: str) -> dict[str, Any]:
-    """Return the document of an error that is told inside of an answer."""
+    """Return the problem document of an error, for answers that are made without a `Request`."""
     return Problem.of(error.status, error.title, _cut(str(error)), request_id)
 
 
-def invalid(first: Mapping[str, Any], *place: str) -> InvalidRequestError:
-    """Return the error that says what is wrong with a value.
+def invalid_value(first: Mapping[str, Any], *place: str) -> InvalidRequestError:
+    """Return the error that names a value and says what is wrong with it.
 
     Args:
         first: the first of pydantic's errors.
-        place: where the value stands, if the error does not say.
+        place: the path to the validated value, if pydantic's own does not begin with it.
     """
     where = ".".join(map(str, (*place, *first["loc"])))
     message = f"{first['msg']}."
@@ -106,7 +111,7 @@ def invalid(first: Mapping[str, Any], *place: str) -> InvalidRequestError:
 
 
 def reason_of(title: str) -> str:
-    """Return a problem's title as a line in the log has it."""
+    """Return a problem's title as log lines have it, one word: `not_ready`."""
     return title.lower().replace(" ", "_")
 
 
@@ -120,7 +125,7 @@ async def _service_error(request: Request, error: ServiceError) -> JSONResponse:
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    return await _service_error(request, invalid(error.errors()[0]))
+    return await _service_error(request, invalid_value(error.errors()[0]))
 
 
 async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
@@ -135,6 +140,6 @@ async def _unexpected(request: Request, _: Exception) -> JSONResponse:
         ServiceError.status,
         ServiceError.title,
         "Something unexpected failed.",
-        # This answer is made outside of `Telemetry`, which gives these to all others.
+        # `Telemetry` adds these headers to all other answers; this one is made outside of it.
         {REQUEST_ID: request_id(request.scope), "X-Content-Type-Options": "nosniff"},
     )

@@ -1,4 +1,4 @@
-"""What happens to every request: an id, a count, a time and a line."""
+"""Middleware that gives each request an id, measures it, and writes its line in the access log."""
 
 import logging
 import re
@@ -17,7 +17,7 @@ access = logging.getLogger("app.access")
 REQUEST_ID = "X-Request-Id"
 SERVER_TIMING = "Server-Timing"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-TIMED: dict[str, Any] = {
+TIMED_ANSWER: dict[str, Any] = {
     "description": "the answer, and how long it took",
     "headers": {
         SERVER_TIMING: {
@@ -30,11 +30,13 @@ TIMED: dict[str, Any] = {
         }
     },
 }
-"""How the OpenAPI document describes what `Telemetry` adds to an answer."""
+"""The header that `Telemetry` adds, as the OpenAPI document describes it."""
 
 UNROUTED = "unmatched"
+"""The route in metrics and log lines where no route matched."""
+
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
-"""Asked every few seconds by machines: a line is written where one of them fails."""
+"""Routes that monitoring requests every few seconds: only failures are written to the log."""
 
 
 def request_id(scope: Scope) -> str:
@@ -44,15 +46,16 @@ def request_id(scope: Scope) -> str:
 
 
 def given_or_new_id(scope: Scope) -> str:
-    """Return the id that a request was sent with, if it is one, or else a new one."""
+    """Return the request's own id if it is well formed, else a new one."""
     given = Headers(scope=scope).get(REQUEST_ID, "")
     return given if WELL_FORMED.fullmatch(given) else uuid.uuid4().hex
 
 
 class Telemetry:
-    """Gives each request an id, counts and times it, and writes its line when it has ended.
+    """Gives each request an id, counts and times it, and logs one line when it has ended.
 
-    By route template, never by raw path; of what a client sent, only the method and the id.
+    Metrics and the line name the route's template, never the raw path. Of what the client sent, the
+    line holds only the method and the id.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
@@ -66,7 +69,8 @@ class Telemetry:
         identity = given_or_new_id(scope)
         scope.setdefault("state", {})["request_id"] = identity
         trace = Trace(identity)
-        # For good: what the server logs of an exception that passes through here has its id too.
+        # Not reset at the end: uvicorn logs an exception that passes through here later, and that
+        # line needs the request's id too.
         follow(trace)
         status, size = 0, 0
 
@@ -84,7 +88,7 @@ class Telemetry:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            # Answered further out, by the handler of unexpected errors.
+            # The handler of unexpected errors answers it, outside of this middleware.
             status = ServiceError.status
             trace.reason = "unexpected"
             raise
@@ -98,15 +102,15 @@ class Telemetry:
         self._metrics.request_seconds.labels(route).observe(seconds)
         if access.isEnabledFor(logging.INFO) and (status >= 400 or route not in PROBES):
             fields = {"method": scope["method"], "route": route, "status": status, "bytes": size}
-            access.info("request", extra={"fields": fields | _way(trace, seconds)})
+            access.info("request", extra={"fields": fields | _timing_fields(trace, seconds)})
 
 
-def _way(trace: Trace, seconds: float) -> dict[str, Any]:
-    """Return what a trace tells: milliseconds in all and in each stage that was reached."""
-    way: dict[str, Any] = {"total_ms": round(seconds * 1000, 2)}
+def _timing_fields(trace: Trace, seconds: float) -> dict[str, Any]:
+    """Return a trace's fields of a log line: milliseconds in total and of each stage reached."""
+    fields: dict[str, Any] = {"total_ms": round(seconds * 1000, 2)}
     if trace.ads:
-        way |= {"ads": trace.ads, "tokens": trace.tokens}
-    way |= {f"{stage}_ms": round(spent * 1000, 2) for stage, spent in trace.stages().items()}
+        fields |= {"ads": trace.ads, "tokens": trace.tokens}
+    fields |= {f"{stage}_ms": round(spent * 1000, 2) for stage, spent in trace.stages().items()}
     if trace.reason:
-        way["reason"] = trace.reason
-    return way
+        fields["reason"] = trace.reason
+    return fields

@@ -1,4 +1,4 @@
-"""schema.org's JobPosting: what the model reads of it, and what to add to it."""
+"""A JobPosting as an ad for the model, and its answer: what to add, and what it states itself."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +18,12 @@ from app.schemas.jobposting_response import (
     Stated,
     StatedHeads,
 )
-from app.serving.api.jobposting.stated_values import Meanings, claims, free_texts, scheme_of
+from app.serving.api.jobposting.stated_values import (
+    LabelMatcher,
+    free_texts,
+    scheme_of,
+    stated_values,
+)
 
 SECTIONS = (
     "responsibilities",
@@ -30,19 +35,21 @@ SECTIONS = (
     "incentiveCompensation",
     "workHours",
 )
-"""Properties that are read behind the description. Not `industry`: it is the employer's, and a
-hospital's cook is no nurse. Not `occupationalCategory`: the prediction is compared with it."""
+"""Properties that the model reads after the description. Not `industry`: it is the employer's, and
+a cook in a hospital is no nurse. Not `occupationalCategory`: the prediction is compared with it."""
 
 PROPERTIES = {"job_category": "occupationalCategory", "min_education": "educationRequirements"}
-"""Where a posting states what each head predicts."""
+"""The property that states what a head predicts, by head."""
 
-MAX_CLAIMS = 20
-MAX_STATED = 200
-"""Texts and codes of a property that are compared, and characters of them that are answered."""
+MAX_STATED_VALUES = 20
+"""Texts and codes of a property that are compared with the labels."""
+
+MAX_STATED_CHARACTERS = 200
+"""Characters of a property's texts that stand in the answer."""
 
 
 def ad_of(posting: JobPosting) -> Ad:
-    """Return what the model reads of a posting; each text is HTML where it looks so."""
+    """Return the ad that the model reads; `format="auto"` finds out which of its texts are HTML."""
     title = next(iter(texts_of(posting.title)), None)
     sections = [texts_of(posting.description), *(free_texts(posting.value(of)) for of in SECTIONS)]
     texts = [text for text in map("\n".join, sections) if text]
@@ -51,15 +58,15 @@ def ad_of(posting: JobPosting) -> Ad:
     return Ad(texts[0], title, "auto", tuple(texts[1:]))
 
 
-class JobPostings:
-    """Answers postings with the labels of the served model."""
+class JobPostingEnricher:
+    """Answers postings with the labels, names and codes of one model's heads."""
 
     def __init__(self, heads: Mapping[str, Head]) -> None:
         self._heads = heads
-        self._meanings = {name: Meanings(head) for name, head in heads.items()}
+        self._matchers = {name: LabelMatcher(head) for name, head in heads.items()}
 
     def answer(self, posting: JobPosting, prediction: Prediction) -> JobPostingAnswer:
-        """Put the prediction for a posting on the wire, with what to add to the posting."""
+        """Return the answer for a posting: its prediction, the patch, and what it states itself."""
         best = {name: top[: posting.top_k] for name, top in prediction.heads.items()}
         base = ClassifyResponse.of(posting, replace(prediction, heads=best))
         predicted = {
@@ -79,7 +86,7 @@ class JobPostings:
             "occupationalCategory": _category(category, predicted["job_category"]),
             "educationRequirements": _education(education, predicted["min_education"]),
         }
-        # In JSON-LD null and an empty list say nothing; all else is the author's own word.
+        # In JSON-LD null and empty values say nothing; any other value is the author's own.
         return Patch.model_validate(
             {
                 where: value
@@ -89,15 +96,15 @@ class JobPostings:
         )
 
     def _stated(self, name: str, value: Any, predicted: int) -> Stated:
-        found = list(islice(claims(value), MAX_CLAIMS))
-        if not found:
+        values = list(islice(stated_values(value), MAX_STATED_VALUES))
+        if not values:
             return Stated()
-        text = _sendable("; ".join(dict.fromkeys(claim.text for claim in found)))
-        meant = set[int]().union(*map(self._meanings[name].of, found))
+        text = _sendable("; ".join(dict.fromkeys(one.text for one in values)))
+        meant = set[int]().union(*map(self._matchers[name].labels_of, values))
         if not meant:
             return Stated(text=text)
         head = self._heads[name]
-        # Of several levels the lowest is enough for an applicant.
+        # Of several levels the lowest counts: it is enough for an applicant.
         if head.ordered or len(meant) == 1:
             label = min(meant)
             return Stated(text=text, label=head.labels[label], agrees=label == predicted)
@@ -123,11 +130,11 @@ def _education(head: Head, index: int) -> Credential | str:
     if credential is None:
         return name
     if credential == NO_REQUIREMENTS:
-        # The one of the vocabulary that is a text of its own and no credential.
+        # Search engines expect this one as a plain text, not as a credential.
         return credential
     return Credential(credentialCategory=credential, name=name)
 
 
 def _sendable(text: str) -> str:
-    """Cut a text for an answer; half a surrogate pair could not be sent."""
-    return text[:MAX_STATED].encode("utf-8", "replace").decode("utf-8")
+    """Shorten a text for the answer; replace lone surrogates, which UTF-8 cannot encode."""
+    return text[:MAX_STATED_CHARACTERS].encode("utf-8", "replace").decode("utf-8")

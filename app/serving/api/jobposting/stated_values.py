@@ -1,4 +1,4 @@
-"""What JSON-LD says in texts and codes, and which labels that means."""
+"""The texts and codes that a property of a posting states, and the labels that they mean."""
 
 import re
 from collections import defaultdict
@@ -12,72 +12,75 @@ TEXT_KEYS = ("@value", "name", "description", "text", "educationalLevel", "crede
 CODE_KEYS = ("codeValue", "termCode")
 SET_KEYS = ("inCodeSet", "inDefinedTermSet")
 SET_NAMES = ("name", "url", "@id", "@value")
-DEPTH = 4
-"""Levels of objects in lists in objects that are looked through; honest postings have three."""
+MAX_DEPTH = 4
+"""Levels of nested objects and lists that are searched; ordinary postings have three."""
 
-MATCHED = 300
-"""Characters of a text that are compared with labels, and searched for a classification's name."""
+MATCHED_CHARACTERS = 300
+"""Characters of a text that are compared with label names and searched for a scheme's name."""
 
 NUMBER = re.compile(r"\d[\d.-]*")
 HIERARCHICAL = ("kldb", "isco")
-"""Schemes whose longer codes are parts of the shorter ones that they begin with."""
+"""Schemes in which a code contains all longer codes that begin with it: 813 contains 81302."""
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
-    """A classification as postings name it; `marks` are what its names have in common."""
+class ClassificationScheme:
+    """A classification of occupations or of qualification levels."""
 
     name: str
     url: str | None
     marks: tuple[str, ...]
+    """Lower-case texts; a posting that names the scheme has one of them in its name or address."""
 
 
 SCHEMES = {
-    "kldb": Scheme(
+    "kldb": ClassificationScheme(
         "KldB 2010",
         "https://statistik.arbeitsagentur.de/DE/Navigation/Grundlagen/Klassifikationen/"
         "Klassifikation-der-Berufe/Klassifikation-der-Berufe-Nav.html",
         ("kldb", "klassifikation der berufe", "klassifikation-der-berufe"),
     ),
-    "isco": Scheme(
+    "isco": ClassificationScheme(
         "ISCO-08",
         "https://ilostat.ilo.org/methods/concepts-and-definitions/classification-occupation/",
         ("isco",),
     ),
-    "dqr": Scheme("DQR", None, ("dqr", "deutscher qualifikationsrahmen")),
-    "eqf": Scheme("EQF", None, ("eqf", "eqr", "qualifications framework")),
+    "dqr": ClassificationScheme("DQR", None, ("dqr", "deutscher qualifikationsrahmen")),
+    "eqf": ClassificationScheme("EQF", None, ("eqf", "eqr", "qualifications framework")),
 }
 
 
-def scheme_of(key: str) -> Scheme:
-    """Return what is known of a scheme; a foreign one is called by its key."""
-    return SCHEMES.get(key) or Scheme(key, None, (key,))
+def scheme_of(key: str) -> ClassificationScheme:
+    """Return a scheme by its key in a label file; an unknown one is named after its key."""
+    return SCHEMES.get(key) or ClassificationScheme(key, None, (key,))
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """Something that a posting says: a text or a code, and what names its classification."""
+class StatedValue:
+    """A text or a code that a property states."""
 
     text: str
     scheme: str
+    """Texts in which the name of its classification is searched."""
+
     is_code: bool = False
 
 
-def claims(value: Any, depth: int = DEPTH) -> Iterator[Claim]:
-    """Yield all that a property says, as far as it is texts and codes."""
+def stated_values(value: Any, depth: int = MAX_DEPTH) -> Iterator[StatedValue]:
+    """Yield the texts and codes of a property, those of nested objects and lists too."""
     if isinstance(value, str) and value.strip():
-        yield Claim(value.strip(), value[:MATCHED])
+        yield StatedValue(value.strip(), value[:MATCHED_CHARACTERS])
     elif isinstance(value, list) and depth:
         for one in value:
-            yield from claims(one, depth - 1)
+            yield from stated_values(one, depth - 1)
     elif isinstance(value, dict) and depth:
-        scheme = " ".join(_sets(value))[:MATCHED]
+        scheme = " ".join(_sets(value))[:MATCHED_CHARACTERS]
         for key in CODE_KEYS:
             if isinstance(value.get(key), str | int) and str(value[key]).strip():
-                yield Claim(str(value[key]).strip(), scheme, is_code=True)
+                yield StatedValue(str(value[key]).strip(), scheme, is_code=True)
         for key in filter(value.__contains__, TEXT_KEYS):
-            for claim in claims(value[key], depth - 1):
-                yield Claim(claim.text, f"{scheme} {claim.scheme}", claim.is_code)
+            for one in stated_values(value[key], depth - 1):
+                yield StatedValue(one.text, f"{scheme} {one.scheme}", one.is_code)
 
 
 def _sets(value: Mapping[str, Any]) -> Iterator[str]:
@@ -89,58 +92,66 @@ def _sets(value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def free_texts(value: Any) -> Iterator[str]:
-    """Yield the texts of a property, without codes, addresses and words of a fixed vocabulary."""
-    for claim in claims(value):
+    """Yield the texts of a property, without codes, web addresses and schema.org's credentials."""
+    for one in stated_values(value):
         if not (
-            claim.is_code
-            or claim.text.startswith(("http://", "https://"))
-            or _plain(claim.text[:MATCHED]) in CREDENTIALS
+            one.is_code
+            or one.text.startswith(("http://", "https://"))
+            or _normalized(one.text[:MATCHED_CHARACTERS]) in CREDENTIALS
         ):
-            yield claim.text
+            yield one.text
 
 
-class Meanings:
-    """Finds the labels of one head that a posting's words or codes mean."""
+class LabelMatcher:
+    """Finds the labels of one head that a stated value means: by name, credential or code."""
 
     def __init__(self, head: Head) -> None:
         self._by_name: dict[str, set[int]] = defaultdict(set)
         for names in (head.labels, *head.names.values()):
             for index, name in enumerate(names):
-                self._by_name[_plain(name)].add(index)
+                self._by_name[_normalized(name)].add(index)
         for index, own in enumerate(head.codes.get(CREDENTIAL, ())):
             for credential in own:
                 self._by_name[credential].add(index)
         self._codes = [
-            (key, _naming(key), [(one, index) for index, own in enumerate(codes) for one in own])
+            (
+                key,
+                _scheme_pattern(key),
+                [(one, index) for index, own in enumerate(codes) for one in own],
+            )
             for key, codes in head.codes.items()
             if key != CREDENTIAL
         ]
 
-    def of(self, claim: Claim) -> set[int]:
-        """Return the indices of the labels that a claim means; none where that is not known."""
-        found = set(self._by_name.get(_plain(claim.text[:MATCHED]), ()))
-        named = claim.scheme.casefold()
-        for key, naming, codes in self._codes:
-            if naming.search(named) and (code := _number(claim.text, scheme_of(key))):
-                found |= _of_code(code, codes, nested=key in HIERARCHICAL)
+    def labels_of(self, value: StatedValue) -> set[int]:
+        """Return the indices of the labels that a value means; none if that is unknown."""
+        found = set(self._by_name.get(_normalized(value.text[:MATCHED_CHARACTERS]), ()))
+        scheme = value.scheme.casefold()
+        for key, pattern, codes in self._codes:
+            if pattern.search(scheme) and (code := _code_in(value.text, scheme_of(key))):
+                found |= _labels_of_code(code, codes, nested=key in HIERARCHICAL)
         return found
 
 
-def _naming(key: str) -> re.Pattern[str]:
-    """Return what finds a scheme named: "soc" is no part of "social"."""
+def _scheme_pattern(key: str) -> re.Pattern[str]:
+    """Return a pattern that finds a scheme's marks as whole words: "soc" is not in "social"."""
     marks = "|".join(map(re.escape, scheme_of(key).marks))
     return re.compile(rf"(?<![a-z])(?:{marks})(?![a-z])")
 
 
-def _number(text: str, scheme: Scheme) -> str | None:
-    """Return the first number of a text that is no part of the scheme's name, as "2010" is."""
+def _code_in(text: str, scheme: ClassificationScheme) -> str | None:
+    """Return a text's first number that is not in the scheme's name, as "2010" is in KldB's."""
     own = NUMBER.findall(scheme.name)
-    numbers = (found.rstrip(".-") for found in NUMBER.findall(text[:MATCHED]))
+    numbers = (found.rstrip(".-") for found in NUMBER.findall(text[:MATCHED_CHARACTERS]))
     return next((number for number in numbers if number not in own), None)
 
 
-def _of_code(code: str, codes: Sequence[tuple[str, int]], *, nested: bool) -> set[int]:
-    """Return the labels with a code; in a hierarchy with what it is a part of, or has as parts."""
+def _labels_of_code(code: str, codes: Sequence[tuple[str, int]], *, nested: bool) -> set[int]:
+    """Return the labels that have a code.
+
+    If the scheme is nested: the labels with the longest code that `code` begins with; if there is
+    none, all labels with codes that begin with `code`.
+    """
     if nested:
         longest = max((len(one) for one, _ in codes if code.startswith(one)), default=0)
         if not longest:
@@ -149,6 +160,6 @@ def _of_code(code: str, codes: Sequence[tuple[str, int]], *, nested: bool) -> se
     return {index for one, index in codes if one == code}
 
 
-def _plain(text: str) -> str:
-    """Make "Bachelor's Degree" and "bachelor-degree" equal."""
+def _normalized(text: str) -> str:
+    """Return a text for comparison: "Bachelor's Degree" equals "bachelor-degree"."""
     return " ".join(re.sub(r"['’]s\b", "", text.casefold()).replace("-", " ").split())

@@ -1,53 +1,38 @@
-"""A stream of lines, answered in order while it comes, with no more than a window of it inside."""
+"""The response of a stream: reads lines and answers them in order, a limited window at a time."""
 
 import asyncio
-import re
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from fastapi import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from app.errors import ClientLeftError, MediaTypeError, NotReadyError, ServiceError, SlowBodyError
+from app.errors import ClientLeftError, NotReadyError, ServiceError, SlowBodyError
 from app.schemas.ndjson import NDJSON, Line, LineReader
-from app.serving.api.body_deadline import lift
+from app.serving.api.body_deadline import lift_body_deadline
 from app.serving.api.problems import reason_of
-from app.serving.api.stream.line_answers import Answering
+from app.serving.api.stream.line_answers import LineAnswerer
 from app.trace import current
-
-NAMES = re.compile(r"application/(?:(?:x-)?ndjson|(?:x-)?jsonl|(?:x-)?jsonlines)")
 
 Result = TypeVar("Result")
 
-PART = 16
-"""Lines that are tokenized and admitted together, where so many are there."""
-
-
-def require_ndjson(request: Request) -> None:
-    """Return if a request's body is said to be lines of JSON.
-
-    Raises:
-        MediaTypeError: it is said to be something else, or compressed.
-    """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if not NAMES.fullmatch(media_type):
-        raise MediaTypeError(f"Send lines of JSON, with 'Content-Type: {NDJSON}'.")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MediaTypeError("Send the body as it is, without a Content-Encoding.")
+MAX_PART_LINES = 16
+"""Lines that are tokenized and admitted together, if so many have arrived."""
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What a stream may have inside: read, and its answer not yet taken by the client."""
+class StreamWindow:
+    """Limits of the lines that were read and whose answers the client has not taken yet."""
 
     lines: int
     size: int
+    """Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some lines that are being answered."""
+    """Some consecutive lines and the task that answers them."""
 
     first: int
     lines: int
@@ -56,33 +41,32 @@ class _Part:
 
 
 class StreamResponse(Response):
-    """Reads a request's body while it answers it.
+    """Reads a request's body while it sends the answers.
 
-    A client that does not take answers is not read any further, once the window is full; so one
-    that sends all before it reads anything must not send more than a window. A client has as long
-    for each line as others have for a body; the time that its lines wait is not its own.
+    Once the window is full, nothing more is read until the client takes answers. So a client that
+    sends everything before it reads an answer must not send more than a window. A client has
+    `client_seconds` for each line, as others have for a whole body; the time during which its lines
+    wait for the service does not count.
+
+    Args:
+        reader: cuts the body into lines.
+        answerer: answers some lines at once.
+        window: limits of the lines in work.
+        client_seconds: time for the next whole line, while no answer is due.
+        closed: returns when the service takes no more lines.
     """
 
     def __init__(
         self,
         reader: LineReader,
-        answering: Answering,
-        window: Window,
+        answerer: LineAnswerer,
+        window: StreamWindow,
         client_seconds: float,
         closed: Callable[[], Coroutine[Any, Any, None]],
     ) -> None:
-        """Begin when called.
-
-        Args:
-            reader: cuts the body into lines.
-            answering: answers some lines at once.
-            window: what may be inside.
-            client_seconds: time for the next whole line, while no answer is due.
-            closed: returns when no more lines are taken.
-        """
         super().__init__(media_type=NDJSON)
         del self.headers["content-length"]
-        self._reader, self._answering, self._closed = reader, answering, closed
+        self._reader, self._answerer, self._closed = reader, answerer, closed
         self._window, self._client_seconds = window, client_seconds
         self._lines, self._bytes = 0, 0
         self._freed = asyncio.Event()
@@ -91,10 +75,11 @@ class StreamResponse(Response):
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle the request."""
-        lift(scope)
+        """Answer the request."""
+        lift_body_deadline(scope)
         self._progress = asyncio.get_running_loop().time()
-        # Before the first answer: a client that waits to be told to go on is told so by a reader.
+        # Receiving starts before the answer does: a client that sent `Expect: 100-continue` holds
+        # its body back until then.
         leaving = self._start(self._receive(receive))
         self._closing = self._start(self._closed())
         self._start(self._read())
@@ -117,29 +102,29 @@ class StreamResponse(Response):
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # Behind a stream's early end nobody asks any more; asyncio would complain of it.
+        # After an early end nobody awaits the other tasks; asyncio would log their exceptions.
         if not task.cancelled():
             task.exception()
 
     async def _receive(self, receive: Receive) -> None:
-        """Take the body, a chunk ahead of what is read of it; return when the client has left."""
+        """Receive the body, one chunk ahead of the reader; return when the client disconnects."""
         while (message := await receive())["type"] != "http.disconnect":
             await self._arrived.put(message.get("body", b""))
             if not message.get("more_body", False):
                 await self._arrived.put(None)
 
     async def _read(self) -> None:
-        """Let lines in as there is room, up to the body's end or until no more can be taken."""
+        """Cut the body into lines and start answering them, until its end or an error."""
         try:
             while (chunk := await self._chunk()) is not None:
-                await self._enter(self._reader.feed(chunk))
-            await self._enter(self._reader.end())
-        except Exception as error:  # noqa: BLE001  whatever it is, the writer tells it
+                await self._start_parts(self._reader.feed(chunk))
+            await self._start_parts(self._reader.end())
+        except Exception as error:  # noqa: BLE001  the writer raises or sends it
             self._parts.put_nowait(_Part(self._reader.number, 0, 0, self._start(_failed(error))))
         self._parts.put_nowait(None)
 
     async def _chunk(self) -> bytes | None:
-        """Return the next part of the body, or None behind its end."""
+        """Return the next chunk of the body, or None after its end."""
         arriving = self._start(self._arrived.get())
         try:
             while True:
@@ -160,12 +145,13 @@ class StreamResponse(Response):
             arriving.cancel()
 
     def _time_left(self) -> float:
-        if self._lines:  # it is the client who waits
+        if self._lines:  # the client is waiting for the service
             return self._client_seconds
         return self._progress + self._client_seconds - asyncio.get_running_loop().time()
 
-    async def _enter(self, lines: Sequence[Line]) -> None:
-        most = min(PART, self._window.lines)
+    async def _start_parts(self, lines: Sequence[Line]) -> None:
+        """Start answering lines, part by part, as the window has room."""
+        most = min(MAX_PART_LINES, self._window.lines)
         for start in range(0, len(lines), most):
             part = lines[start : start + most]
             size = sum(line.size for line in part)
@@ -176,9 +162,9 @@ class StreamResponse(Response):
                 self._freed.clear()
                 await self._freed.wait()
             self._count(len(part), size)
-            answers = self._start(self._answering.answer(part))
+            answers = self._start(self._answerer.answer(part))
             self._parts.put_nowait(_Part(part[0].number, len(part), size, answers))
-            # Lines that need no engine are answered in between.
+            # Lines that need no engine, such as malformed ones, are answered meanwhile.
             await asyncio.sleep(0)
 
     def _count(self, lines: int, size: int) -> None:
@@ -193,7 +179,7 @@ class StreamResponse(Response):
                 await send(_body(await part.answers))
             except ServiceError as error:
                 current().reason = reason_of(error.title)
-                await send(_body(self._answering.last_line(part.first, error)))
+                await send(_body(self._answerer.last_line(part.first, error)))
                 break
             self._count(-part.lines, -part.size)
             self._freed.set()

@@ -1,11 +1,9 @@
-"""The route of streams: any number of ads, a line each, answered while they come."""
+"""The route `POST /classify/stream`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Request, Response
-from fastapi.params import Depends as Dependency
-from fastapi.routing import APIRoute
+from fastapi import Depends, Header, Request, Response
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -16,23 +14,25 @@ from app.errors import (
     OverloadedError,
     UnauthorizedError,
 )
-from app.metrics import Metrics
 from app.schemas.ndjson import NDJSON, LineReader
-from app.service import Classifier
-from app.serving.api.auth import BEARER
-from app.serving.api.problems import responses
-from app.serving.api.stream.line_answers import Answering
-from app.serving.api.stream.response import StreamResponse, Window, require_ndjson
-from app.serving.api.telemetry import TIMED
-from app.settings import Settings
+from app.serving.api.dependencies import TIMEOUT, WITHOUT_QUERY, ReadyService
+from app.serving.api.guarded_route import guarded_router
+from app.serving.api.problems import error_responses
+from app.serving.api.state import state_of
+from app.serving.api.stream.line_answers import LineAnswerer
+from app.serving.api.stream.response import StreamResponse, StreamWindow
+from app.serving.api.telemetry import TIMED_ANSWER
 from app.trace import current
 
-LINE = {"$ref": "#/components/schemas/StreamResult"}
-STREAMED: dict[str, Any] = {
+NDJSON_NAMES = re.compile(r"application/(?:(?:x-)?ndjson|(?:x-)?jsonl|(?:x-)?jsonlines)")
+STREAM_ANSWER: dict[str, Any] = {
     "description": "a line for each line that was sent, in order",
-    "headers": TIMED["headers"],
-    "content": {NDJSON: {"schema": LINE}},
+    "headers": TIMED_ANSWER["headers"],
+    "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/StreamResult"}}},
 }
+STREAM_RESPONSES = {200: STREAM_ANSWER} | error_responses(
+    UnauthorizedError, MediaTypeError, InvalidRequestError, OverloadedError, NotReadyError
+)
 STREAM_BODY = {
     "required": True,
     "content": {NDJSON: {"schema": {"$ref": "#/components/schemas/ClassifyRequest"}}},
@@ -48,71 +48,62 @@ FirstLine = Annotated[
 ]
 
 
-def without_deadline(request: Request) -> None:
-    """Refuse a deadline, which a stream does not have.
+def require_ndjson(request: Request) -> None:
+    """Return if the headers announce lines of JSON.
 
     Raises:
-        InvalidRequestError: there is one.
+        MediaTypeError: they announce another media type, or compression.
     """
-    if "X-Request-Timeout-Ms" in request.headers:
-        raise InvalidRequestError(
-            "header.X-Request-Timeout-Ms: a stream has no deadline; leave it out."
-        )
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if not NDJSON_NAMES.fullmatch(media_type):
+        raise MediaTypeError(f"Send lines of JSON, with 'Content-Type: {NDJSON}'.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise MediaTypeError("Send the body as it is, without a Content-Encoding.")
 
 
-def streams(
-    settings: Settings,
-    metrics: Metrics,
-    guarded: type[APIRoute],
-    get_service: Callable[[Request], Awaitable[Classifier]],
-    dependencies: Sequence[Dependency],
-) -> APIRouter:
-    """Return the route.
+def without_timeout(request: Request) -> None:
+    """Refuse the header of a deadline: a stream has none.
 
-    Args:
-        settings: limits.
-        metrics: where lines are counted.
-        guarded: asks for a key.
-        get_service: gives the service, or refuses as long as it loads.
-        dependencies: what else every route asks for.
+    Raises:
+        InvalidRequestError: the header is there.
     """
-    router = APIRouter(route_class=guarded, dependencies=[Depends(BEARER)])
-    described = {200: STREAMED} | responses(
-        UnauthorizedError, MediaTypeError, InvalidRequestError, OverloadedError, NotReadyError
+    if TIMEOUT in request.headers:
+        raise InvalidRequestError(f"header.{TIMEOUT}: a stream has no deadline; leave it out.")
+
+
+stream_routes = guarded_router()
+
+
+@stream_routes.post(
+    "/classify/stream",
+    tags=["classify"],
+    response_class=Response,
+    responses=STREAM_RESPONSES,
+    dependencies=[Depends(require_ndjson), WITHOUT_QUERY, Depends(without_timeout)],
+    openapi_extra={"requestBody": STREAM_BODY},
+)
+async def classify_stream(
+    request: Request,
+    service: ReadyService,
+    first_line: FirstLine = 1,
+) -> StreamResponse:
+    """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
+
+    Each line is answered by a line with its number: what `/classify` answers, or an error, and
+    the stream goes on. A line has the size that a body may have, the stream any. Lines wait
+    for single ads and for room; as many as a batch may have are inside at once, and then
+    nothing more is read until their answers are taken. So whoever sends all before reading an
+    answer sends no more than that. An error with `resume` ends a stream early.
+    """
+    await service.require_room()
+    state = state_of(request.app)
+    limits = state.settings
+    # It asks for the service again for each part: a stream may outlast the model it began with.
+    answerer = LineAnswerer(state.loaded_service, state.metrics, current(), limits.max_body_bytes)
+    return StreamResponse(
+        LineReader(first_line or 1, limits.max_body_bytes),
+        answerer,
+        StreamWindow(limits.max_batch_ads, limits.max_body_bytes),
+        limits.client_seconds,
+        service.closed,
     )
-
-    @router.post(
-        "/classify/stream",
-        tags=["classify"],
-        response_class=Response,
-        responses=described,
-        dependencies=[Depends(require_ndjson), *dependencies, Depends(without_deadline)],
-        openapi_extra={"requestBody": STREAM_BODY},
-    )
-    async def classify_stream(
-        request: Request,
-        service: Annotated[Classifier, Depends(get_service)],
-        first_line: FirstLine = 1,
-    ) -> StreamResponse:
-        """Classify any number of ads, one a line as `/classify` takes it; answers come in order.
-
-        Each line is answered by a line with its number: what `/classify` answers, or an error, and
-        the stream goes on. A line has the size that a body may have, the stream any. Lines wait
-        for single ads and for room; as many as a batch may have are inside at once, and then
-        nothing more is read until their answers are taken. So whoever sends all before reading an
-        answer sends no more than that. An error with `resume` ends a stream early.
-        """
-        await service.require_room()
-        # A stream may outlast the model that it began with.
-        answering = Answering(
-            lambda: request.app.state.service, metrics, current(), settings.max_body_bytes
-        )
-        return StreamResponse(
-            LineReader(first_line or 1, settings.max_body_bytes),
-            answering,
-            Window(settings.max_batch_ads, settings.max_body_bytes),
-            settings.client_seconds,
-            service.closed,
-        )
-
-    return router
