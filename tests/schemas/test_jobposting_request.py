@@ -71,13 +71,13 @@ def test_what_holds_no_readable_posting_is_refused(document, problem):
         JobPostingDocument.model_validate(document)
 
 
-def test_a_posting_says_itself_how_many_labels_it_wants_or_its_graph_does():
+def test_a_postings_own_top_k_goes_before_its_graphs():
     graph = {"@graph": [KOCH, {**ARZT, "top_k": 5}], "top_k": 2}
     document = JobPostingDocument.model_validate([KOCH, graph])
     assert [one.top_k for one in document.postings()] == [3, 2, 5]
 
 
-def test_a_text_may_be_tagged_with_its_language_or_come_in_several():
+def test_texts_may_be_tagged_or_in_a_list():
     assert texts_of("Koch") == ["Koch"]
     assert texts_of({"@value": "Koch", "@language": "de"}) == ["Koch"]
     assert texts_of(["Koch", {"@value": "Cuisinier"}, " ", 3, None, {"@value": 3}, ["x"]]) == [

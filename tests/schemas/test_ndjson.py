@@ -19,7 +19,7 @@ def test_lines_are_the_same_wherever_the_body_was_cut(size):
     assert [(line.number, line.content) for line in lines + reader.end()] == LINES
 
 
-def test_counting_begins_where_it_is_told():
+def test_numbering_starts_at_the_given_line():
     assert LineReader(1001, 100).feed(b"a\nb\n") == [Line(1001, b"a"), Line(1002, b"b")]
 
 
@@ -29,7 +29,7 @@ def test_an_empty_body_has_no_line():
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_a_line_above_the_limit_is_told_by_its_number_and_the_next_one_read(size):
+def test_a_line_above_the_limit_has_no_content(size):
     body = b"a" * 10 + b"\n" + b"b" * 11 + b"\n" + b"c\n"
     reader = LineReader(1, 10)
     lines = [line for part in cut(body, size) for line in reader.feed(part)]

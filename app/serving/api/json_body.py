@@ -6,9 +6,8 @@ alone would let a small body fill the memory.
 
 import json
 import re
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -32,8 +31,7 @@ VALUES_AN_AD = 10
 """More than an ad needs: it has four fields, each a name and a value, and braces."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimits:
+class BodyLimits(NamedTuple):
     """Limits of a JSON body: its bytes, and its values by how many items it may hold."""
 
     max_bytes: int

@@ -1,18 +1,11 @@
-"""Lines through the whole application: each gets its ad's prediction or an error of its own."""
+"""Streams through the whole application: each line gets its ad's prediction or its own error."""
 
-import asyncio
 import json
 import logging
 
 import pytest
 
 from app.errors import EngineError, FatalEngineError
-from app.heads import HEADS
-from app.metrics import Metrics
-from app.records import LabelProbability, ModelName, Prediction
-from app.schemas.ndjson import Line
-from app.serving.api.stream.line_answers import LineAnswerer
-from app.trace import Trace
 from tests.serving import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
@@ -69,7 +62,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_line_gets_an_error_of_its_own_and_the_stream_goes_on(app, client, bad):
+def test_a_bad_line_gets_its_own_error(app, client, bad):
     status, word = BAD[bad]
     before = app.value("stream_lines_total", status=str(status))
     first, error, last = lines_of(stream(client, AD, bad, AD))
@@ -120,7 +113,7 @@ def test_lines_of_json_have_many_names(client, name):
     assert len(lines_of(response)) == 1
 
 
-def test_an_ad_that_the_engine_fails_on_harms_none_beside_it(checkpoint):
+def test_an_engine_failure_affects_only_its_own_line(checkpoint):
     app = App(checkpoint)
     sound = app.run
 
@@ -138,54 +131,14 @@ def test_an_ad_that_the_engine_fails_on_harms_none_beside_it(checkpoint):
     assert app.value("queued_ads") == 0
 
 
-def test_a_line_that_asks_for_an_explanation_is_told_where_there_is_one(client):
+def test_a_line_that_wants_an_explanation_is_refused(client):
     refused, answered = lines_of(stream(client, {**AD, "explain": True}, {**AD, "explain": False}))
     assert refused["error"]["status"] == 422
     assert refused["error"]["detail"].startswith("line.explain: only POST /classify explains")
     assert answered["job_category"]
 
 
-class Failing:
-    """A service that nobody foresaw."""
-
-    model = None
-
-    async def classify_when_there_is_room(self, *_):
-        raise KeyError("inside")
-
-
-def test_what_nobody_foresaw_fails_its_line_and_tells_nothing(caplog):
-    answerer = LineAnswerer(Failing, Metrics(), Trace("job-3"), 100)
-    answers = asyncio.run(answerer.answer([Line(4, b'{"text": "Geheimwort"}')]))
-    error = json.loads(answers)
-    assert (error["line"], error["resume"], error["error"]["status"]) == (4, False, 500)
-    assert "inside" not in str(error)
-    assert "a line of a stream failed" in caplog.text
-    assert "Geheimwort" not in caplog.text
-
-
-class Named:
-    """A service that answers each ad with a label that its model alone has."""
-
-    def __init__(self, revision):
-        self.model = ModelName("v", revision)
-
-    async def classify_when_there_is_room(self, ads, _top_k):
-        heads = {head: (LabelProbability(f"of {self.model.revision}", 1.0),) for head in HEADS}
-        return [Prediction(self.model, heads, 3, 1, truncated=False)] * len(ads)
-
-
-def test_each_part_is_answered_and_named_by_the_model_of_its_time():
-    services = iter([Named("before"), Named("after")])
-    answerer = LineAnswerer(lambda: next(services), Metrics(), Trace("job-4"), 100)
-    for number, revision in enumerate(["before", "after"], start=1):
-        lines = [Line(number, b'{"text": "Koch"}')] * 2
-        for answer in map(json.loads, asyncio.run(answerer.answer(lines)).splitlines()):
-            assert answer["model"]["revision"] == revision
-            assert answer["job_category"]["label"] == f"of {revision}"
-
-
-def test_a_lost_device_ends_the_stream_and_the_line_is_to_be_sent_again(checkpoint):
+def test_a_lost_device_ends_the_stream_resumably(checkpoint):
     def run(batch):
         raise FatalEngineError("The device failed; the service has to restart.")
 
@@ -197,7 +150,7 @@ def test_a_lost_device_ends_the_stream_and_the_line_is_to_be_sent_again(checkpoi
     assert response.status_code == 503
 
 
-def test_a_stream_leaves_one_line_with_its_ads_and_tokens(client, caplog):
+def test_a_stream_logs_one_line_with_ads_and_tokens(client, caplog):
     caplog.set_level(logging.INFO, "app.access")
     answers = lines_of(stream(client, AD, b"{", AD, X_Request_Id="job-9"))
     (line,) = [made.fields for made in caplog.records if made.name == "app.access"]

@@ -76,7 +76,7 @@ KLDB = {"@type": "CategoryCodeSet", "name": "Klassifikation der Berufe 2010"}
         ({"codeValue": {}, "inCodeSet": 3, "name": None}, set()),
     ],
 )
-def test_categories_are_known_by_name_and_by_code_of_a_named_classification(value, meant):
+def test_categories_match_by_name_and_by_code(value, meant):
     assert labels(CATEGORIES, value) == meant
 
 
@@ -102,15 +102,15 @@ def credential(**fields: object) -> dict[str, object]:
         ("Abgeschlossenes Studium", set()),
     ],
 )  # fmt: skip
-def test_levels_are_known_by_credential_and_by_framework(value, meant):
+def test_levels_match_by_credential_and_by_framework(value, meant):
     assert labels(LEVELS, value) == meant
 
 
-def test_a_head_without_codes_is_known_by_its_labels_alone():
+def test_a_head_without_codes_matches_by_labels_only():
     assert labels(Head(labels=("a", "b")), ["b", "KldB 813", "no requirements"]) == {"b"}
 
 
-def test_free_texts_are_neither_codes_nor_addresses_nor_words_of_a_vocabulary():
+def test_free_texts_leave_out_codes_addresses_and_credentials():
     value = [
         "Abitur",
         {"name": "Lehre", "description": "drei Jahre", "credentialCategory": "high school"},
@@ -123,7 +123,7 @@ def test_free_texts_are_neither_codes_nor_addresses_nor_words_of_a_vocabulary():
     assert list(free_texts(value)) == ["Abitur", "Lehre", "drei Jahre", "Meisterbrief", "Englisch"]
 
 
-def test_what_lies_too_deep_is_not_looked_for():
+def test_values_nested_too_deep_are_ignored():
     value: object = "Abitur"
     for _ in range(MAX_DEPTH):
         value = [value]
@@ -131,13 +131,13 @@ def test_what_lies_too_deep_is_not_looked_for():
     assert list(stated_values([value])) == []
 
 
-def test_a_claim_holds_no_copy_of_what_names_its_classification():
+def test_a_value_keeps_only_the_beginning_of_its_scheme():
     """Sixty thousand names beside one long classification would be gigabytes else."""
     value = {"inCodeSet": "x" * 10**6, "name": ["Koch"] * 1000}
     assert sum(len(one.scheme) for one in stated_values(value)) < 10**6
 
 
-def test_a_number_of_a_classification_s_own_name_is_no_code():
+def test_a_number_in_a_schemes_name_is_no_code():
     matcher = LabelMatcher(CATEGORIES)
     assert matcher.labels_of(StatedValue("KldB 2010", "KldB 2010")) == set()
     assert matcher.labels_of(StatedValue("2010", "KldB 2010", is_code=True)) == set()

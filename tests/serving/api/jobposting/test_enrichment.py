@@ -37,7 +37,7 @@ def answered(
     return answer.model_dump(by_alias=True, mode="json")
 
 
-def test_all_that_says_something_of_the_job_is_read_and_nothing_else():
+def test_only_properties_about_the_job_are_read():
     one = posting(
         title={"@value": "Koch", "@language": "de"},
         description=["<p>Sie kochen.</p>", {"@value": "Abends."}],
@@ -58,14 +58,14 @@ def test_all_that_says_something_of_the_job_is_read_and_nothing_else():
     assert ad_of(one) == Ad("<p>Sie kochen.</p>\nAbends.", "Koch", "auto", (*more, "abends"))
 
 
-def test_a_posting_without_a_description_is_read_by_what_it_has():
+def test_a_posting_without_description_is_read_by_other_texts():
     assert ad_of(posting()) == Ad("Koch", None, "auto")
     assert ad_of(posting(skills="Saucen")) == Ad("Saucen", "Koch", "auto")
     bare = JobPosting.model_validate({"@type": "JobPosting", "description": "Koch"})
     assert ad_of(bare) == Ad("Koch", None, "auto")
 
 
-def test_the_patch_has_codes_and_the_credential_that_search_engines_read():
+def test_the_patch_has_codes_and_a_credential():
     patch = answered(posting(), "nursing", "vocational")["patch"]
     code_set = patch["occupationalCategory"][0]["inCodeSet"]
     assert (code_set["@type"], code_set["name"]) == ("CategoryCodeSet", "KldB 2010")
@@ -83,7 +83,7 @@ def test_the_patch_has_codes_and_the_credential_that_search_engines_read():
     }
 
 
-def test_no_requirements_is_a_text_of_its_own():
+def test_no_requirements_is_patched_in_as_a_text():
     patch = answered(posting(), "cooking", "none")["patch"]
     assert patch["educationRequirements"] == "no requirements"
 
@@ -109,14 +109,14 @@ def test_a_foreign_classification_is_called_by_its_key():
 
 @pytest.mark.parametrize("value", ["Koch", ["x"], {"codeValue": "1"}, 0, False, "\ud800"])
 @pytest.mark.parametrize("name", ["occupationalCategory", "educationRequirements"])
-def test_what_a_posting_has_is_never_overwritten(name, value):
+def test_a_property_with_a_value_is_never_patched(name, value):
     patch = answered(posting(**{name: value}), "nursing", "none")["patch"]
     assert len(patch) == 1
     assert name not in patch
 
 
 @pytest.mark.parametrize("value", [None, "", [], {}])
-def test_what_says_nothing_is_patched(value):
+def test_an_empty_property_is_patched(value):
     one = posting(occupationalCategory=value, educationRequirements=value)
     assert len(answered(one, "nursing", "none")["patch"]) == 2
 
@@ -163,7 +163,7 @@ def test_a_silent_posting_states_nothing():
     }
 
 
-def test_what_is_stated_is_told_in_short_and_can_be_sent():
+def test_stated_texts_are_shortened_and_encodable():
     one = posting(occupationalCategory=["Koch", "Koch", "\ud800" + "x" * 1000])
     text = answered(one, "nursing", "none")["stated"]["job_category"]["text"]
     assert text.startswith("Koch; ?xx")

@@ -1,4 +1,4 @@
-"""The OpenAPI document as generators of clients need it: named, exemplified, described."""
+"""The OpenAPI document has all that generators of clients need: names, examples, descriptions."""
 
 import re
 from collections import Counter
@@ -20,6 +20,13 @@ KEY = "a-key-of-good-length"
 def document(request, checkpoint) -> dict[str, Any]:
     settings = {"api_keys": KEY, "metrics_access": request.param, "docs_access": request.param}
     return App(checkpoint, run=lambda _: [], settings=settings).app.openapi()
+
+
+@pytest.fixture(scope="module")
+def client(checkpoint):
+    settings = {"max_batch_ads": 8, "max_body_bytes": 4096}
+    with App(checkpoint, settings=settings).client() as client:
+        yield client
 
 
 @pytest.fixture
@@ -48,7 +55,7 @@ def test_operations_have_short_names_of_their_own(operations):
     assert {"classify", "classify_batch", "classify_jobposting", "get_model"} <= set(names)
 
 
-def test_whatever_is_sent_or_answered_as_json_has_a_named_schema(operations):
+def test_every_json_body_and_answer_has_a_named_schema(operations):
     for name, operation in operations.items():
         assert operation["summary"], name
         assert operation["description"], name
@@ -57,7 +64,7 @@ def test_whatever_is_sent_or_answered_as_json_has_a_named_schema(operations):
                 assert set(content["schema"]) == {"$ref"}, (name, media_type)
 
 
-def test_a_field_is_of_a_named_type_wherever_it_may_be_of_several(document):
+def test_fields_of_several_types_have_a_named_one(document):
     for name, schema in document["components"]["schemas"].items():
         assert schema.get("description") or "properties" not in schema, f"{name} is not explained"
         for field, of in schema.get("properties", {}).items():
@@ -79,7 +86,7 @@ def test_bodies_and_answers_have_examples_that_are_valid(document, operations):
                     validate(document, content["schema"], example)
 
 
-def test_every_error_says_when_it_comes_and_what_it_looks_like(document, operations):
+def test_every_error_has_a_cause_and_a_valid_example(document, operations):
     for name, operation in operations.items():
         for status, response in operation["responses"].items():
             if int(status) < 400:
@@ -97,7 +104,7 @@ def test_every_error_says_when_it_comes_and_what_it_looks_like(document, operati
     ("error", "header"),
     [(OverloadedError, "Retry-After"), (UnauthorizedError, "WWW-Authenticate")],
 )
-def test_the_headers_to_act_on_are_described_wherever_the_error_may_come(operations, error, header):
+def test_the_headers_of_errors_are_described_with_each(operations, error, header):
     described = [
         operation["responses"][str(error.status)]["headers"]
         for operation in operations.values()
@@ -114,3 +121,28 @@ def test_what_an_answer_always_holds_is_required(document):
         always = set(schemas[name]["properties"]) - {"explanation"}
         assert set(schemas[name]["required"]) == always, name
     assert "required" not in schemas["Patch"]
+
+
+def test_the_openapi_document_is_valid_and_describes_every_error(client):
+    document = client.get("/openapi.json").json()
+    Draft202012Validator.check_schema(document["components"]["schemas"]["Problem"])
+    responses = document["paths"]["/classify"]["post"]["responses"]
+    assert set(responses) == {
+        *("200", "400", "401", "408", "413", "415", "422", "429", "500", "503", "504")
+    }
+    for status, response in responses.items():
+        if status != "200":
+            assert list(response["content"]) == ["application/problem+json"]
+    names = document["components"]["schemas"]
+    assert {"ClassifyRequest", "ClassifyResponse", "BatchRequest", "Problem"} <= set(names)
+    assert "HTTPValidationError" not in names
+
+
+def test_examples_of_requests_are_accepted(client):
+    document = client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        for example in schema.get("examples", []):
+            Draft202012Validator({**schema, "components": document["components"]}).validate(example)
+            if name == "ClassifyRequest":
+                assert client.post("/classify", json=example).status_code == 200

@@ -21,7 +21,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(VALUES, st.booleans())
-def test_json_is_parsed_as_everywhere(value, escaped):
+def test_valid_json_is_parsed_as_by_the_standard_library(value, escaped):
     body = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:
         body.decode()
@@ -32,12 +32,12 @@ def test_json_is_parsed_as_everywhere(value, escaped):
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.binary() | st.text(alphabet='{}[]",:\\ue1. ').map(str.encode))
-def test_whatever_is_no_json_is_refused_as_such(body):
+def test_arbitrary_bytes_are_parsed_alike_or_refused(body):
     with suppress(MalformedBodyError, InvalidRequestError):
         assert parse_json(body, 1000) == json.loads(body.decode("utf-8-sig"))
 
 
-def test_a_byte_order_mark_is_no_harm():
+def test_a_byte_order_mark_is_skipped():
     assert parse_json(b'\xef\xbb\xbf{"a": 1}', 10) == {"a": 1}
 
 
@@ -56,24 +56,24 @@ def test_a_field_that_is_there_twice_is_named(body):
 
 
 @pytest.mark.parametrize("number", [b"NaN", b"-Infinity", b"1" * 5000])
-def test_what_is_no_number_is_refused(number):
+def test_numbers_outside_of_json_are_refused(number):
     with pytest.raises(MalformedBodyError, match="number"):
         parse_json(b'{"a": %s}' % number, 100)
 
 
-def test_too_deep_is_refused():
+def test_deeply_nested_json_is_refused():
     with pytest.raises(MalformedBodyError, match="too deep"):
         parse_json(b"[" * 10_000, 20_000)
 
 
-def test_values_are_counted_and_what_strings_hold_is_not():
+def test_only_values_outside_of_strings_count():
     fits = {"text": '{"a": [1, 2, 3], "\\": "' * 100, "b": [1, 2, 3]}
     assert parse_json(json.dumps(fits).encode(), 6) == fits
     with pytest.raises(InvalidRequestError, match="more fields and values"):
         parse_json(json.dumps(fits | {"c": 1}).encode(), 5)
 
 
-class Asked:
+class Incoming:
     """A request's head and body, as the server hands them on."""
 
     def __init__(self, body):
@@ -88,10 +88,10 @@ class Asked:
         return {"type": "http.request", "body": self._body, "more_body": False}
 
 
-def test_a_route_takes_as_many_values_for_each_of_its_ads_as_it_says():
+def test_a_body_may_have_as_many_values_as_its_items_allow():
     async def load(body, values):
-        asked = Asked(body)
-        request = JsonRequest(asked.scope, asked.receive)
+        incoming = Incoming(body)
+        request = JsonRequest(incoming.scope, incoming.receive)
         await request.load(BodyLimits(10_000_000, 2, values))
         return await request.json()
 
@@ -117,7 +117,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_costs_no_more_than_honest_text_of_its_size(name):
+def test_a_bomb_costs_no_more_than_text_of_its_size(name):
     honest = json.dumps({"text": "Köchin\n" * (SIZE // 14)}).encode()
     assert _seconds(BOMBS[name]) < 5 * _seconds(honest)
 

@@ -1,4 +1,4 @@
-"""The stream's two sides, with answers that a test gives."""
+"""Reading and answering a stream, with answers that a test scripts."""
 
 import asyncio
 
@@ -11,8 +11,8 @@ from app.serving.api.stream.response import MAX_PART_LINES, StreamResponse, Stre
 FOREVER = 1000.0
 
 
-class Given:
-    """Answers lines with their own text once the test lets it; notes what came in."""
+class ScriptedAnswerer:
+    """Answers lines with their own text when the test allows it; records what came in."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
@@ -39,10 +39,10 @@ class Given:
 
 
 class Exchange:
-    """One request to a stream, and a client that a test leads."""
+    """One request to a stream, and a client that a test controls."""
 
     def __init__(self, lines: int = 64, size: int = 10**6, seconds: float = FOREVER) -> None:
-        self.answerer = Given()
+        self.answerer = ScriptedAnswerer()
         self.closed = asyncio.Event()
         self.taken = bytearray()
         self.statuses: list[int] = []
@@ -138,14 +138,14 @@ def test_lines_that_come_together_are_answered_in_parts():
 
 
 @pytest.mark.parametrize("limits", [{"lines": 4}, {"size": 8}])
-def test_no_more_than_a_window_is_inside_and_the_sender_has_to_wait(limits):
+def test_a_full_window_makes_the_sender_wait(limits):
     async def test(exchange):
         exchange.answerer.held[1] = gate = asyncio.Event()
         for _ in range(1000):
             exchange.send(b"aa\n")
         await settle()
         assert exchange.answerer.lines == [b"aa"] * 4
-        # One chunk waits for room, one for its turn, one is in the hand that puts it there.
+        # Three chunks more: one waits for the window, one in the queue, one to be put into it.
         assert exchange.received <= (4 + 3) * 3
         gate.set()
         await settle()
@@ -154,7 +154,7 @@ def test_no_more_than_a_window_is_inside_and_the_sender_has_to_wait(limits):
     run(test, **limits)
 
 
-def test_a_client_that_takes_no_answers_is_not_read_any_further():
+def test_a_client_that_takes_no_answers_is_not_read():
     async def test(exchange):
         exchange.stop_taking()
         for _ in range(1000):
@@ -168,8 +168,8 @@ def test_a_client_that_takes_no_answers_is_not_read_any_further():
     run(test, lines=4)
 
 
-def test_a_whole_window_may_be_sent_before_any_answer_is_taken():
-    """As most HTTP libraries do, which would wait for ever otherwise."""
+def test_a_window_may_be_sent_before_answers_are_taken():
+    """Most HTTP libraries do so; otherwise they would wait forever."""
 
     async def test(exchange):
         exchange.stop_taking()
@@ -193,7 +193,7 @@ def test_a_line_larger_than_the_window_goes_alone():
     run(test, size=8)
 
 
-def test_a_client_that_leaves_takes_its_lines_with_it():
+def test_a_disconnect_cancels_the_clients_lines():
     async def test(exchange):
         exchange.answerer.held = {1: asyncio.Event(), 2: asyncio.Event()}
         exchange.send(b"a\n")
@@ -217,7 +217,7 @@ def test_a_client_that_says_nothing_is_told_where_to_resume():
     run(test, seconds=0.05)
 
 
-def test_bytes_that_make_no_line_are_no_progress():
+def test_bytes_without_a_whole_line_are_no_progress():
     async def test(exchange):
         async def drip():
             while True:
@@ -232,7 +232,7 @@ def test_bytes_that_make_no_line_are_no_progress():
     run(test, seconds=0.1)
 
 
-def test_a_stream_that_makes_progress_lasts_as_long_as_it_likes():
+def test_a_stream_with_progress_has_no_time_limit():
     async def test(exchange):
         for _ in range(20):
             exchange.send(b"a\n")
@@ -259,7 +259,7 @@ def test_a_client_that_waits_for_its_answers_is_not_slow():
     run(test, seconds=0.05)
 
 
-def test_a_service_that_closes_answers_what_it_took_and_says_where_to_resume():
+def test_a_closing_service_answers_its_lines_and_names_the_next():
     async def test(exchange):
         exchange.answerer.held[1] = gate = asyncio.Event()
         exchange.send(b"a\nb\n")
@@ -274,7 +274,7 @@ def test_a_service_that_closes_answers_what_it_took_and_says_where_to_resume():
     run(test)
 
 
-def test_a_part_that_is_not_taken_any_more_ends_the_stream_at_its_first_line():
+def test_a_refused_part_ends_the_stream_at_its_first_line():
     async def test(exchange):
         exchange.send(b"a\n")
         await settle()
@@ -287,7 +287,7 @@ def test_a_part_that_is_not_taken_any_more_ends_the_stream_at_its_first_line():
     run(test)
 
 
-def test_an_error_that_nobody_foresaw_breaks_the_stream_off():
+def test_an_unexpected_error_aborts_the_stream():
     async def test(exchange):
         exchange.answerer.error = KeyError("inside")
         exchange.send(b"a\n")

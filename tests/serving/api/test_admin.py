@@ -53,7 +53,7 @@ def post(client, headers=HEADERS, **body):
     return client.post("/admin/model", headers=headers, **body)
 
 
-def test_the_answer_tells_both_models_and_the_time(admin, swap):
+def test_the_answer_names_both_models_and_the_time(admin, swap):
     client, app = admin(swap)
     answer = post(client, json={"model": "v2"})
     assert answer.status_code == 200
@@ -74,19 +74,19 @@ def test_without_a_name_the_setting_is_read_again(admin, swap, body):
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer a-callers-own-api-key"}])
-def test_only_a_key_of_operators_opens_it(admin, swap, headers):
+def test_only_an_admin_key_opens_the_route(admin, swap, headers):
     client, app = admin(swap)
     # Before anything is read: the body is none.
     assert post(client, headers=headers, content=b"{").status_code == 401
     assert state_of(app.app).swapper.asked == []
 
 
-def test_a_key_of_operators_opens_nothing_else(admin, swap):
+def test_an_admin_key_opens_no_other_route(admin, swap):
     client, _ = admin(swap)
     assert client.post("/classify", json={"text": "Koch"}, headers=HEADERS).status_code == 401
 
 
-def test_without_such_keys_there_is_no_route(admin, swap):
+def test_without_admin_keys_there_is_no_route(admin, swap):
     client, _ = admin(swap, {})
     assert post(client, json={"model": "v2"}).status_code == 404
     assert "/admin/model" not in client.get("/openapi.json").json()["paths"]
@@ -113,7 +113,7 @@ def test_a_body_of_another_shape_is_refused(admin, swap, body, status):
     assert state_of(app.app).swapper.asked == []
 
 
-def test_the_problem_says_what_is_wrong_with_the_checkpoint(admin):
+def test_a_refused_checkpoints_problem_has_the_reason(admin):
     client, _ = admin(CheckpointRefusedError("The checkpoint v2 has no file config.json."))
     answer = post(client, json={"model": "v2"})
     assert answer.status_code == 422
@@ -121,7 +121,7 @@ def test_the_problem_says_what_is_wrong_with_the_checkpoint(admin):
     assert answer.json()["detail"] == "The checkpoint v2 has no file config.json."
 
 
-def test_a_second_swap_and_one_before_the_first_model_are_told_so(admin):
+def test_a_swap_during_another_or_while_loading_is_refused(admin):
     client, _ = admin(SwapRunningError("Another checkpoint is being loaded."))
     assert post(client).status_code == 409
     client, _ = admin(None)

@@ -1,4 +1,4 @@
-"""Telemetry around the real application: what is counted, sent and written of each request."""
+"""Telemetry around the real application: metrics, headers and log lines of requests."""
 
 import asyncio
 import io
@@ -44,23 +44,52 @@ def client(app):
         yield client
 
 
+def test_a_well_formed_request_id_is_kept(client):
+    kept = client.get("/health/live", headers={"X-Request-Id": "job-7:a.b_c"})
+    assert kept.headers["x-request-id"] == "job-7:a.b_c"
+    for bad in ("", "a b", "x" * 200, "a\u00e4".encode()):
+        made = client.get("/health/live", headers={"X-Request-Id": bad}).headers["x-request-id"]
+        assert len(made) == 32
+
+
+def test_requests_are_counted_once_by_route_and_status(checkpoint):
+    app = App(checkpoint)
+    with app.client() as client:
+        client.post("/classify", json=AD)
+        client.post("/classify/batch", json={"ads": [AD, AD]})
+        client.post("/classify", json={})
+        for path in ("/a", "/b", "/c?d=e"):
+            client.get(path)
+        assert app.value("requests_total", route="/classify", status="200") == 1
+        assert app.value("requests_total", route="/classify", status="422") == 1
+        assert app.value("requests_total", route="/classify/batch", status="200") == 1
+        assert app.value("requests_total", route="unmatched", status="404") == 3
+        assert app.value("request_seconds_count", route="/classify") == 2
+        assert app.value("batch_ads_sum") == 3
+        predicted = sum(
+            app.value("predictions_total", head="job_category", label=label)
+            for label in checkpoint.heads["job_category"].labels
+        )
+        assert predicted == app.value("confidence_count", head="job_category") == 3
+
+
 @pytest.mark.parametrize(
     ("path", "body"), [("/classify", AD), ("/classify/batch", {"ads": [AD] * 3})]
 )
-def test_server_timing_tells_the_stages_in_order_and_they_fit_into_the_total(client, path, body):
+def test_server_timing_has_the_stages_in_order_within_the_total(client, path, body):
     times = timing(client.post(path, json=body))
     assert list(times) == STAGES
     assert all(spent > 0 for spent in times.values())
     assert times["tokenize"] + times["queue"] + times["batch"] <= times["total"] + 0.02
 
 
-def test_server_timing_of_a_request_without_work_tells_the_total_only(client):
+def test_server_timing_without_work_has_the_total_only(client):
     assert list(timing(client.get("/health/live"))) == ["total"]
     assert list(timing(client.post("/classify", json={}))) == ["total"]
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify/batch"])
-def test_server_timing_is_described_with_an_example_that_reads_like_it(client, path):
+def test_server_timing_is_described_with_a_valid_example(client, path):
     responses = client.get("/openapi.json").json()["paths"][path]["post"]["responses"]
     assert "application/json" in responses["200"]["content"]
     header = responses["200"]["headers"]["Server-Timing"]
@@ -95,7 +124,7 @@ def test_a_request_leaves_one_line_with_its_stages(client, lines):
         ("get", f"/{WORD}?{WORD}=1", None, 404, "not_found"),
     ],
 )
-def test_a_refused_request_leaves_its_reason_and_nothing_of_what_was_sent(
+def test_a_refused_requests_line_holds_nothing_that_was_sent(
     client, lines, caplog, method, path, body, status, reason
 ):
     client.request(method, path, json=body)
@@ -131,7 +160,7 @@ def test_a_probe_leaves_a_line_only_where_it_fails(checkpoint, lines):
         assert [(line["status"], line["reason"]) for line in lines()] == [(503, "not_ready")]
 
 
-def test_what_waits_too_long_leaves_the_time_it_waited(checkpoint, lines):
+def test_a_timed_out_requests_line_has_its_waiting_time(checkpoint, lines):
     go, began = threading.Event(), threading.Event()
 
     def run(batch):
@@ -160,7 +189,7 @@ def test_what_waits_too_long_leaves_the_time_it_waited(checkpoint, lines):
     assert answered["batch_ms"] >= 40
 
 
-def test_a_failed_batch_is_logged_once_with_the_ids_of_its_requests(checkpoint, lines, caplog):
+def test_a_failed_batch_is_logged_once_with_its_request_ids(checkpoint, lines, caplog):
     def run(batch):
         raise RuntimeError("the inside")
 
@@ -175,7 +204,7 @@ def test_a_failed_batch_is_logged_once_with_the_ids_of_its_requests(checkpoint, 
     assert line["batch_ms"] > 0
 
 
-def test_an_unexpected_failure_is_a_500_with_its_id_counted_once(checkpoint, lines):
+def test_an_unexpected_failure_is_counted_once_as_500(checkpoint, lines):
     # An answer that is none: what comes after the engine fails.
     app = App(checkpoint, run=lambda batch: [None] * len(batch))
     with app.client() as client:
@@ -188,7 +217,7 @@ def test_an_unexpected_failure_is_a_500_with_its_id_counted_once(checkpoint, lin
     assert (line["status"], line["reason"]) == (500, "unexpected")
 
 
-def test_the_traceback_that_the_server_logs_has_the_id_of_its_request(checkpoint):
+def test_the_servers_traceback_has_the_request_id(checkpoint):
     app = App(checkpoint, run=lambda batch: [None] * len(batch))
     port, written = free_port(), io.StringIO()
     handler = logging.StreamHandler(written)

@@ -24,7 +24,7 @@ def test_nothing_else_is_accepted(sent):
 @pytest.mark.parametrize(
     "sent", [KEYS[0].get_secret_value(), KEYS[2].get_secret_value(), "", "wrong", "x" * 9999]
 )
-def test_every_key_is_compared_at_one_length_whatever_is_sent(sent):
+def test_every_key_is_compared_whatever_is_sent(sent):
     """So neither the place of a match nor a key's length shows in the time."""
     compared = []
 
@@ -36,7 +36,7 @@ def test_every_key_is_compared_at_one_length_whatever_is_sent(sent):
     assert compared == [(32, 32)] * len(KEYS)
 
 
-def test_no_key_is_kept():
+def test_only_digests_of_keys_are_kept():
     keys = ApiKeys(KEYS)
     for key in KEYS:
         assert key.get_secret_value() not in repr(vars(keys))

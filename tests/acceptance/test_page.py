@@ -231,7 +231,7 @@ def test_the_keyboard_is_enough(chromium, server):
 FOCUSED = "document.activeElement.id || document.activeElement.textContent.trim()"
 
 
-def test_everything_is_reached_by_the_keyboard_in_the_order_of_reading(chromium, server):
+def test_the_keyboard_reaches_everything_in_reading_order(chromium, server):
     page = Page(chromium, server)
     page.example("electrician")
     page["explain"].send_keys(Keys.SPACE)
@@ -262,7 +262,7 @@ SEEN = """(() => {
 })()"""
 
 
-def test_what_happens_is_told_to_who_does_not_see_it_in_a_sentence(chromium, server):
+def test_a_screen_reader_is_told_the_outcome(chromium, server):
     page = Page(chromium, server)
     assert page["status"].get_dom_attribute("role") == "status"
     page.classify(AD)
@@ -360,7 +360,7 @@ def expected_parts(answer, head, text):
 
 
 @pytest.mark.parametrize("markup", [False, True])
-def test_sentences_that_speak_for_an_answer_are_marked_for_each_head(chromium, swayed, markup):
+def test_sentences_are_marked_for_and_against_each_answer(chromium, swayed, markup):
     page = Page(chromium, swayed)
     text = "👩‍🍳 Koch für die Küche. Studium mit Master!\nabgeschlossene Ausbildung im Beruf"
     sent = f"<p>{text.replace(chr(10), '</p><p>')}</p>" if markup else f"  {text}"
@@ -435,9 +435,7 @@ def test_the_requests_to_copy_do_what_the_page_did(chromium, server):
 
 
 @pytest.mark.parametrize("permitted", [True, False])
-def test_a_request_is_copied_even_where_the_browser_forbids_the_new_way(
-    chromium, server, permitted
-):
+def test_a_request_is_copied_without_clipboard_permission_too(chromium, server, permitted):
     page = Page(chromium, server)
     page.classify(AD)
     page.wait("answer")
@@ -456,9 +454,7 @@ def test_a_request_is_copied_even_where_the_browser_forbids_the_new_way(
     assert page["text"].get_property("value") == code
 
 
-def test_what_an_ad_and_a_checkpoint_say_is_never_taken_for_markup(
-    chromium, tokenizer_files, tmp_path
-):
+def test_texts_of_ads_and_checkpoints_never_become_markup(chromium, tokenizer_files, tmp_path):
     evil = "<img src=x onerror='window.foreign=1'><script>window.foreign=1</script>"
     head = Head(labels=(evil, "b"), names={"de": (f"{evil} de", "b"), "en": (evil, "<b>c</b>")})
     heads = {"job_category": head, "min_education": head}
@@ -489,9 +485,7 @@ def test_without_explanations_the_page_offers_none(chromium, tiny_folder, tmp_pa
         assert not page["explain"].is_displayed()
 
 
-def test_a_failure_and_a_full_service_are_said_in_words_of_both_languages(
-    chromium, tiny_folder, tmp_path
-):
+def test_failures_and_overload_are_explained_in_both_languages(chromium, tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, max_queued_ads="1", max_batch_ads="1") as server:
         page = Page(chromium, server.address)
         page.classify(text_of(BROKEN))
@@ -509,7 +503,7 @@ def test_a_failure_and_a_full_service_are_said_in_words_of_both_languages(
         assert held.result().status_code == 200
 
 
-def test_errors_are_said_in_words_and_an_answer_takes_their_place(chromium, server):
+def test_errors_are_explained_and_replaced_by_an_answer(chromium, server):
     page = Page(chromium, server)
     page.classify("   ")
     assert page.wait("error").startswith("There is no ad yet")

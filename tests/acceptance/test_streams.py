@@ -1,4 +1,4 @@
-"""Streams at the real process: clients that leave, stall or stay, and a service that drains."""
+"""Streams at a real process: clients that disconnect, stall or stay, and a draining service."""
 
 import json
 import signal
@@ -88,7 +88,7 @@ def test_answers_come_before_the_next_line_is_sent(server):
     stream.close()
 
 
-def test_a_client_that_stalls_is_told_where_to_resume_and_its_connection_ends(server):
+def test_a_stalled_client_is_disconnected_and_told_where_to_resume(server):
     stream = Stream(server)
     stream.head()
     stream.send(text_of(20))
@@ -100,7 +100,7 @@ def test_a_client_that_stalls_is_told_where_to_resume_and_its_connection_ends(se
     wait_until(lambda: "reason=request_timeout" in server.log.read_text("utf-8"), seconds=5)
 
 
-def test_a_stream_lasts_longer_than_a_client_has_for_a_line(server):
+def test_a_stream_may_outlast_the_time_for_a_line(server):
     stream = Stream(server)
     stream.head()
     lines, begin = stream.lines(), time.monotonic()
@@ -115,7 +115,7 @@ def test_a_stream_lasts_longer_than_a_client_has_for_a_line(server):
     stream.close()
 
 
-def test_a_client_that_leaves_frees_its_lines_and_they_never_run(server):
+def test_a_disconnected_clients_lines_never_run(server):
     [held] = server.send_behind_held()
     ran = server.metric("batch_ads_sum")
     stream = Stream(server)
@@ -151,7 +151,7 @@ def test_single_ads_go_before_the_lines_of_a_stream(server):
     assert calls[0].result().status_code == 200
 
 
-def test_a_draining_service_answers_what_it_took_and_says_where_to_resume(tiny_folder, tmp_path):
+def test_a_draining_service_answers_its_lines_and_names_the_next(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, **SETTINGS) as server:
         drain(server)
 
@@ -180,7 +180,7 @@ def drain(server):
     assert "Traceback" not in server.log.read_text("utf-8")
 
 
-def test_memory_is_bounded_whoever_sends_or_takes_how_slowly(server):
+def test_memory_is_bounded_for_slow_clients(server):
     """Megabytes are offered to an engine that is held, by clients that take nothing."""
     [held] = server.send_behind_held()
     before = peak_megabytes(server.process)
@@ -207,7 +207,7 @@ def test_memory_is_bounded_whoever_sends_or_takes_how_slowly(server):
     wait_until(lambda: server.metric("queued_ads") == 0, seconds=30)
 
 
-def test_a_client_that_sends_more_than_a_window_and_takes_nothing_is_cut_off(server):
+def test_a_client_that_never_reads_is_cut_off(server):
     stream = Stream(server)
     stream.socket.settimeout(20)
     while not cut_off(stream):

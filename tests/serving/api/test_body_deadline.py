@@ -15,7 +15,7 @@ def run(app, receive, seconds):
     asyncio.run(BodyDeadline(app, seconds)({"type": "http"}, receive, send))
 
 
-def test_a_body_that_does_not_come_is_refused_and_the_connection_closed():
+def test_a_missing_body_is_refused_and_closes_the_connection():
     async def app(scope, receive, send):
         with pytest.raises(SlowBodyError) as caught:
             await receive()
@@ -43,7 +43,7 @@ def test_all_parts_of_a_body_share_one_deadline():
     run(app, drip, seconds=0.02)
 
 
-def test_behind_a_whole_body_nothing_is_timed():
+def test_after_a_complete_body_nothing_is_timed():
     messages = [
         {"type": "http.request", "body": b"{}", "more_body": False},
         {"type": "http.disconnect"},
@@ -62,7 +62,7 @@ def test_behind_a_whole_body_nothing_is_timed():
     run(app, receive, seconds=0)
 
 
-def test_a_request_with_a_limit_of_its_own_may_take_longer():
+def test_a_lifted_deadline_no_longer_applies():
     messages = [{"type": "http.request", "body": b"a", "more_body": True}] * 3
 
     async def app(scope, receive, send):
