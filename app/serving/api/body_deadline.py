@@ -37,7 +37,7 @@ class BodyDeadline:
                     message = await receive()
             except TimeoutError as error:
                 raise SlowBodyError(
-                    f"The body was not there within {self._seconds:g} s; "
+                    f"The body did not arrive within {self._seconds:g} s; "
                     "send it faster or in parts."
                 ) from error
             complete = not message.get("more_body", False)

@@ -57,7 +57,7 @@ class JsonRequest(Request):
             MalformedBodyError: the body is not JSON in UTF-8.
             InvalidRequestError: an object has a field twice, or there are too many values.
         """
-        self._check_media_type()
+        require_media_type(self, JSON, "Send JSON, with 'Content-Type: application/json'.")
         self._content = await self._read(limits.max_bytes)
         self._value = parse_json(self._content, limits.max_values)
 
@@ -68,13 +68,6 @@ class JsonRequest(Request):
     async def json(self) -> Any:
         """Return the parsed body."""
         return self._value
-
-    def _check_media_type(self) -> None:
-        media_type = self.headers.get("content-type", "").split(";")[0].strip().lower()
-        if not JSON.fullmatch(media_type):
-            raise MediaTypeError("Send JSON, with 'Content-Type: application/json'.")
-        if self.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise MediaTypeError("Send the body as it is, without a Content-Encoding.")
 
     async def _read(self, max_bytes: int) -> bytes:
         announced = self.headers.get("content-length", "")
@@ -94,6 +87,24 @@ class JsonRequest(Request):
         raise BodyTooLargeError(
             f"The body is larger than {max_bytes} bytes; send fewer ads at once."
         )
+
+
+def require_media_type(request: Request, names: re.Pattern[str], advice: str) -> None:
+    """Return if a request's headers announce an accepted media type without compression.
+
+    Args:
+        request: its body is not read.
+        names: matches the accepted media types.
+        advice: the error message for any other type.
+
+    Raises:
+        MediaTypeError: they announce another media type, or compression.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if not names.fullmatch(media_type):
+        raise MediaTypeError(advice)
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise MediaTypeError("Send the body as it is, without a Content-Encoding.")
 
 
 def parse_json(body: bytes, max_values: int, noun: str = "body") -> Any:

@@ -101,3 +101,16 @@ def test_keys_guard_all_routes_but_health(checkpoint):
         assert_problem(client.get("/model"), 401, "Unauthorized")
         for path in ("/health", "/health/live", "/health/ready"):
             assert client.get(path).status_code == 200
+
+
+def test_query_parameters_are_refused(client):
+    response = client.post("/classify?top_k=3", json=AD)
+    assert assert_problem(response, 422, "Invalid request").startswith("query.top_k: ")
+
+
+def test_only_postings_may_have_many_values(client):
+    """Each of the eight items that these settings allow may have ten values, a posting 200."""
+    posting = {"@type": "JobPosting", "title": "Koch", "skills": [1] * 1300}
+    assert client.post("/classify/jobposting", json=posting).status_code == 200
+    detail = assert_problem(client.post("/classify", json=posting), 422, "Invalid request")
+    assert "more fields and values" in detail

@@ -136,10 +136,11 @@ class StreamResponse(Response):
                 if arriving.done():
                     return arriving.result()
                 if self._closing.done():
-                    raise NotReadyError("The service is shutting down; send the rest anew.")
+                    raise NotReadyError("The service is shutting down; send the other lines again.")
                 if self._time_left() <= 0:
                     raise SlowBodyError(
-                        f"No whole line came within {self._client_seconds:g} s; send the rest anew."
+                        f"No complete line arrived within {self._client_seconds:g} s; "
+                        "send the other lines again."
                     )
         finally:
             arriving.cancel()

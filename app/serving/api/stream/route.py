@@ -17,6 +17,7 @@ from app.errors import (
 from app.schemas.ndjson import NDJSON, LineReader
 from app.serving.api.dependencies import TIMEOUT, WITHOUT_QUERY, ReadyService
 from app.serving.api.guarded_route import guarded_router
+from app.serving.api.json_body import require_media_type
 from app.serving.api.problems import error_responses
 from app.serving.api.state import state_of
 from app.serving.api.stream.line_answers import LineAnswerer
@@ -49,16 +50,8 @@ FirstLine = Annotated[
 
 
 def require_ndjson(request: Request) -> None:
-    """Return if the headers announce lines of JSON.
-
-    Raises:
-        MediaTypeError: they announce another media type, or compression.
-    """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if not NDJSON_NAMES.fullmatch(media_type):
-        raise MediaTypeError(f"Send lines of JSON, with 'Content-Type: {NDJSON}'.")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise MediaTypeError("Send the body as it is, without a Content-Encoding.")
+    """Return if the headers announce lines of JSON; see `require_media_type`."""
+    require_media_type(request, NDJSON_NAMES, f"Send lines of JSON, with 'Content-Type: {NDJSON}'.")
 
 
 def without_timeout(request: Request) -> None:
