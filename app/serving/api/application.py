@@ -53,9 +53,9 @@ def create_app(
     state: ApplicationState[Classifier] = ApplicationState(
         settings,
         metrics,
-        ApiKeys(settings.api_keys),
-        ApiKeys(settings.admin_keys),
-        explain or Explainer(settings, metrics).explain,
+        api_keys=ApiKeys(settings.api_keys),
+        admin_keys=ApiKeys(settings.admin_keys),
+        explain=explain or Explainer(settings, metrics).explain,
     )
 
     async def expose_own() -> bytes:

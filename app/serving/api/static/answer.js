@@ -1,4 +1,4 @@
-// Both heads' answers as bars, and the facts below them.
+// Shows both heads' answers as bars, and the facts below them.
 
 import { HEADS, headName, number, percent, say } from "./words.js";
 
@@ -22,7 +22,7 @@ function barOf(head, { label, probability }, nameOf) {
   name.textContent = nameOf(head, label);
   name.title = label;
   row.querySelector(".percent").textContent = percent(probability);
-  // Set through the object model: a style attribute would need a looser content security policy.
+  // Set by script: a style attribute would need a looser content security policy.
   row.querySelector(".bar").style.setProperty("--share", (probability * 100).toFixed(2));
   return row;
 }
@@ -41,7 +41,7 @@ export function showFacts({ tokens, windows, truncated, model }, times) {
 }
 
 function timing({ total, ...stages }) {
-  if (total === undefined) return say("not told", "nicht genannt"); // a proxy dropped the header
+  if (total === undefined) return say("unknown", "unbekannt"); // a proxy dropped the header
   const names = {
     tokenize: say("tokens", "Tokens"),
     queue: say("waiting", "Warten"),

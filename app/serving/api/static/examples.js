@@ -1,4 +1,4 @@
-// Invented ads to try: two German ones, one of them as HTML as a job board may have it, and English.
+// Invented example ads: three in German, one of them in HTML as on a job board, and one in English.
 
 export const EXAMPLES = {
   nurse: {

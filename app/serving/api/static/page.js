@@ -4,16 +4,16 @@ import { showBars, showFacts } from "./answer.js";
 import { EXAMPLES } from "./examples.js";
 import { Failure, ask } from "./service.js";
 import { curl, python } from "./snippets.js";
-import { showWhy, telling } from "./why.js";
-import { HEADS, headName, language, percent, say, speak } from "./words.js";
+import { showWhy, headToShowFirst } from "./why.js";
+import { HEADS, headName, language, percent, say, setLanguage } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-let names = null; // of the labels by head and label, once the model has been asked
-let shown = null; // the last outcome: a failure, or an answer with what was sent
+let names = null; // display names by head and label; null until /model has answered
+let shown = null; // the last result: a failure, or an answer with the ad that was sent
 let busy = false;
 
-const key = () => $("key").value.trim(); // lives in the field alone, never in a store
+const key = () => $("key").value.trim(); // kept in the input field only, never in the browser's storage
 const chosen = (name) => document.querySelector(`input[name=${name}]:checked`).value;
 const nameOf = (head, label) => names?.[head]?.[label]?.[language] ?? label;
 
@@ -35,9 +35,9 @@ async function start() {
     await loadModel();
     if (shown instanceof Failure) show(null);
   } catch (failure) {
-    // Said once, so that a screen reader does not repeat it.
+    // Set only when it changes, so that a screen reader does not repeat it.
     if (failure.status !== shown?.status) show(failure);
-    // The page is there before the model is.
+    // The page is served while the model is still loading.
     if (failure.status === 503) setTimeout(start, 1500);
   }
 }
@@ -55,7 +55,7 @@ async function classify(event) {
     if (!names) await loadModel();
     const sent = request();
     const { content: answer, times } = await ask("classify", key(), sent);
-    show({ answer, times, sent, head: answer.explanation && telling(answer.explanation) });
+    show({ answer, times, sent, head: answer.explanation && headToShowFirst(answer.explanation) });
   } catch (failure) {
     show(failure);
   } finally {
@@ -90,7 +90,7 @@ function show(outcome) {
   }
 }
 
-// Everything again in the language of now.
+// Shows everything again in the current language.
 function render() {
   const failed = shown instanceof Error;
   const answered = Boolean(shown) && !failed;
@@ -102,7 +102,7 @@ function render() {
 }
 
 function renderFailure(failure) {
-  // Anything else is a mistake of this page and belongs into the console.
+  // Any other error is a fault of this page, for the console.
   if (!(failure instanceof Failure)) throw failure;
   $("error-title").textContent = failure.title;
   $("error-advice").textContent = failure.advice;
@@ -129,7 +129,7 @@ function showCode() {
   $("copied").textContent = "";
 }
 
-// For those who do not see it: one sentence, not the whole of it.
+// For screen readers: one sentence instead of all bars.
 function spoken() {
   if (!shown) return "";
   if (shown instanceof Error) return [shown.title, shown.advice, shown.detail].filter(Boolean).join(". ");
@@ -159,7 +159,7 @@ async function copy() {
   try {
     await navigator.clipboard.writeText($("code").textContent);
   } catch {
-    // Without encryption, or where the reader forbids it, browsers have the old way alone.
+    // Without HTTPS or permission, browsers only have the older command.
     getSelection().selectAllChildren($("code"));
     document.execCommand("copy");
     getSelection().removeAllRanges();
@@ -168,12 +168,12 @@ async function copy() {
 }
 
 function changeLanguage() {
-  speak(chosen("language"));
+  setLanguage(chosen("language"));
   render();
 }
 
 $(`language-${language}`).checked = true;
-speak(language);
+setLanguage(language);
 $("form").addEventListener("submit", classify);
 $("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {

@@ -1,8 +1,8 @@
-// Asks the service that served this page, and says in words what went wrong.
+// Sends requests to the service that served this page, and describes failures.
 
 import { say } from "./words.js";
 
-// What each status means to a person, and what to do.
+// For each status: what happened, and what to do.
 const FAILURES = {
   0: () => [
     say("The service cannot be reached", "Der Dienst ist nicht erreichbar"),
@@ -19,7 +19,7 @@ const FAILURES = {
   ],
   422: () => [
     say("The ad cannot be used like this", "So lässt sich die Anzeige nicht verwenden"),
-    say("Change it as said below.", "Bitte ändern, wie unten gesagt."),
+    say("The message below says what to change.", "Was zu ändern ist, steht unten."),
   ],
   429: () => [
     say("The service is busy", "Der Dienst ist ausgelastet"),
@@ -27,11 +27,11 @@ const FAILURES = {
   ],
   500: () => [
     say("The model failed on this ad", "Das Modell ist an dieser Anzeige gescheitert"),
-    say("Try again; if it happens again, tell its operator.", "Bitte noch einmal versuchen und sonst dem Betreiber melden."),
+    say("Try again; if it happens again, tell the operator.", "Bitte noch einmal versuchen; wenn es wieder geschieht, den Betreiber benachrichtigen."),
   ],
   503: () => [
     say("The service is not ready", "Der Dienst ist nicht bereit"),
-    say("It is starting or ending; try again in a moment.", "Er startet oder endet; bitte gleich noch einmal versuchen."),
+    say("It is starting or shutting down; try again in a moment.", "Er startet oder wird beendet; bitte gleich noch einmal versuchen."),
   ],
   504: () => [
     say("The answer took too long", "Die Antwort hat zu lange gedauert"),
@@ -39,7 +39,7 @@ const FAILURES = {
   ],
 };
 
-// Its words are made when they are asked for: the reader may change the language.
+// Its texts are made when they are shown, since the reader may change the language.
 export class Failure extends Error {
   constructor(status, { detail = "", wait = "", requestId = "", keyRefused = false, words } = {}) {
     super(detail || `status ${status}`);
@@ -51,7 +51,7 @@ export class Failure extends Error {
   }
 
   get advice() {
-    if (this.keyRefused) return say("It does not accept this one.", "Diesen nimmt er nicht an.");
+    if (this.keyRefused) return say("The service does not accept this key.", "Der Dienst nimmt diesen Schlüssel nicht an.");
     if (this.wait) return say(`Try again in ${this.wait} s.`, `Bitte in ${this.wait} s noch einmal versuchen.`);
     return this.#words()[1];
   }
@@ -62,7 +62,7 @@ export class Failure extends Error {
   }
 }
 
-// Returns the answer and the milliseconds of each stage, as Server-Timing tells them.
+// Returns the answer, and the milliseconds of each stage from the header Server-Timing.
 export async function ask(path, key, body) {
   const headers = { accept: "application/json" };
   if (key) headers.authorization = `Bearer ${key}`;
@@ -75,7 +75,7 @@ export async function ask(path, key, body) {
   }
   const content = await response.json().catch(() => null);
   if (response.ok && content) return { content, times: timesOf(response.headers.get("server-timing")) };
-  // A problem document; or less, as a proxy in between may send.
+  // A problem document, or anything else if a proxy answered.
   const { detail = `status ${response.status}`, request_id: id } = content ?? {};
   throw new Failure(response.status, {
     detail: response.status === 401 ? "" : detail,

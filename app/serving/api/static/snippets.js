@@ -1,4 +1,4 @@
-// The same request in other languages: to be pasted as it is. A key is named, never written out.
+// The same request as code to copy. It reads the key from a variable and never contains it.
 
 const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
 
@@ -10,7 +10,7 @@ export function curl(address, body, withKey) {
 }
 
 export function python(address, { text, ...options }, withKey) {
-  // What JSON escapes in a string, Python reads the same way.
+  // Python reads the escapes of JSON strings in the same way.
   const literal = (value) => (value === true ? "True" : JSON.stringify(value));
   const given = Object.entries(options).map(([name, value]) => `        ${name}=${literal(value)},\n`);
   const where = JSON.stringify(address.replace(/\/$/, ""));

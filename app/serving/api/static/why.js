@@ -1,14 +1,14 @@
-// Why this answer: the ad as it was read, with what each sentence does to one head's answer.
+// The explanation: the ad as it was read, each sentence marked with its weight for one head's answer.
 
 import { HEADS, number, percent, points, say } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
-// From how many points on a sentence is marked: slightly, clearly, strongly.
+// Least weights of a sentence that is marked slightly, clearly, strongly.
 const LEVELS = [0.02, 0.08, 0.2];
 
-// The head to begin with: the one that single sentences sway most.
-export function telling({ title, sentences }) {
+// The head that is shown first: the one with the heaviest sentence.
+export function headToShowFirst({ title, sentences }) {
   const most = (head) => Math.max(0, ...[...sentences, ...(title ? [title] : [])].map((part) => Math.abs(part[head])));
   return HEADS.reduce((best, head) => (most(head) > most(best) ? head : best));
 }
@@ -44,7 +44,7 @@ function titleOf({ title }, sent, head) {
 }
 
 function textOf({ text, sentences }, sent, head, truncated) {
-  const signs = Array.from(text ?? sent.text); // places count code points
+  const signs = Array.from(text ?? sent.text); // start and end are in Unicode code points
   const nodes = [];
   let place = 0;
   for (const { start, end, [head]: weight } of sentences) {
@@ -60,7 +60,7 @@ function levelOf(weight) {
   return LEVELS.filter((least) => Math.abs(weight) >= least).length;
 }
 
-// Colour tells the strength, and so do the line below and the number behind.
+// The weight shows in the colour, in the line's thickness and as a number.
 function part(text, weight) {
   const level = levelOf(weight);
   if (!level) return [text];

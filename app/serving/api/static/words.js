@@ -1,10 +1,10 @@
-// The page's two languages: what is said, and how numbers are written.
+// Texts and number formats in the page's two languages.
 
 export let language = navigator.language.toLowerCase().startsWith("de") ? "de" : "en";
 
 export const say = (english, german) => (language === "de" ? german : english);
 
-// One decimal where it matters: 98.4 %, 0.3 %.
+// At most one decimal: 98.4 %, 0.3 %.
 export const percent = (share) =>
   new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(share);
 
@@ -19,8 +19,8 @@ export const HEADS = ["job_category", "min_education"];
 export const headName = (head) =>
   head === "job_category" ? say("Job category", "Berufsbereich") : say("Minimum education", "Mindestabschluss");
 
-// Puts the text of a language into the page. The markup is English and has the German in data-de.
-export function speak(chosen) {
+// Switches the page to a language. The markup's texts are English; data-de holds the German ones.
+export function setLanguage(chosen) {
   language = chosen;
   document.documentElement.lang = language;
   for (const part of document.querySelectorAll("[data-de]")) {

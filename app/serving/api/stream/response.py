@@ -136,11 +136,13 @@ class StreamResponse(Response):
                 if arriving.done():
                     return arriving.result()
                 if self._closing.done():
-                    raise NotReadyError("The service is shutting down; send the other lines again.")
+                    raise NotReadyError(
+                        "The service is shutting down; send this line and all after it again."
+                    )
                 if self._time_left() <= 0:
                     raise SlowBodyError(
                         f"No complete line arrived within {self._client_seconds:g} s; "
-                        "send the other lines again."
+                        "send this line and all after it again."
                     )
         finally:
             arriving.cancel()
