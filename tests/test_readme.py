@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from app.core.label_files import read_labels
-from app.schemas import ClassifyResponse
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
 from tests.support.server_process import clean_environment, free_port, wait_until
 
 REPOSITORY = Path(__file__).parents[1]

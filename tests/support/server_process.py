@@ -15,10 +15,11 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app.api import create_app
 from app.core.served_model import ServedModel
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
+from app.serving.api.application import create_app
+from app.serving.api.state import state_of
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.scheduling.micro_batcher import MicroBatcher, Run
@@ -83,7 +84,7 @@ class App:
             yield client
 
     async def _loaded(self) -> None:
-        await self.app.state.loading
+        await state_of(self.app).loading_ended()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"doppelkopf_{name}", labels)
@@ -200,7 +201,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
 
 def shared_ads(count: int) -> Sequence[dict[str, str]] | None:
     """Real ads for tests, or None where they are not at hand."""
-    file = Path(__file__).parents[2] / "shared" / "data" / "ads.jsonl"
+    file = Path(__file__).parents[3] / "shared" / "data" / "ads.jsonl"
     if not file.is_file():
         return None
     with file.open(encoding="utf-8") as lines:
