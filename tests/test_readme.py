@@ -24,8 +24,8 @@ import httpx
 import pytest
 
 from app.core.label_files import read_labels
-from app.schemas import ClassifyResponse
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
 from tests.docs.pages import PAGES, ROOT, Block
 from tests.support.server_process import clean_environment, free_port, wait_until
 
@@ -35,7 +35,8 @@ NOT_RUN = {
     ("docs/client.md", "pip install httpx pydantic && pip install --no-deps ."):
         "installs; tests of the client run it where only these two are installed",
     ("docs/client.md", "npx openapi-typescript http://localhost:8000/openapi.json "
-     "--default-non-nullable=false -o api.ts"): "needs Node.js; tests/acceptance/typescript runs it",
+     "--default-non-nullable=false -o api.ts"):
+        "needs Node.js; tests/acceptance/typescript runs it",
     ("docs/operations.md", "docker compose up                             # the API on a CPU "
      "(port 8000), Prometheus (9090), Grafana (3000)"): "needs Docker",
     ("docs/operations.md", "11:51:08 INFO     request method=POST route=/classify status=200 "

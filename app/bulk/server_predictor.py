@@ -11,7 +11,7 @@ from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
 from app.core.errors import StartupError
 from app.core.head_labels import HEADS
 from app.core.types import Ad, LabelProbability
-from app.schemas import ModelRef
+from app.schemas.model import ModelRef
 
 
 class ServerError(StartupError):

@@ -20,8 +20,10 @@ from app.client.errors import (
 )
 from app.client.retries import Retries
 from app.client.sync_client import DoppelkopfClient
-from app.schemas import AdIn, ClassifyResponse, ModelResponse, StreamAnswer, StreamError
-from app.schemas_jobposting import JobPostingAnswer, JobPostingResponse
+from app.schemas.classify import AdIn, ClassifyResponse
+from app.schemas.jobposting_response import JobPostingAnswer, JobPostingResponse
+from app.schemas.model import ModelResponse
+from app.schemas.stream import StreamAnswer, StreamError
 
 __all__ = [
     "AdIn",

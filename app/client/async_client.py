@@ -17,9 +17,11 @@ from app.client.errors import CallError
 from app.client.retries import Attempts, Retries
 from app.client.stream_buffer import Pending
 from app.core.types import Format
-from app.ndjson import LineReader
-from app.schemas import ClassifyResponse, Limits, ModelResponse, StreamAnswer, StreamError
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
+from app.schemas.model import Limits, ModelResponse
+from app.schemas.ndjson import LineReader
+from app.schemas.stream import StreamAnswer, StreamError
 
 Answer = TypeVar("Answer")
 

@@ -29,8 +29,9 @@ from app.client.encoding import (
 from app.client.errors import CallError
 from app.client.retries import Attempts, Retries
 from app.client.stream_buffer import Pending
-from app.schemas import BatchResponse, ClassifyResponse, ModelResponse
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import BatchResponse, ClassifyResponse
+from app.schemas.jobposting_response import JobPostingResponse
+from app.schemas.model import ModelResponse
 
 SECONDS = 60.0
 """Time of a call."""

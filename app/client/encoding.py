@@ -8,14 +8,15 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from app.client.errors import ForeignAnswerError, ProblemError, UnreachableError
-from app.schemas import AdIn, BatchResponse, ClassifyResponse, Limits, ModelResponse, Problem
-from app.schemas_jobposting import JobPostingResponse
+from app.schemas.classify import AdIn, BatchResponse, ClassifyResponse
+from app.schemas.fields import MAX_TIMEOUT_MS
+from app.schemas.jobposting_response import JobPostingResponse
+from app.schemas.model import Limits, ModelResponse
+from app.schemas.problem import Problem
 
 AdLike = str | Mapping[str, Any] | AdIn
 """A text, an object with `text` and perhaps `title`, `id` and `format`, or an `AdIn`."""
 
-NDJSON = "application/x-ndjson"
-MAX_TIMEOUT_MS = 600_000
 GRACE_SECONDS = 1.0
 """A service that gives up in time says so; its answer needs a moment to arrive."""
 MAX_CONNECT_SECONDS = 10.0

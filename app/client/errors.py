@@ -13,7 +13,7 @@ DoppelkopfError
 """
 
 from app.core.errors import DoppelkopfError
-from app.schemas import Problem
+from app.schemas.problem import Problem
 
 
 class CallError(DoppelkopfError):

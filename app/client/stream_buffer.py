@@ -4,9 +4,11 @@ from collections import deque
 
 from pydantic import TypeAdapter
 
-from app.client.encoding import NDJSON, AdLike, encoded, fields_of, parsed
+from app.client.encoding import AdLike, encoded, fields_of, parsed
 from app.client.errors import BusyError, ForeignAnswerError, UnreachableError
-from app.schemas import Limits, StreamAnswer, StreamError
+from app.schemas.model import Limits
+from app.schemas.ndjson import NDJSON
+from app.schemas.stream import StreamAnswer, StreamError
 
 LINE: TypeAdapter[StreamAnswer | StreamError] = TypeAdapter(StreamAnswer | StreamError)
 

@@ -1,1 +1,1 @@
-"""The online service: one process, several processes of a machine, or a cluster."""
+"""The online service: admission, batching, inference, and the HTTP API in front of them."""

@@ -7,7 +7,7 @@ from app.bulk.predict import ERROR
 from app.bulk.server_predictor import Sender, ServerError, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
-from app.schemas import EXAMPLE_ANSWER
+from app.schemas.examples import EXAMPLE_ANSWER
 from tests.support.fake_transport import MODEL, Fake, error_line
 
 EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]

@@ -2,7 +2,7 @@ import pytest
 
 from app.client.errors import BusyError, ProblemError, RefusedError, UnreachableError
 from app.client.retries import Attempts, Retries
-from app.schemas import Problem
+from app.schemas.problem import Problem
 
 
 def busy(retry_after: float | None = None) -> ProblemError:

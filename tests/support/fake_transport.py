@@ -8,7 +8,7 @@ import httpx
 
 from app.client import AsyncDoppelkopfClient, DoppelkopfClient
 from app.core.head_labels import HEADS
-from app.schemas import EXAMPLE_ANSWER
+from app.schemas.examples import EXAMPLE_ANSWER
 
 MODEL = {
     "name": "fake", "revision": "1", "device": "cpu", "dtype": "float32", "parameters": 1,

@@ -15,10 +15,11 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
-from app.api import create_app
 from app.core.served_model import ServedModel
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
+from app.serving.api.application import create_app
+from app.serving.api.state import state_of
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.scheduling.micro_batcher import MicroBatcher, Run
@@ -84,7 +85,7 @@ class App:
             yield client
 
     async def _loaded(self) -> None:
-        await self.app.state.loading
+        await state_of(self.app).loading_ended()
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.metrics.registry.get_sample_value(f"doppelkopf_{name}", labels)

@@ -6,8 +6,9 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from app.api import create_app
 from app.core.errors import NotReadyError
+from app.serving.api.application import create_app
+from app.serving.api.state import state_of
 from app.serving.cluster.metrics_merge import OF_INGRESS, MergedMetrics
 from app.serving.cluster.replica_client import ReplicaClient, replica_name
 from app.serving.logs import configure_logs
@@ -46,7 +47,7 @@ class Ingress:
 
     async def check_health(self) -> None:
         """Count as healthy once the engines' model is known."""
-        await self._app.state.loading
+        await state_of(self._app).loading_ended()
         for error in self._failures:
             raise error
 

@@ -17,8 +17,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
-from app.middleware import REQUEST_ID, SERVER_TIMING, given_or_new_id
-from app.problems import MEDIA_TYPE, problem_of
+from app.serving.api.problems import PROBLEM_MEDIA_TYPE, problem_of
+from app.serving.api.telemetry import REQUEST_ID, SERVER_TIMING, given_or_new_id
 from app.serving.server.http_connection import Connection
 from app.serving.settings import Settings, load_settings
 
@@ -128,7 +128,7 @@ class Plain:
 
 
 def _is_ours(headers: Headers) -> bool:
-    return SERVER_TIMING in headers or headers.get("content-type") == MEDIA_TYPE
+    return SERVER_TIMING in headers or headers.get("content-type") == PROBLEM_MEDIA_TYPE
 
 
 def _error(message: Message, headers: Headers) -> ServiceError:
@@ -144,5 +144,5 @@ def _problem(scope: Scope, error: ServiceError) -> JSONResponse:
         problem_of(error, identity),
         error.status,
         {**error.headers, REQUEST_ID: identity},
-        media_type=MEDIA_TYPE,
+        media_type=PROBLEM_MEDIA_TYPE,
     )

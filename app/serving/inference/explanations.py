@@ -12,6 +12,7 @@ from app.core.types import Ad, ExplainedSentence, Explanation, Prediction, Score
 from app.serving.inference.service import Service, deadline
 from app.serving.metrics import Metrics
 from app.serving.request_trace import EXPLAIN, current, detached
+from app.serving.scheduling.admission import MAX_RETRY_SECONDS
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
 from app.text.sentences import Span, merged, sentences
@@ -20,7 +21,6 @@ MAX_VARIANTS = 32
 """Readings of an ad beside its own: without its title, and without each of its sentences."""
 
 BUSY = "explain_busy"
-MAX_RETRY_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ DRAINING = "The service is shutting down; try another instance."
 LOST = "The device failed; the service is restarting."
 REPLACED = "The model was replaced; send it again."
 
-MAX_RETRY_SECONDS = 60.0
+MAX_RETRY_SECONDS = 60
 """No one is sent away for longer: those who were refused before may never come back."""
 
 WAITING_SHARE = 0.5

@@ -9,9 +9,9 @@ import uuid
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.core.errors import HeadTooLargeError, MalformedRequestError, ServiceError
-from app.middleware import REQUEST_ID
-from app.problems import MEDIA_TYPE
-from app.schemas import Problem
+from app.schemas.problem import Problem
+from app.serving.api.problems import PROBLEM_MEDIA_TYPE
+from app.serving.api.telemetry import REQUEST_ID
 
 MAX_HEAD_BYTES = 32 * 2**10
 """Of a request's line and headers; browsers and proxies stay below a half of it."""
@@ -73,7 +73,7 @@ class Protocol(HttpToolsProtocol):
         document = Problem.of(error.status, error.title, str(error), identity)
         content = json.dumps(document, separators=(",", ":")).encode()
         head = {
-            "content-type": MEDIA_TYPE,
+            "content-type": PROBLEM_MEDIA_TYPE,
             "content-length": len(content),
             REQUEST_ID.lower(): identity,
             "connection": "close",

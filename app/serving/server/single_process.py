@@ -10,8 +10,9 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
-from app.api import create_app
 from app.core.errors import FatalEngineError, StartupError
+from app.serving.api.application import create_app
+from app.serving.api.state import ApplicationState, state_of
 from app.serving.inference.hot_swap import load_service
 from app.serving.inference.loading import ENGINE
 from app.serving.inference.service import Service
@@ -52,14 +53,15 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
         server.should_exit = True
 
     async def load() -> Service:
-        service, swapper = await load_service(app.state, settings, metrics, stop, engine)
+        service, swapper = await load_service(state, settings, metrics, stop, engine)
         background.append(asyncio.create_task(give_back_regularly()))
-        app.state.swapper = swapper
+        state.swapper = swapper
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reload)
         log.info("ready after %.1f s: %s", time.perf_counter() - started, service.model)
         return service
 
     app = create_app(settings, load, metrics, on_failure=stop)
+    state: ApplicationState[Service] = state_of(app)
     server = http_server(app, settings)
     server.handle_signals()
     host, port = listener.getsockname()[:2]

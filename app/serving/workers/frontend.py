@@ -12,10 +12,11 @@ import socket
 
 import zmq
 
-from app.api import create_app
 from app.core.errors import FatalEngineError
 from app.core.head_labels import labels_of
 from app.core.served_model import ServedModel
+from app.serving.api.application import create_app
+from app.serving.api.state import ApplicationState, state_of
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
@@ -50,7 +51,8 @@ class FrontEnd:
         settings = self._start.settings
         self._metrics = Metrics(status=self._start.folder.status)
         self._app = create_app(settings, self._load, self._metrics, on_failure=self._fail)
-        self._swapper = RemoteSwapper(self._app.state, link, self._serve)
+        self._state: ApplicationState[Service] = state_of(self._app)
+        self._swapper = RemoteSwapper(self._state, link, self._serve)
         self._server = http_server(self._app, settings)
         self._context = zmq.Context[zmq.Socket[bytes]]()
         self._serving: asyncio.Future[Serve]
@@ -75,7 +77,7 @@ class FrontEnd:
             self._serving.set_result(Serve(start.engines, start.generation))
         serve = await self._serving
         service = self._put_into_service(serve, *self._read(serve))
-        self._app.state.swapper = self._swapper
+        self._state.swapper = self._swapper
         self._swapper.begin(serve.generation)
         return service
 

@@ -10,15 +10,15 @@ from starlette.testclient import TestClient
 from uvicorn.server import ServerState
 
 from app.core.errors import NotReadyError
-from app.middleware import Telemetry
-from app.problems import MEDIA_TYPE, add_problems
+from app.serving.api.problems import PROBLEM_MEDIA_TYPE, add_problem_handlers
+from app.serving.api.telemetry import Telemetry
 from app.serving.cluster.proxy import LOST, NOT_THERE, Plain, UploadWindow, connection, middlewares
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import Connection
 from app.serving.settings import Settings
 
 AHEAD = 1000
-PROBLEM = [(b"content-type", MEDIA_TYPE.encode())]
+PROBLEM = [(b"content-type", PROBLEM_MEDIA_TYPE.encode())]
 
 
 def proxy(status=200, headers=()):
@@ -48,7 +48,7 @@ def ids(response):
 
 def assert_is_problem(response, status, detail):
     assert response.status_code == status
-    assert response.headers["content-type"] == MEDIA_TYPE
+    assert response.headers["content-type"] == PROBLEM_MEDIA_TYPE
     document = response.json()
     assert (document["status"], document["detail"]) == (status, detail)
     assert ids(response) == [document["request_id"]]
@@ -66,7 +66,7 @@ def test_an_answer_of_the_application_passes_as_it_is(status):
 
 def test_the_application_before_which_it_stands_is_known_by_its_answers():
     app = FastAPI()
-    add_problems(app)
+    add_problem_handlers(app)
     app.add_middleware(Telemetry, metrics=Metrics())
 
     @app.get("/classify")

@@ -7,8 +7,9 @@ import pytest
 
 from app.model.checkpoint import open_checkpoint
 from app.serving.scheduling.lanes import Lane
+from tests.support.held_engine import HeldEngine
+from tests.support.problems import assert_problem
 from tests.support.server_process import App, running_server
-from tests.test_api import Held, assert_problem
 
 TEXT = """Wir kochen im Restaurant. Die Küche hat Speisen und Menüs!
 
@@ -169,7 +170,7 @@ def test_switched_off_it_is_refused_in_a_sentence_and_the_model_tells(checkpoint
 @pytest.fixture
 def held(checkpoint):
     app = App(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
-    app.run = Held(app.run)
+    app.run = HeldEngine(app.run)
     with app.client() as client:
         yield app, client
         app.run.go.set()

@@ -1,0 +1,1 @@
+"""The JSON that client and server exchange."""

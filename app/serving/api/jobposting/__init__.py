@@ -1,0 +1,1 @@
+"""`POST /classify/jobposting`: postings of schema.org, classified and enriched."""

@@ -1,0 +1,1 @@
+"""`POST /classify/stream`: any number of ads, a line each, answered while they arrive."""

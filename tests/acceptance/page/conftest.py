@@ -1,0 +1,27 @@
+"""One browser, and the servers that its pages come from."""
+
+import pytest
+
+from tests.support.browser import running_chromium
+from tests.support.server_process import running_server
+
+
+@pytest.fixture(scope="package")
+def chromium(tmp_path_factory):
+    with running_chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def server(chromium, tiny_folder, tmp_path_factory):
+    log = tmp_path_factory.mktemp("page") / "server.log"
+    with running_server(tiny_folder, log, max_body_bytes="4096") as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def swayed(chromium, swayed_folder, tmp_path_factory):
+    """A server whose answers depend on every sentence."""
+    log = tmp_path_factory.mktemp("swayed") / "server.log"
+    with running_server(swayed_folder, log) as address:
+        yield address
