@@ -10,6 +10,17 @@ from app.serving.workers.runtime_folder import RuntimeFolder
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """To a front end: all engines are ready, so many of them, with that generation's model.
+
+    The model that a service begins with is generation 0; each that replaces one has the next.
+    """
+
+    engines: int
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """The first message to a child: what it is told at its begin."""
 
@@ -22,10 +33,8 @@ class Start:
     """Of a front end: told from the one that it replaces."""
     listener: int = -1
     """Of a front end: the descriptor of the socket to accept from."""
-    engines: int = 0
-    """Of a front end that replaces one: how many engines are ready already."""
-    generation: int = 0
-    """Of such a front end: what it serves at first, see `Serve`."""
+    serve: Serve | None = None
+    """Of a front end that starts when all engines are ready: what it serves at first."""
     engine: str = ""
     """Of an engine process: the name of what computes."""
 
@@ -49,17 +58,6 @@ class Failed:
     """From a child: it cannot begin, or cannot go on; one sentence."""
 
     sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Serve:
-    """To a front end: all engines are ready, so many of them, with that generation's model.
-
-    The model that a service begins with is generation 0; each that replaces one has the next.
-    """
-
-    engines: int
-    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

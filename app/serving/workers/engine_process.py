@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 
 import zmq
 
-from app.core.errors import StartupError
+from app.core.errors import ServiceError, StartupError
 from app.core.served_model import ServedModel
 from app.serving.inference.hot_swap import refusal
 from app.serving.inference.loading import ENGINE, Loaded, identify, load
@@ -23,8 +23,8 @@ from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.threads import run_in_short_lived_thread
 from app.serving.workers.control_link import Link
-from app.serving.workers.control_messages import CheckpointLoaded as LoadedMessage
 from app.serving.workers.control_messages import (
+    CheckpointLoaded,
     CountSwap,
     Devices,
     Drain,
@@ -50,8 +50,7 @@ class EngineProcess:
         self._settings, self._engine = link.start.settings, link.start.engine or ENGINE
         self._metrics = Metrics(status=link.start.folder.status)
         self._context = zmq.Context[zmq.Socket[bytes]]()
-        self._desks: dict[int, tuple[Broker, MicroBatcher]] = {}
-        self._served: dict[int, ServedModel] = {}
+        self._desks: dict[int, tuple[Broker, MicroBatcher, ServedModel]] = {}
         self._ended = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -66,7 +65,7 @@ class EngineProcess:
         trimming = asyncio.create_task(give_back_regularly())
         await self._ended.wait()
         trimming.cancel()
-        for broker, batcher in self._desks.values():
+        for broker, batcher, _ in self._desks.values():
             broker.close()
             await batcher.drain(0)
 
@@ -88,18 +87,18 @@ class EngineProcess:
             self._settings,
             self._metrics,
             lambda error: self._link.tell(Failed(str(error))),
-            next((batcher.house for _, batcher in self._desks.values()), None),
+            next((batcher.house for _, batcher, _ in self._desks.values()), None),
             ledger.only(range(start.number, start.number + 1)),
         )
         batcher.start()
         socket = unlimited(self._context, zmq.ROUTER)
         socket.bind(start.folder.address(start.number, generation))
-        self._desks[generation] = (Broker(socket, batcher, loaded.model.heads), batcher)
-        self._served[generation] = loaded.model
+        broker = Broker(socket, batcher, loaded.model.heads)
+        self._desks[generation] = (broker, batcher, loaded.model)
 
     def _hear(self, message: Message) -> None:
         if isinstance(message, FrontEndGone):
-            for broker, _ in self._desks.values():
+            for broker, _, _ in self._desks.values():
                 broker.forget(message.identity.encode())
         elif isinstance(message, LoadCheckpoint):
             self._begin(self._load_beside(message))
@@ -116,24 +115,26 @@ class EngineProcess:
         task.add_done_callback(self._tasks.discard)
 
     async def _load_beside(self, message: LoadCheckpoint) -> None:
-        served = self._served[max(self._served)]
-        settings = self._settings.model_copy(update={"model": message.folder})
+        result: ServedModel | ServiceError
         try:
-            if await asyncio.to_thread(identify, message.folder) == served.identity:
-                self._link.tell(LoadedMessage(message.generation, served))
-                return
-            loaded = await run_in_short_lived_thread(load, settings, self._engine)
-            self._open(message.generation, loaded)
+            result = await self._loaded(message)
         except Exception as error:  # noqa: BLE001  whatever it is, the served one goes on
-            self._link.tell(LoadedMessage(message.generation, refusal(error)))
-        else:
-            self._link.tell(LoadedMessage(message.generation, loaded.model))
+            result = refusal(error)
+        self._link.tell(CheckpointLoaded(message.generation, result))
+
+    async def _loaded(self, message: LoadCheckpoint) -> ServedModel:
+        _, _, served = self._desks[max(self._desks)]
+        if await asyncio.to_thread(identify, message.folder) == served.identity:
+            return served
+        settings = self._settings.model_copy(update={"model": message.folder})
+        loaded = await run_in_short_lived_thread(load, settings, self._engine)
+        self._open(message.generation, loaded)
+        return loaded.model
 
     async def _drop(self, generation: int) -> None:
         if generation not in self._desks:  # refused by this process itself
             return
-        del self._served[generation]
-        broker, batcher = self._desks.pop(generation)
+        broker, batcher, _ = self._desks.pop(generation)
         broker.close()
         await batcher.retire()
         self._start.folder.served(self._start.number, generation).unlink()

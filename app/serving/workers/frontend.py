@@ -72,9 +72,9 @@ class FrontEnd:
         self._background.append(asyncio.create_task(give_back_regularly()))
         self._link.hear(self._hear)
         self._link.tell(Ready())
-        if start.engines:
+        if start.serve:
             # No wait here: a successor accepts nobody before it can answer.
-            self._serving.set_result(Serve(start.engines, start.generation))
+            self._serving.set_result(start.serve)
         serve = await self._serving
         service = self._put_into_service(serve, *self._read(serve))
         self._state.swapper = self._swapper

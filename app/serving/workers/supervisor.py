@@ -120,6 +120,10 @@ class Supervisor:
     def _serving(self) -> bool:
         return len(self._ready) == self._wanted_engines
 
+    @property
+    def _to_serve(self) -> Serve:
+        return Serve(self._wanted_engines, self._rollout.generation)
+
     def _start_engine(self, number: int, device: str) -> None:
         settings = self._settings.model_copy(update={"device": device})
         start = Start(f"engine-{number}", number, settings, self._folder, engine=self._engine)
@@ -132,8 +136,7 @@ class Supervisor:
         listener = self._listeners[number].fileno()
         start = Start(
             name, number, self._settings, self._folder, f"{name}.{self._started}", listener,
-            engines=self._wanted_engines if self._serving else 0,
-            generation=self._rollout.generation,
+            serve=self._to_serve if self._serving else None,
         )  # fmt: skip
         self._workers.append(self._start("app.serving.workers.frontend", start, [listener]))
         self._note()
@@ -187,7 +190,7 @@ class Supervisor:
         if child in self._workers:
             child.ready = True
             if self._serving:
-                child.tell(Serve(self._wanted_engines, self._rollout.generation))
+                child.tell(self._to_serve)
         elif message.model:
             self._ready.append(message.model)
             if self._serving:
@@ -202,7 +205,7 @@ class Supervisor:
         self._rollout.served = self._ready[0]
         for worker in self._workers:
             if worker.ready:
-                worker.tell(Serve(self._wanted_engines))
+                worker.tell(self._to_serve)
 
     def _bury(self, child: Child) -> None:
         asyncio.get_running_loop().remove_reader(child.link.fileno())
