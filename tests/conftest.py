@@ -1,8 +1,6 @@
 """A tiny two-head checkpoint, built once a session: no network, no committed weights needed."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from transformers import AutoConfig, AutoModel
 from app.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.heads import Head
 from app.model import TwoHeadClassifier
-from tests.turns import turn
 
 TRADES = {
     "nursing": "Pflegefachkraft für die Station mit Schichtdienst und Patienten",
@@ -98,18 +95,6 @@ def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifie
         for head in HEADS:
             getattr(model, head).weight.data.mul_(40)
     return model.eval()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let tests that are marked so have the machine alone, where several processes run."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    # Of the factory's folders, the one above is the run's, the same for all its processes.
-    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
-    alone = item.get_closest_marker("alone") is not None
-    with turn(factory.getbasetemp().parent, alone=alone):
-        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -97,7 +97,7 @@ def test_a_client_that_stalls_is_told_where_to_resume_and_its_connection_ends(se
     assert (last["resume"], last["error"]["status"]) == (True, 408)
     assert stream.socket.recv(1) == b""
     stream.close()
-    wait_until(lambda: "reason=request_timeout" in server.log.read_text("utf-8"), seconds=5)
+    wait_until(lambda: "reason=request_timeout" in server.log.read_text("utf-8"), seconds=20)
 
 
 def test_a_stream_lasts_longer_than_a_client_has_for_a_line(server):

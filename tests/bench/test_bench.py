@@ -83,7 +83,8 @@ def sent(figures: dict) -> Counter[int]:
 def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, words, route):
     words = [str(word).format(folder=tmp_path) for word in words]
     before = counted(address, route)
-    times = ["--duration", 0.2 if "--sweep" in words else 1, "--warm-up", 0.3]
+    duration, warm_up = (0.2, 0.1) if "--sweep" in words else (1, 0.3)
+    times = ["--duration", duration, "--warm-up", warm_up]
     figures, shown = measured(address, "--ads", ads, *words, *times, out=tmp_path / "out.json")
     assert sent(figures) == counted(address, route) - before
     load = figures["loads"][0]
