@@ -23,7 +23,7 @@ from app.heads import HEADS
 from app.model import TwoHeadClassifier
 from app.norms import AddNorm, compiled_add_norm
 from app.packing import Packed, pack
-from app.prepacked import filled, prepack
+from app.prepacked import filled, prepack, prepackable
 from app.quantization import quantize
 from app.records import Encoded, FloatArray, Scores
 from app.scoring import WindowLogits, scores
@@ -75,9 +75,10 @@ class Engine:
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
         self._filled = filled if self.device.type == "cpu" else None
+        prepacks = ONEDNN and self.dtype != "int8" and prepackable(DTYPES[self.dtype])
         if self._in_16_bit_on_cuda():
             self._fuse()
-        elif self.device.type == "cpu" and self.dtype != "int8" and ONEDNN:
+        elif self.device.type == "cpu" and prepacks:
             prepack(self._model)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
