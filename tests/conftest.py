@@ -97,6 +97,33 @@ def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifie
     return model.eval()
 
 
+LONGEST = (
+    "test_fuzz", "test_schema", "test_page", "test_workers", "test_cases", "test_cluster",
+    "test_backfill", "test_bench", "test_readme", "test_peers", "test_streams", "test_swaps",
+    "test_contract", "test_overload", "test_statuses", "test_draining", "test_server",
+)  # fmt: skip
+"""Files of marked tests, those first that take longest: what starts last should be short."""
+
+CHEAP = {"_one_thread", "checkpoint", "other_folder", "request", "tiny_folder", "tmp_path",
+         "tmp_path_factory", "tokenizer_files"}  # fmt: skip
+"""Fixtures that another process can have too, without a server being started once more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order marked tests, and keep those of a file together that share its server.
+
+    For `--dist loadgroup`: tests that start servers of their own go to whichever process is free.
+    """
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    for item in items:
+        needed = set(getattr(item, "fixturenames", ()))
+        if callspec := getattr(item, "callspec", None):
+            needed -= callspec.params.keys()
+        if not needed <= CHEAP:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     """Tiny tensors gain nothing from a second thread, and lose much on a busy machine."""
