@@ -109,6 +109,7 @@ CHEAP = {"_one_thread", "checkpoint", "other_folder", "request", "tiny_folder", 
 """Fixtures that another process can have too, without a server being started once more."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order marked tests, and keep those of a file together that share its server.
 

@@ -91,13 +91,15 @@ def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, wor
     assert load["statuses"]["200"] > 0
     ads_a_request = 5 if "--batch" in words else 1
     assert load["ads"] == pytest.approx(load["achieved"] * ads_a_request)
-    assert load["tokens"] > 5 * load["ads"] > 0
     if "--sweep" in words:
+        # Too short to promise that an answer comes within its time; all of them are counted above.
+        assert load["tokens"] >= 5 * load["ads"]
         # No answer comes within a hundredth of a millisecond: it looks for a lower rate to the end.
         assert figures["knee"] is None
         assert len(figures["loads"]) == 20
         assert "No knee" in shown
     else:
+        assert load["tokens"] > 5 * load["ads"] > 0
         assert "p99.9" in shown
     assert (tmp_path / "load.png").exists() == ("--plot" in words)
     assert KEY not in shown + json.dumps(figures)
