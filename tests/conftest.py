@@ -104,25 +104,11 @@ LONGEST = (
 )  # fmt: skip
 """Files of marked tests, those first that take longest: what starts last should be short."""
 
-CHEAP = {"_one_thread", "checkpoint", "other_folder", "request", "tiny_folder", "tmp_path",
-         "tmp_path_factory", "tokenizer_files"}  # fmt: skip
-"""Fixtures that another process can have too, without a server being started once more."""
 
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order marked tests, and keep those of a file together that share its server.
-
-    For `--dist loadgroup`: tests that start servers of their own go to whichever process is free.
-    """
+    """Let the longest files of marked tests begin first."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-    for item in items:
-        needed = set(getattr(item, "fixturenames", ()))
-        if callspec := getattr(item, "callspec", None):
-            needed -= callspec.params.keys()
-        if not needed <= CHEAP:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)
