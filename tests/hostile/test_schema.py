@@ -13,7 +13,7 @@ pytestmark = pytest.mark.server
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 SHOWS_NOTHING = "of the request shows no text; "
 CASES = 200
-"""Of each kind; with those of `test_fuzz` they are more than 10,000 requests."""
+"""Of each kind; with those of `test_fuzz` they are more than 14,000 requests."""
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
