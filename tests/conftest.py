@@ -1,8 +1,6 @@
 """A tiny two-head checkpoint, built once a session: no network, no committed weights needed."""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from transformers import AutoConfig, AutoModel
 from app.core.head_labels import Head
 from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
-from tests.support.machine_turns import turn
 
 TRADES = {
     "nursing": "Pflegefachkraft für die Station mit Schichtdienst und Patienten",
@@ -100,16 +97,18 @@ def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifie
     return model.eval()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let tests that are marked so have the machine alone, where several processes run."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    # Of the factory's folders, the one above is the run's, the same for all its processes.
-    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
-    alone = item.get_closest_marker("alone") is not None
-    with turn(factory.getbasetemp().parent, alone=alone):
-        return (yield)
+LONGEST = (
+    "test_fuzz", "test_schema", "test_page", "test_workers", "test_cases", "test_cluster",
+    "test_backfill", "test_bench", "test_readme", "test_peers", "test_streams", "test_swaps",
+    "test_contract", "test_overload", "test_statuses", "test_draining", "test_server",
+)  # fmt: skip
+"""Files of marked tests, those first that take longest: what starts last should be short."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files of marked tests begin first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
