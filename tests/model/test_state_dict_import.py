@@ -105,11 +105,11 @@ def test_half_precision_stays_half(original, bring):
         ),
         (
             lambda t: t | {"classifier_job_type.weight": torch.ones(3, 64)},
-            r"is of shape \(3, 64\), but the base asks for \(3, 32\)",
+            r"is of shape \(3, 64\), but the base needs \(3, 32\)",
         ),
         (
             lambda t: t | {"bert.embeddings.word_embeddings.weight": torch.ones(400, 32)},
-            r"is of shape \(400, 32\), but the base asks for \(500, 32\)",
+            r"is of shape \(400, 32\), but the base needs \(500, 32\)",
         ),
     ],
 )
