@@ -99,7 +99,7 @@ def read_config(path: Path) -> tuple[TwoHeadConfig, dict[str, Head]]:
     wanted = config.max_length
     if not (isinstance(wanted, int) and SMALLEST_WINDOW <= wanted <= longest):
         raise CheckpointError(
-            f"{path} asks for windows of {wanted!r} tokens; "
+            f"{path} has windows of {wanted!r} tokens; "
             f"its encoder takes from {SMALLEST_WINDOW} to {longest}."
         )
     return config, heads

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from app.core.errors import SettingsError
-from app.engine.devices import resolve_device, resolve_dtype
+from app.engine.devices import is_out_of_memory, resolve_device, resolve_dtype
 
 
 def test_auto_prefers_cuda_and_float16():
@@ -46,3 +46,16 @@ def test_int8_needs_a_cpu_and_onednn():
         resolve_dtype("int8", torch.device("cuda", 0))
     with pytest.raises(SettingsError, match="DTYPE int8 needs a torch built with oneDNN"):
         resolve_dtype("int8", torch.device("cpu"), has_onednn=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "recognised"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("a bug"), False),
+    ],
+)
+def test_errors_of_exhausted_memory_are_recognised(error, recognised):
+    assert is_out_of_memory(error) is recognised

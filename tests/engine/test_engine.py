@@ -250,6 +250,7 @@ def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
 
 @pytest.mark.parametrize(("dtype", "passes"), [("float32", 1), ("int8", 2)])
 def test_the_warm_up_measures_tokens_a_second(checkpoint, dtype, passes):
+    """It runs the batch twice if the first pass is slow."""
     if dtype == "int8" and not HAS_ONEDNN:
         pytest.skip("this torch has no oneDNN")
     seen: list[int] = []

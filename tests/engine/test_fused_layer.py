@@ -17,6 +17,7 @@ def test_fused_layers_give_the_logits_of_the_originals(kind):
 
 
 def test_all_layers_but_the_last_are_fused():
+    """Each fused layer computes both of its sums with the function given."""
     model, sums = tiny_model("bert"), []
 
     def counted(added, states, norm):

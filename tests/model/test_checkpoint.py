@@ -153,7 +153,7 @@ def test_a_target_that_is_not_empty_is_refused_and_unchanged(tokenizer_files, tm
     assert [path.name for path in tmp_path.iterdir()] == ["v1"]
 
 
-def test_refuse_taken_lets_only_new_and_empty_folders_pass(tmp_path):
+def test_only_new_and_empty_targets_are_accepted(tmp_path):
     refuse_taken(tmp_path / "new")
     refuse_taken(tmp_path)
     (tmp_path / "file").write_text("")

@@ -50,7 +50,7 @@ def import_tensors(tmp_path, tiny_base):
     return make
 
 
-def assert_same_logits(original, checkpoint):
+def assert_logits_of(original, checkpoint):
     ad = checkpoint.tokenizer().encode([Ad("Koch für die Küche")])[0]
     with torch.inference_mode():
         job, education = original(torch.from_numpy(ad.windows[0]).long()[None])
@@ -63,7 +63,7 @@ def assert_same_logits(original, checkpoint):
 def test_an_imported_checkpoint_gives_the_originals_logits(original, import_tensors, file):
     checkpoint = import_tensors(original.state_dict(), file)
     assert checkpoint.heads == HEADS
-    assert_same_logits(original, checkpoint)
+    assert_logits_of(original, checkpoint)
 
 
 def test_prefixes_can_be_chosen(original, import_tensors):
@@ -73,16 +73,14 @@ def test_prefixes_can_be_chosen(original, import_tensors):
         .replace("classifier_edu_level", "edu", 1): tensor
         for name, tensor in original.state_dict().items()
     }
-    assert_same_logits(
+    assert_logits_of(
         original, import_tensors(renamed, prefixes=Prefixes("model.encoder.", "job.", "edu."))
     )
 
 
 def test_buffers_and_a_nested_state_dict_are_accepted(original, import_tensors):
     tensors = original.state_dict() | {"bert.embeddings.position_ids": torch.arange(64)[None]}
-    assert_same_logits(
-        original, import_tensors({"epoch": 3, "state_dict": dict(tensors)}, "old.pt")
-    )
+    assert_logits_of(original, import_tensors({"epoch": 3, "state_dict": dict(tensors)}, "old.pt"))
 
 
 def test_float16_weights_stay_float16(original, import_tensors):
