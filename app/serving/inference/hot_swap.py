@@ -21,7 +21,7 @@ from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.model_store import checkpoint_folder
 from app.serving.settings import Settings
-from app.serving.threads import run_in_short_lived_thread
+from app.serving.process import run_in_short_lived_thread
 
 log = logging.getLogger(__name__)
 

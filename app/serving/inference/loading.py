@@ -68,8 +68,8 @@ class Loaded:
             tokens_per_second=self.rate,
             metrics=metrics,
             ledger=ledger,
-            house=house,
-            free=self.engine.close,
+            admission=house,
+            close_engine=self.engine.close,
             # A device of its own computes while the CPU packs; a CPU would compete with itself.
             depth=1 if self.engine.device.type == "cpu" else 2,
             hang_seconds=settings.hang_seconds,

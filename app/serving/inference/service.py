@@ -100,7 +100,7 @@ class Service:
         self._inside = self._calls = 0
         self._left = False
         metrics.expect_labels(self._labels)
-        metrics.tell_model(model.name, model.revision, model.device, model.dtype)
+        metrics.set_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
 
     def named(self, model: ModelName) -> ServedModel:  # noqa: ARG002  there is but one
@@ -141,7 +141,9 @@ class Service:
         current().ads += len(ads)
         with self.in_use():
             while True:
-                with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
+                with await self._batcher.house.wait_for_capacity(
+                    len(ads), self._estimate(ads)
+                ) as admission:
                     try:
                         encoded, scored = await self._scored(ads, admission)
                     except OverloadedError:
