@@ -48,18 +48,17 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """All metrics of one service; each outcome is recorded in one place."""
+    """All metrics of one service; each outcome is recorded in one place.
+
+    Args:
+        registry: where they are registered; a new one by default.
+        status: the file of `Supervision` where several processes serve together; None where
+            this process serves alone.
+    """
 
     def __init__(
         self, registry: CollectorRegistry | None = None, status: Path | None = None
     ) -> None:
-        """Declare all metrics.
-
-        Args:
-            registry: where they are registered; a new one by default.
-            status: the file of `Supervision` where several processes serve together; None where
-                this process serves alone.
-        """
         self.registry = registry or CollectorRegistry()
         self._supervision = None if status is None else Supervision(status)
         self._sampled: list[tuple[Gauge, Callable[[], float]]] = []

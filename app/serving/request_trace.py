@@ -13,7 +13,12 @@ TOKENIZE, QUEUE, BATCH, EXPLAIN = "tokenize", "queue", "batch", "explain"
 
 
 class Trace:
-    """Id, ads, tokens and stage times of one request, for its answer's header and its log line."""
+    """Id, ads, tokens and stage times of one request, for its answer's header and its log line.
+
+    Args:
+        request_id: appears in every log line of the request.
+        clock: seconds, monotonic.
+    """
 
     __slots__ = (
         "_clock",
@@ -30,12 +35,6 @@ class Trace:
     def __init__(
         self, request_id: str = "", clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """Start the clock.
-
-        Args:
-            request_id: appears in every log line of the request.
-            clock: seconds, monotonic.
-        """
         self.request_id = request_id
         self.ads = 0
         self.tokens = 0

@@ -45,7 +45,7 @@ def test_a_json_line_has_the_fields_and_the_request_id():
     assert (line["status"], line["route"], line["request_id"]) == (200, "/x", "a1")
 
 
-def test_a_text_line_ends_with_the_fields_and_the_request_id():
+def test_a_text_line_ends_with_fields_and_request_id():
     line = formatted(TextFormatter(), record(status=200, route="/x"), "a1")
     assert line.endswith("INFO     3 Ämter status=200 route=/x request_id=a1")
     assert formatted(TextFormatter(), record()).endswith("INFO     3 Ämter")

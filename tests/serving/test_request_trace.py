@@ -75,7 +75,7 @@ def test_server_timing_is_in_milliseconds_and_ends_with_the_total():
     assert trace.server_timing() == "tokenize;dur=1.50, total;dur=251.50"
 
 
-def test_a_task_has_the_trace_of_the_request_that_started_it():
+def test_a_task_has_the_trace_of_its_request():
     async def request(name: str) -> str:
         set_current(Trace(name))
         return await asyncio.create_task(current_id())

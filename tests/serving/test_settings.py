@@ -58,7 +58,7 @@ def test_the_clients_key_is_ignored():
         ("DOCS_ACCESS", "true"),
     ],
 )
-def test_a_bad_value_is_refused_with_the_name_of_its_setting(name, value):
+def test_a_bad_value_is_refused_with_its_settings_name(name, value):
     assert refused(**{name: value}).startswith(f"DOPPELKOPF_{name}: ")
 
 

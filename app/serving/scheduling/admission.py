@@ -79,6 +79,15 @@ class AdmissionController:
 
     Processes that share counters follow one rule. Reading the sums and adding to them is not one
     step, so `max_queued_ads` can be exceeded by one request of each process at most.
+
+    Args:
+        max_queued_ads: limit of ads admitted and not yet answered.
+        max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
+        counters: what is admitted, by this process and by those that share the counters.
+        metrics: where refusals and the queue's length are recorded.
+        clock: seconds, monotonic, the same for all that share the counters.
+        poll_seconds: how often bulk jobs that wait for capacity look at shared counters; None
+            if no other process uses them.
     """
 
     def __init__(
@@ -90,17 +99,6 @@ class AdmissionController:
         clock: Callable[[], float] = time.monotonic,
         poll_seconds: float | None = None,
     ) -> None:
-        """Admit requests from now on.
-
-        Args:
-            max_queued_ads: limit of ads admitted and not yet answered.
-            max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
-            counters: what is admitted, by this process and by those that share the counters.
-            metrics: where refusals and the queue's length are recorded.
-            clock: seconds, monotonic, the same for all that share the counters.
-            poll_seconds: how often bulk jobs that wait for capacity look at shared counters; None
-                if no other process uses them.
-        """
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
         self._counters, self._loads = counters, counters.accounts
         self._metrics, self._clock = metrics, clock

@@ -34,6 +34,22 @@ class MicroBatcher:
 
     Every ad's future is settled: by a result, failure, cancellation or shutdown. A deadline is a
     cancellation by the caller.
+
+    Args:
+        run: runs one batch, in a thread of this batcher.
+        max_batch_tokens: tokens of a batch; a longer ad is a batch of its own.
+        max_queued_ads: limit of ads admitted and not yet answered.
+        max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
+        tokens_per_second: the engine's rate, as measured by its warm-up.
+        metrics: where batches, waiting times and refusals are recorded.
+        ledger: the counters, with this engine's load only; by default this process's own.
+        admission: the controller of the batcher that this one replaces, with the same load; by
+            default a new one.
+        close_engine: frees the engine; called in a thread by `retire`, after the last batch.
+        depth: batches handed to `run` at once; 2 lets one be packed while another computes.
+        hang_seconds: see `Watchdog`.
+        clock: seconds, monotonic.
+        on_fatal: called once, when the device is lost or a batch does not return.
     """
 
     def __init__(
@@ -53,24 +69,6 @@ class MicroBatcher:
         clock: Callable[[], float] = time.monotonic,
         on_fatal: Callable[[FatalEngineError], None] = lambda _: None,
     ) -> None:
-        """Set up the queue; `start` starts the loop.
-
-        Args:
-            run: runs one batch, in a thread of this batcher.
-            max_batch_tokens: tokens of a batch; a longer ad is a batch of its own.
-            max_queued_ads: limit of ads admitted and not yet answered.
-            max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
-            tokens_per_second: the engine's rate, as measured by its warm-up.
-            metrics: where batches, waiting times and refusals are recorded.
-            ledger: the counters, with this engine's load only; by default this process's own.
-            admission: the controller of the batcher that this one replaces, with the same load; by
-                default a new one.
-            close_engine: frees the engine; called in a thread by `retire`, after the last batch.
-            depth: batches handed to `run` at once; 2 lets one be packed while another computes.
-            hang_seconds: see `Watchdog`.
-            clock: seconds, monotonic.
-            on_fatal: called once, when the device is lost or a batch does not return.
-        """
         if admission is None:
             ledger = ledger or SharedCounters.of_one(tokens_per_second)
             admission = AdmissionController(

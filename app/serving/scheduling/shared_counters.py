@@ -14,18 +14,26 @@ from pathlib import Path
 
 from app.serving.scheduling.lanes import Lane
 
-CELL = 8
+NUMBER_BYTES = 8
 """Bytes of a number. An aligned one is written in one step on every machine that torch runs on."""
 
-ADS, FIRST_LANE = 0, 1
-WIDTH = FIRST_LANE + len(Lane)
+ADS_COLUMN, FIRST_LANE_COLUMN = 0, 1
+NUMBERS_PER_ENGINE = FIRST_LANE_COLUMN + len(Lane)
 """Numbers for one engine in a row: its ads, then the tokens of each lane."""
 
-_COLUMNS = {lane: FIRST_LANE + place for place, lane in enumerate(Lane)}
+_LANE_COLUMNS = {lane: FIRST_LANE_COLUMN + place for place, lane in enumerate(Lane)}
 
 
 class EngineLoad:
-    """The ads and tokens that are admitted to one engine, and the engine's measured rate."""
+    """The ads and tokens that are admitted to one engine, and the engine's measured rate.
+
+    Args:
+        number: the engine's, counted from 0.
+        rates: the rates of all engines.
+        counts: the rows of all processes, one behind the other.
+        row: the number of this process's row.
+        width: the numbers in a row.
+    """
 
     def __init__(
         self,
@@ -35,21 +43,13 @@ class EngineLoad:
         row: int,
         width: int,
     ) -> None:
-        """Read and write an engine's numbers in the shared memory.
-
-        Args:
-            number: the engine's, counted from 0.
-            rates: the rates of all engines.
-            counts: the rows of all processes, one behind the other.
-            row: the number of this process's row.
-            width: the numbers in a row.
-        """
         self.number = number
         self._rates, self._counts = rates, counts
-        self._own = row * width + number * WIDTH
+        self._own = row * width + number * NUMBERS_PER_ENGINE
         # Each slice is one number of this engine in all rows.
         self._columns = [
-            slice(number * WIDTH + place, len(counts), width) for place in range(WIDTH)
+            slice(number * NUMBERS_PER_ENGINE + place, len(counts), width)
+            for place in range(NUMBERS_PER_ENGINE)
         ]
 
     @property
@@ -63,27 +63,27 @@ class EngineLoad:
 
     def count(self, lane: Lane, ads: int, tokens: int) -> None:
         """Add to what this process admitted; negative numbers subtract."""
-        self._counts[self._own + ADS] += ads
-        self._counts[self._own + _COLUMNS[lane]] += tokens
+        self._counts[self._own + ADS_COLUMN] += ads
+        self._counts[self._own + _LANE_COLUMNS[lane]] += tokens
 
     @property
     def ads(self) -> int:
         """Ads of all processes."""
-        return sum(self._counts[self._columns[ADS]])
+        return sum(self._counts[self._columns[ADS_COLUMN]])
 
     def tokens(self, lane: Lane) -> int:
         """Return the tokens of all processes in one lane."""
-        return sum(self._counts[self._columns[_COLUMNS[lane]]])
+        return sum(self._counts[self._columns[_LANE_COLUMNS[lane]]])
 
     @property
     def own_ads(self) -> int:
         """Ads that this process admitted."""
-        return int(self._counts[self._own + ADS])
+        return int(self._counts[self._own + ADS_COLUMN])
 
     @property
     def own_tokens(self) -> int:
         """Tokens that this process admitted, of both lanes."""
-        first = self._own + FIRST_LANE
+        first = self._own + FIRST_LANE_COLUMN
         return sum(self._counts[first : first + len(Lane)])
 
 
@@ -102,10 +102,10 @@ class SharedCounters:
         lock: AbstractContextManager[None],
     ) -> None:
         numbers = memoryview(memory)
-        head = (1 + engines) * CELL
+        head = (1 + engines) * NUMBER_BYTES
         floats, self._counts = numbers[:head].cast("d"), numbers[head:].cast("q")
         self._next_retry_at = floats[:1]
-        self._width = engines * WIDTH
+        self._width = engines * NUMBERS_PER_ENGINE
         self.lock = lock
         """Held while `next_retry_at` is read and then written."""
         self.accounts: Sequence[EngineLoad] = [
@@ -170,4 +170,4 @@ class _FileLock(AbstractContextManager[None]):
 
 def _size(rows: int, engines: int) -> int:
     """Return the bytes of the shared memory."""
-    return CELL * (1 + engines + rows * engines * WIDTH)
+    return NUMBER_BYTES * (1 + engines + rows * engines * NUMBERS_PER_ENGINE)

@@ -14,15 +14,13 @@ class Watchdog:
 
     It counts its own ticks instead of reading a clock: time in which the process was paused, or the
     machine too busy to run it, does not count against a batch.
+
+    Args:
+        hang_seconds: what a batch may take beyond `TOLERANCE` times its expected seconds.
+        on_failure: called with what happened, at every tick from then on.
     """
 
     def __init__(self, hang_seconds: float, on_failure: Callable[[str], None]) -> None:
-        """Watch nothing yet.
-
-        Args:
-            hang_seconds: what a batch may take beyond `TOLERANCE` times its expected seconds.
-            on_failure: called with what happened, at every tick from then on.
-        """
         self._hang_seconds, self._on_failure = hang_seconds, on_failure
         self._seconds_left: dict[object, float] = {}
         self._threads: list[threading.Thread] = []

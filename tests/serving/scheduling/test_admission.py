@@ -302,7 +302,7 @@ def test_clients_that_obey_retry_after_are_admitted(timed, clock):
     assert max(tries.values()) <= 3
 
 
-def test_retry_after_is_at_most_the_time_to_empty_the_queue(timed):
+def test_retry_after_is_at_most_the_time_of_the_queue(timed):
     with timed.admit(1, 100, Lane.BULK):
         with pytest.raises(OverloadedError) as caught:
             timed.admit(10, 1000, Lane.BULK)

@@ -29,7 +29,7 @@ def test_a_batch_keeps_the_budget_and_the_order(loop):
     assert lanes.take(100) == []
 
 
-def test_an_ad_above_the_budget_is_a_batch_of_its_own(loop):
+def test_an_ad_above_the_budget_is_a_whole_batch(loop):
     lanes, ads = Lanes(), entries(loop, 500, 10)
     lanes.add(ads, Lane.INTERACTIVE)
     assert lanes.take(100) == ads[:1]

@@ -22,7 +22,7 @@ def score(encoded: Encoded) -> Scores:
     return Scores({"job_category": np.array([encoded.tokens], dtype=np.float32)})
 
 
-class ReleasedEngine:
+class HeldEngine:
     """Runs a batch when a test releases it, with the outcome that the test chooses."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Harness:
     """A batcher with its engine, clock and metrics."""
 
     def __init__(self, **options) -> None:
-        self.engine, self.metrics, self.now, self.fatal = ReleasedEngine(), Metrics(), 0.0, 0
+        self.engine, self.metrics, self.now, self.fatal = HeldEngine(), Metrics(), 0.0, 0
         self.batcher = MicroBatcher(
             self.engine.run,
             metrics=self.metrics,
