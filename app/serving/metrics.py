@@ -43,7 +43,7 @@ SWAPS = ("ok", "unchanged", "refused")
 
 MergeMode = Literal["livesum", "livemax", "livemin", "livemostrecent"]
 
-# Otherwise each counter has a second series with its time of creation, which nobody needs.
+# Otherwise each counter has a second series with its time of creation.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 

@@ -16,7 +16,7 @@ INTERVAL_SECONDS = 5.0
 
 
 def trim_heap() -> bool:
-    """Return the C library's free pages to the system; tell whether there were any.
+    """Return the C library's free pages to the system; return whether there were any.
 
     Batches of varying lengths leave holes in glibc's heap: it grows by a gigabyte an hour although
     nothing in it is used. Other C libraries return pages by themselves or have no such call.

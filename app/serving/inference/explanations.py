@@ -18,7 +18,7 @@ from app.serving.settings import Settings
 from app.text.sentences import Span, merged, sentences
 
 MAX_VARIANTS = 32
-"""Variants of an ad: one without its title, and one without each of its sentences."""
+"""The most variants of an ad: one without its title, and one without each of its sentences."""
 
 BUSY = "explain_busy"
 """The refusal's reason, as in `doppelkopf_rejected_total`."""
@@ -104,7 +104,7 @@ class Explainer:
             self._running -= 1
 
     async def _split(self, service: Service, ad: Ad, tokens: int) -> _SplitAd:
-        """Split an ad of so many tokens into spans, joined until all variants fit the limits."""
+        """Split an ad of `tokens` into sentences, joined until its variants fit the limits."""
         plain = await service.without_markup(ad)
         most = min(self._max_variants, self._tokens // tokens) - bool(plain.title)
         # In a thread: an ad may have a hundred thousand characters.

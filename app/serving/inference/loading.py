@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from app.engine.engine import Engine
 
 ENGINE = "app.engine:Engine"
-"""The engine's class, by name. Importing it takes seconds; a process answers probes before that."""
+"""The engine's class. By name, because a process has to answer health probes before it imports it,
+which takes seconds."""
 
 NOT_NEEDED_FOR_SERVING = (
     "accelerate",

@@ -17,16 +17,16 @@ LOST = "The device failed; the service is restarting."
 REPLACED = "The model was replaced; send it again."
 
 MAX_RETRY_SECONDS = 60
-"""The longest `Retry-After`. Clients that were refused before may never come back, so the time
-reserved for them must not keep others away for long."""
+"""The longest `Retry-After`. Refused clients may never come back, so the time that is reserved for
+them must not keep others away for longer."""
 
 WAITING_SHARE = 0.5
 """Share of both limits that bulk jobs waiting for capacity may fill. The rest is left to requests,
 which are refused instead of waiting."""
 
 POLL_SECONDS = 0.05
-"""How often waiting bulk jobs look for capacity that another process has freed, which wakes nobody
-here. It is shorter than most batches, so the engine does not run dry between two looks."""
+"""How often waiting bulk jobs look at shared counters: another process frees capacity without
+waking them. It is shorter than most batches, so no engine runs dry between two looks."""
 
 
 class Ticket:

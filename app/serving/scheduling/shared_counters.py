@@ -30,7 +30,7 @@ class EngineLoad:
     Args:
         number: the engine's, counted from 0.
         rates: the rates of all engines.
-        counts: the rows of all processes, one behind the other.
+        counts: the rows of all processes, one after the other.
         row: the number of this process's row.
         width: the numbers in a row.
     """

@@ -117,8 +117,8 @@ def test_after_draining_no_ads_are_admitted(checkpoint):
 
 def test_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
     async def test(service, value):
-        house = service._batcher.house
-        with house.admit(51, 1, Lane.INTERACTIVE):
+        controller = service._batcher.house
+        with controller.admit(51, 1, Lane.INTERACTIVE):
             waiting = asyncio.create_task(service.classify_bulk([Ad("Koch"), Ad("Koch")], [1, 2]))
             for _ in range(10):
                 await asyncio.sleep(0)
