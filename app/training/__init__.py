@@ -1,1 +1,1 @@
-"""Fine-tuning, evaluation and bulk prediction: files of ads in, a checkpoint or a report out."""
+"""Fine-tune, evaluate, and the demo recipe."""

@@ -1,4 +1,4 @@
-"""The card of a trained checkpoint: what it is, how to train it again, how good it is."""
+"""The model card of a trained checkpoint: what it is, how to train it again, how good it is."""
 
 import platform
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from app.training.options import TrainOptions
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "doppelkopf")
 
 
-def card(
+def model_card(
     options: TrainOptions, max_length: int, model: TwoHeadClassifier, metrics: Mapping[str, Any]
 ) -> str:
-    """Write the card in Markdown.
+    """Return the card in Markdown.
 
     Args:
-        options: of the training.
-        max_length: the window length in tokens.
-        model: as it is saved.
-        metrics: as they are saved.
+        options: the options of the training.
+        max_length: tokens in a window.
+        model: the trained model, with its final heads.
+        metrics: the content of `metrics.json`.
     """
     heads = model.config.parsed_heads()
     encoder = model.config.encoder
@@ -40,7 +40,7 @@ def card(
         *([options.note, ""] if options.note else []),
         *([f"Licence: {options.license}", ""] if options.license else []),
         f"- Base encoder: {base_name(options.base)} ({encoder.model_type}, {sizes})",
-        *(f"- `{name}`: {_labels(heads[name])}" for name in HEADS),
+        *(f"- `{name}`: {_label_count(heads[name])}" for name in HEADS),
         "",
         "## Trained with",
         "",
@@ -50,7 +50,7 @@ def card(
         "",
         *_teacher_lines(metrics.get("teacher")),
         *_data_lines(options),
-        f"- Rows: {_rows(metrics['rows'])}",
+        f"- Rows: {_row_counts(metrics['rows'])}",
         f"- Seed: {options.seed}",
         f"- Device: {metrics['device']}. On a CPU the same command, versions and threads give the "
         "same weights; a GPU's differ in their last digits",
@@ -59,12 +59,12 @@ def card(
         "",
         "## Quality on the validation rows",
         "",
-        *_table(metrics),
+        *_metrics_table(metrics),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _labels(head: Head) -> str:
+def _label_count(head: Head) -> str:
     codes = f", with codes ({', '.join(head.codes)})" if head.codes else ""
     return f"{len(head.labels)} labels{codes}"
 
@@ -72,16 +72,16 @@ def _labels(head: Head) -> str:
 def _teacher_lines(teacher: Mapping[str, Any] | None) -> list[str]:
     if teacher is None:
         return []
-    told = f"Its teacher has {teacher['layers']} layers and the revision {teacher['revision']}"
+    sentence = f"Its teacher has {teacher['layers']} layers and the revision {teacher['revision']}"
     if teacher["command"] is None:
-        return [f"{told}.", ""]
-    return [f"{told}; it was trained with", "", "```sh", teacher["command"], "```", ""]
+        return [f"{sentence}.", ""]
+    return [f"{sentence}; it was trained with", "", "```sh", teacher["command"], "```", ""]
 
 
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # run from its source, not installed
+    except PackageNotFoundError:  # run from a source tree that is not installed
         return "of unknown version"
 
 
@@ -92,7 +92,7 @@ def _data_lines(options: TrainOptions) -> list[str]:
     ]
 
 
-def _rows(counts: Mapping[str, Any]) -> str:
+def _row_counts(counts: Mapping[str, Any]) -> str:
     parts = [
         f"{counts[part]['rows']} {verb} in {counts[part]['windows']} windows ("
         + ", ".join(f"{counts[part][head]} with {head}" for head in HEADS)
@@ -103,7 +103,7 @@ def _rows(counts: Mapping[str, Any]) -> str:
     return "; ".join([*parts, f"{counts['unlabelled']} left out without a label"])
 
 
-def _table(metrics: Mapping[str, Any]) -> list[str]:
+def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
     if not any(head in metrics for head in HEADS):
         return ["Nothing was measured: no rows were kept for validation."]
     lines = [f"| measure | {' | '.join(HEADS)} |", "|---|---|---|"]

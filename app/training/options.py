@@ -1,4 +1,4 @@
-"""The options of a training, and the command line that repeats it."""
+"""The options of a training, and the command that repeats it."""
 
 import shlex
 from dataclasses import dataclass, replace
@@ -14,9 +14,9 @@ SAVE_DTYPES = ("float32", "float16")
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The options of `doppelkopf train`, whose names, types, defaults and help texts stand here.
+    """The options of `doppelkopf train`, which derives its command line from these fields.
 
-    A field `batch_size` is the option `--batch-size`.
+    The field `batch_size` is the option `--batch-size`, with the field's type, default and text.
     """
 
     data: Annotated[Path, Doc("Ads: .csv, .jsonl (or .ndjson, .json) or .parquet.")]
@@ -77,10 +77,10 @@ class TrainOptions:
     resume: Annotated[bool, Doc("Continue an interrupted training.")] = False
 
     def check(self) -> None:
-        """Refuse values that cannot work before anything is read.
+        """Check the ranges of the values, before any file is read.
 
         Raises:
-            SettingsError: names the option and its range.
+            SettingsError: a value is out of range; names the option and its range.
         """
         bounds = {
             "epochs": (self.epochs >= 1, "at least 1"),
@@ -101,12 +101,12 @@ class TrainOptions:
                 raise SettingsError(f"--{option} has to be {range_}, not {value}.")
 
     def command(self, max_length: int) -> str:
-        """Return the command that repeats this training, with its defaults spelled out.
+        """Return the command that repeats this training, with all defaults written out.
 
-        An interrupted training continues only if this command is the same again.
+        A training can only resume with the same command.
 
         Args:
-            max_length: tokens of a window that were used.
+            max_length: tokens in a window, as the training used them.
         """
         words = ["doppelkopf", "train"]
         for name, value in vars(replace(self, max_length=max_length)).items():

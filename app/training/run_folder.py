@@ -1,4 +1,4 @@
-"""The work folder: what a training in progress keeps beside the checkpoint-to-be."""
+"""The run folder: the hidden folder that keeps an unfinished training, so that it can resume."""
 
 import json
 import os
@@ -12,52 +12,60 @@ from app.data.labelled_ads import sha256
 from app.model.checkpoint_verification import WEIGHTS
 from app.training.options import TrainOptions
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
+"""Receives one-line progress messages for the user."""
 
-RUN = "run.json"
-"""In the work folder: the command and the hashes of its files."""
-
-
-def work_folder(out: Path) -> Path:
-    """Return the hidden folder beside a checkpoint-to-be that keeps the training so far."""
-    # A folder given as `.` has no name to put anything beside.
-    whole = out if out.name else out.resolve()
-    return whole.with_name(f".{whole.name}.training")
+FINGERPRINT = "run.json"
+"""The file of a run folder that keeps what `run_fingerprint` returned when the training began."""
 
 
-def check_work(options: TrainOptions, run: Mapping[str, str], say: Say) -> None:
-    """Let a training begin, or go on as it was begun."""
-    work = work_folder(options.out)
+def run_folder(out: Path) -> Path:
+    """Return the run folder of the checkpoint `out`: `.NAME.training` in the same folder."""
+    # A path such as `.` has no name until it is resolved.
+    named = out if out.name else out.resolve()
+    return named.with_name(f".{named.name}.training")
+
+
+def check_run_folder(options: TrainOptions, fingerprint: Mapping[str, str], notify: Notify) -> None:
+    """Check that a training can start, or with `--resume` that it can continue.
+
+    Raises:
+        CheckpointError: an interrupted training is there without `--resume`, or has another
+            fingerprint.
+    """
+    folder = run_folder(options.out)
     if not options.resume:
-        if last_saved(work):
+        if last_trainer_state(folder):
             raise CheckpointError(
-                f"An interrupted training lies in {work}: run it again with --resume, "
+                f"{folder} holds an interrupted training: run the command again with --resume, "
                 "or remove that folder."
             )
         return
-    if not last_saved(work):
-        say("There is no interrupted training to resume; this one begins anew.")
-    elif json.loads((work / RUN).read_text(encoding="utf-8")) != run:
+    if not last_trainer_state(folder):
+        notify("There is no interrupted training to resume; starting a new one.")
+    elif json.loads((folder / FINGERPRINT).read_text(encoding="utf-8")) != fingerprint:
         raise CheckpointError(
-            f"The interrupted training in {work} was begun with other options or data: "
+            f"The interrupted training in {folder} was started with other options or data: "
             "repeat its command, or remove that folder."
         )
     else:
-        say("Resuming the interrupted training.")
+        notify("Resuming the interrupted training.")
 
 
-def open_work(options: TrainOptions, run: Mapping[str, str]) -> Path:
-    """Make the work folder and note down what is trained in it."""
-    work = work_folder(options.out)
-    # The processes of a distributed run share the folder; the first of them writes.
-    if os.environ.get("RANK", "0") == "0" and not last_saved(work):
-        work.mkdir(parents=True, exist_ok=True)
-        (work / RUN).write_text(json.dumps(run, ensure_ascii=False), encoding="utf-8")
-    return work
+def create_run_folder(options: TrainOptions, fingerprint: Mapping[str, str]) -> Path:
+    """Create the run folder with its fingerprint, unless the training resumes."""
+    folder = run_folder(options.out)
+    # The processes of a distributed run share the folder, so only the first one writes.
+    if os.environ.get("RANK", "0") == "0" and not last_trainer_state(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FINGERPRINT).write_text(
+            json.dumps(fingerprint, ensure_ascii=False), encoding="utf-8"
+        )
+    return folder
 
 
-def identity(options: TrainOptions, max_length: int) -> dict[str, str]:
-    """Return what two runs have to have in common for one to go on where the other stopped."""
+def run_fingerprint(options: TrainOptions, max_length: int) -> dict[str, str]:
+    """Return the command and its files' hashes, which have to be the same to resume a training."""
     files = [options.data, *(path for path in (options.validation, options.labels) if path)]
     if options.teacher:
         files.append(options.teacher / WEIGHTS)
@@ -66,6 +74,6 @@ def identity(options: TrainOptions, max_length: int) -> dict[str, str]:
     }
 
 
-def last_saved(work: Path) -> str | None:
-    """Return the latest state that the Trainer saved in a work folder, or None."""
-    return get_last_checkpoint(str(work)) if work.is_dir() else None
+def last_trainer_state(folder: Path) -> str | None:
+    """Return the path of the last state that the Trainer saved in a run folder, or None."""
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None

@@ -1,166 +1,112 @@
-"""Training: labelled ads and a base encoder in, a calibrated checkpoint out."""
+"""Trains a checkpoint: from labelled ads and a base encoder to a calibrated two-head model."""
 
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from transformers import Trainer, TrainerCallback, set_seed
 
-from app.core.errors import SettingsError, StartupError
-from app.core.head_labels import HEADS, IGNORED, Head
-from app.core.label_files import read_labels
-from app.core.types import Encoded, FloatArray
-from app.data.files import chunks
-from app.data.labelled_ads import Columns, LabelledAds, Targets, check_enough, read_labelled
+from app.core.errors import StartupError
+from app.core.head_labels import HEADS, Head
+from app.core.types import FloatArray
 from app.model.base_encoder import BaseEncoder, freeze, keep_layers, open_base
 from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
-from app.text.tokenization import AdTokenizer
-from app.training.distillation import open_teacher, student_of
-from app.training.evaluation.head_metrics import fit_temperature, measure_head
-from app.training.model_card import card
+from app.training.distillation import build_student, open_teacher
+from app.training.encoded_rows import EncodedRows, class_weights, read_training_rows
+from app.training.evaluation.calibration import fit_temperature
+from app.training.evaluation.head_metrics import measure_head
+from app.training.model_card import model_card
 from app.training.options import TrainOptions
-from app.training.run_folder import Say, check_work, identity, last_saved, open_work
-from app.training.trainer import Interruptible, Windows, build_trainer
-from app.training.validation_split import split
-
-
-@dataclass(frozen=True)
-class Part:
-    """The rows that train or those that validate."""
-
-    table: LabelledAds
-    targets: Mapping[str, Targets]
-    encoded: Sequence[Encoded]
-
-    def counts(self) -> dict[str, int]:
-        """Return how many rows, windows and labels there are."""
-        return {
-            "rows": len(self.table),
-            "windows": sum(len(ad.windows) for ad in self.encoded),
-            "truncated": sum(ad.truncated for ad in self.encoded),
-            **{head: int((self.targets[head] != IGNORED).sum()) for head in HEADS},
-        }
+from app.training.run_folder import (
+    Notify,
+    check_run_folder,
+    create_run_folder,
+    last_trainer_state,
+    run_fingerprint,
+)
+from app.training.trainer import InterruptCallback, WindowDataset, build_trainer
 
 
 def train(
-    options: TrainOptions, callbacks: Sequence[TrainerCallback] = (), say: Say = lambda _: None
+    options: TrainOptions,
+    callbacks: Sequence[TrainerCallback] = (),
+    notify: Notify = lambda _: None,
 ) -> Checkpoint | None:
     """Train a two-head checkpoint and save it.
 
     Args:
-        options: what to do.
-        callbacks: of the Trainer, for progress.
-        say: takes one-line notes for the person who waits.
+        options: the options of `doppelkopf train`.
+        callbacks: for the Trainer, for example to show progress.
+        notify: receives one-line messages for the user.
 
     Returns:
-        The saved checkpoint; None in all processes of a distributed run but the first.
+        The saved checkpoint; in a distributed run None in all processes but the first.
 
     Raises:
-        StartupError: something does not fit, in one sentence.
-        KeyboardInterrupt: with a sentence that tells how to go on.
+        StartupError: an option, the data or the base encoder is wrong; the message is one sentence.
+        KeyboardInterrupt: the training was interrupted; the message says how to resume.
     """
     options.check()
     refuse_taken(options.out)
     base = open_base(options.base)
     max_length = base.window(options.max_length)
-    run = identity(options, max_length)
-    check_work(options, run, say)
-    heads, training, validation, skipped = _read(options, base.tokenizer(max_length))
-    if skipped:
-        say(f"{skipped} rows without any label are left out.")
-    teacher = open_teacher(options, base, heads)
+    fingerprint = run_fingerprint(options, max_length)
+    check_run_folder(options, fingerprint, notify)
+    rows = read_training_rows(options, base.tokenizer(max_length))
+    if rows.unlabelled:
+        notify(f"{rows.unlabelled} rows without any label are left out.")
+    teacher = open_teacher(options, base, rows.heads)
     set_seed(options.seed)
-    model = _build(base, options, heads, max_length, teacher)
-    validating = (
-        Windows(validation.encoded, validation.targets, longest_first=True) if validation else None
+    model = _build_model(base, options, rows.heads, max_length, teacher)
+    training = WindowDataset(rows.training.encoded, rows.training.targets)
+    validation = (
+        WindowDataset(rows.validation.encoded, rows.validation.targets, longest_first=True)
+        if rows.validation
+        else None
     )
-    work = open_work(options, run)
-    interruptible = Interruptible()
+    folder = create_run_folder(options, fingerprint)
+    interrupt = InterruptCallback()
     trainer = build_trainer(
         model,
         options,
-        work,
-        Windows(training.encoded, training.targets),
-        validating,
-        _class_weights(training.targets, heads) if options.class_weights else None,
-        [*callbacks, interruptible],
+        folder,
+        training,
+        validation,
+        class_weights(rows.training.targets, rows.heads) if options.class_weights else None,
+        [*callbacks, interrupt],
         teacher.model(torch.float32, "sdpa") if teacher else None,
     )
-    begin = time.perf_counter()
-    _run(trainer, interruptible, work, options)
-    seconds = time.perf_counter() - begin
-    logits = _validation_logits(trainer, validating)
+    start = time.perf_counter()
+    _run_trainer(trainer, interrupt, folder, resume=options.resume)
+    seconds = time.perf_counter() - start
+    logits = _validation_logits(trainer, validation)
     if not trainer.is_world_process_zero():
         return None
-    _refuse_nan(model)
+    _check_finite(model)
     metrics = {
-        **_rows(training, validation, skipped),
-        **_calibrate(model, heads, logits, validation, say),
+        "rows": rows.counts(),
+        **_calibrate(model, rows.heads, logits, rows.validation, notify),
         "epochs": options.epochs,
-        "history": _history(trainer.state.log_history),
+        "history": _loss_history(trainer.state.log_history),
         "trained_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 1),
-        "device": _device(trainer.args.device),
+        "device": _device_name(trainer.args.device),
         "command": options.command(max_length),
-        **({"teacher": _lineage(teacher)} if teacher else {}),
+        **({"teacher": _teacher_record(teacher)} if teacher else {}),
     }
     model.to("cpu", getattr(torch, options.save_dtype))
-    text = card(options, max_length, model, metrics)
-    checkpoint = save_checkpoint(options.out, model, base.tokenizer_files, metrics, text)
-    shutil.rmtree(work, ignore_errors=True)
+    card = model_card(options, max_length, model, metrics)
+    checkpoint = save_checkpoint(options.out, model, base.tokenizer_files, metrics, card)
+    shutil.rmtree(folder, ignore_errors=True)
     return checkpoint
 
 
-def _read(
-    options: TrainOptions, tokenizer: AdTokenizer
-) -> tuple[dict[str, Head], Part, Part | None, int]:
-    """Read, check, split and encode the data."""
-    columns = Columns(
-        options.text_column,
-        options.title_column,
-        options.job_category_column,
-        options.min_education_column,
-        options.group_column,
-    )
-    table = read_labelled(options.data, columns)
-    skipped = table.unlabelled
-    heads = read_labels(options.labels) if options.labels else table.heads()
-    if options.distance_weight and not any(head.ordered for head in heads.values()):
-        raise SettingsError(
-            "--distance-weight is for levels, but --labels marks no head as ordered."
-        )
-    source = str(options.labels or options.data)
-    table.targets(heads, source)
-    held: LabelledAds | None = None
-    if options.validation:
-        held = read_labelled(options.validation, columns)
-        skipped += held.unlabelled
-    elif options.validation_share:
-        trains, validates = split(table, options.validation_share, options.seed)
-        table, held = table.select(trains), table.select(validates)
-    training = _part(table, heads, source, tokenizer)
-    check_enough(table, training.targets, heads)
-    validation = _part(held, heads, source, tokenizer) if held is not None else None
-    return heads, training, validation, skipped
-
-
-def _part(
-    table: LabelledAds, heads: Mapping[str, Head], source: str, tokenizer: AdTokenizer
-) -> Part:
-    targets = table.targets(heads, source)
-    encoded = [ad for chunk in chunks(table.ads) for ad in tokenizer.encode(chunk)]
-    return Part(table, targets, encoded)
-
-
-def _build(
+def _build_model(
     base: BaseEncoder,
     options: TrainOptions,
     heads: dict[str, Head],
@@ -168,7 +114,7 @@ def _build(
     teacher: Checkpoint | None,
 ) -> TwoHeadClassifier:
     if teacher:
-        model = student_of(teacher, options.layers, max_length)
+        model = build_student(teacher, options.layers, max_length)
         for name, head in heads.items():
             model.config.heads[name] = head.model_dump(mode="json")
     else:
@@ -181,48 +127,28 @@ def _build(
     return model
 
 
-def _lineage(teacher: Checkpoint) -> dict[str, Any]:
-    """Return what a student's card tells of its teacher."""
-    return {
-        "name": teacher.name,
-        "revision": teacher.revision,
-        "layers": teacher.config.encoder.num_hidden_layers,
-        "command": teacher.metrics.get("command"),
-    }
-
-
-def _class_weights(targets: Mapping[str, Targets], heads: Mapping[str, Head]) -> dict[str, Tensor]:
-    """Weigh each class by rows / (classes * rows of the class); 1 for a class without rows."""
-    from sklearn.utils.class_weight import compute_class_weight
-
-    weights = {}
-    for name, head in heads.items():
-        seen = targets[name][targets[name] != IGNORED]
-        classes = np.unique(seen)
-        weight = np.ones(len(head.labels), dtype=np.float32)
-        weight[classes] = compute_class_weight("balanced", classes=classes, y=seen)
-        weights[name] = torch.from_numpy(weight)
-    return weights
-
-
-def _run(trainer: Trainer, interruptible: Interruptible, work: Path, options: TrainOptions) -> None:
-    hint = "run the same command with --resume to go on."
+def _run_trainer(
+    trainer: Trainer, interrupt: InterruptCallback, folder: Path, *, resume: bool
+) -> None:
+    hint = "run the same command with --resume to continue."
     try:
-        trainer.train(resume_from_checkpoint=last_saved(work) if options.resume else None)
+        trainer.train(resume_from_checkpoint=last_trainer_state(folder) if resume else None)
     except torch.OutOfMemoryError as error:
         raise StartupError(
-            "The device's memory does not suffice; lower --batch-size or --max-length."
+            "The device ran out of memory; lower --batch-size or --max-length."
         ) from error
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Interrupted; {hint}") from None
     finally:
-        interruptible.restore()
-    if interruptible.interrupted:
+        interrupt.restore()
+    if interrupt.interrupted:
         done = f"{trainer.state.global_step} of {trainer.state.max_steps}"
         raise KeyboardInterrupt(f"Interrupted after step {done}; {hint}")
 
 
-def _validation_logits(trainer: Trainer, windows: Windows | None) -> dict[str, list[FloatArray]]:
+def _validation_logits(
+    trainer: Trainer, windows: WindowDataset | None
+) -> dict[str, list[FloatArray]]:
     """Return by head each validation ad's logits of shape (windows, labels)."""
     if windows is None:
         return {}
@@ -230,36 +156,36 @@ def _validation_logits(trainer: Trainer, windows: Windows | None) -> dict[str, l
     return {head: windows.by_ad(values) for head, values in zip(HEADS, rows, strict=True)}
 
 
+def _check_finite(model: TwoHeadClassifier) -> None:
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.parameters()):
+        raise StartupError("The training diverged to NaN; lower --learning-rate.")
+
+
 def _calibrate(
     model: TwoHeadClassifier,
     heads: Mapping[str, Head],
     logits: Mapping[str, Sequence[FloatArray]],
-    validation: Part | None,
-    say: Say,
+    validation: EncodedRows | None,
+    notify: Notify,
 ) -> dict[str, Any]:
-    """Fit both temperatures, put them into the model's config and measure the heads with them."""
+    """Fit both temperatures, set them in the model's config, and return the heads' metrics."""
     if validation is None:
-        say("Nothing validates, so both temperatures stay at 1.")
+        notify("There are no validation rows, so both temperatures stay at 1.")
         return {}
     metrics = {}
     for name, head in heads.items():
         targets = validation.targets[name]
         temperature = fit_temperature(logits[name], targets)
         if temperature is None:
-            say(f"No validation row has a label for {name}: its temperature stays at 1.")
+            notify(f"No validation row has a label for {name}: its temperature stays at 1.")
         fitted = head.model_copy(update={"temperature": temperature or 1.0})
         model.config.heads[name] = fitted.model_dump(mode="json")
         metrics[name] = measure_head(logits[name], targets, fitted).summary()
     return metrics
 
 
-def _rows(training: Part, validation: Part | None, skipped: int) -> dict[str, Any]:
-    held = {"validation": validation.counts()} if validation else {}
-    return {"rows": {"train": training.counts(), **held, "unlabelled": skipped}}
-
-
-def _history(log: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
-    """Join the Trainer's log into one entry an epoch, with both losses."""
+def _loss_history(log: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Merge the Trainer's log into one entry per epoch with the training and validation loss."""
     epochs: dict[int, dict[str, float]] = {}
     for entry in log:
         for key, name in (("loss", "train_loss"), ("eval_loss", "validation_loss")):
@@ -269,14 +195,19 @@ def _history(log: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
     return list(epochs.values())
 
 
-def _device(device: torch.device) -> str:
-    # How a CPU's threads share the work decides the last digits of its sums.
+def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    # The number of threads decides the order of a sum's terms, and so its last digits.
     threads = torch.get_num_threads()
     return f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _refuse_nan(model: TwoHeadClassifier) -> None:
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.parameters()):
-        raise StartupError("The training diverged to NaN; lower --learning-rate.")
+def _teacher_record(teacher: Checkpoint) -> dict[str, Any]:
+    """Return what `metrics.json` and the card of a student say about its teacher."""
+    return {
+        "name": teacher.name,
+        "revision": teacher.revision,
+        "layers": teacher.config.encoder.num_hidden_layers,
+        "command": teacher.metrics.get("command"),
+    }

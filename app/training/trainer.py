@@ -1,4 +1,4 @@
-"""The Hugging Face Trainer, fitted to two heads: windows, padding, order, loss and interrupts."""
+"""The Hugging Face Trainer for two heads: dataset, padding, batch order, loss and Ctrl-C."""
 
 import signal
 import threading
@@ -25,13 +25,13 @@ from app.training.options import TrainOptions
 Item = dict[str, Any]
 
 
-class Windows(Dataset[Item]):
-    """Each window of each ad as a row of its own, with its ad's targets.
+class WindowDataset(Dataset[Item]):
+    """A dataset with a row for each window of each ad; the labels are those of the ad.
 
     Args:
         encoded: the ads.
         targets: by head, int64 of shape (ads,).
-        longest_first: sorts the windows, so that batches in order have little padding.
+        longest_first: sort the windows by length, so that consecutive batches have little padding.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Windows(Dataset[Item]):
         *,
         longest_first: bool = False,
     ) -> None:
-        self.places = [
+        self._rows = [
             (ad, window)
             for ad, windows in enumerate(encoded)
             for window in range(len(windows.windows))
@@ -49,41 +49,45 @@ class Windows(Dataset[Item]):
         self._encoded = encoded
         self._targets = targets
         if longest_first:
-            self.places.sort(key=lambda place: -len(encoded[place[0]].windows[place[1]]))
+            self._rows.sort(key=lambda row: -len(encoded[row[0]].windows[row[1]]))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Item:
-        ad, window = self.places[index]
+        ad, window = self._rows[index]
         return {
             "input_ids": self._encoded[ad].windows[window],
             "labels": [self._targets[head][ad] for head in HEADS],
         }
 
     def lengths(self) -> list[int]:
-        """Return each row's tokens."""
-        return [len(self._encoded[ad].windows[window]) for ad, window in self.places]
+        """Return the number of tokens of each row."""
+        return [len(self._encoded[ad].windows[window]) for ad, window in self._rows]
 
-    def by_ad(self, rows: FloatArray) -> list[FloatArray]:
-        """Sort rows of shape (windows, labels) back under their ads, windows in reading order."""
-        order = sorted(range(len(self.places)), key=self.places.__getitem__)
+    def by_ad(self, values: FloatArray) -> list[FloatArray]:
+        """Group the rows of an array of shape (windows, labels) by ad.
+
+        Returns:
+            For each ad an array of its windows in reading order.
+        """
+        order = sorted(range(len(self._rows)), key=self._rows.__getitem__)
         ads: list[list[int]] = [[] for _ in self._encoded]
         for index in order:
-            ads[self.places[index][0]].append(index)
-        return [rows[indices] for indices in ads]
+            ads[self._rows[index][0]].append(index)
+        return [values[indices] for indices in ads]
 
 
 @dataclass(frozen=True)
-class Padding:
-    """Collates windows into one batch, padded to its longest."""
+class PaddingCollator:
+    """Collates windows into a batch, padded to its longest window with the token id `pad_id`."""
 
-    pad: int
+    pad_id: int
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Tensor]:
-        """Return input_ids and attention_mask (windows, length), and labels (windows, heads)."""
+        """Return int64 input_ids, attention_mask (windows, length) and labels (windows, heads)."""
         longest = max(len(item["input_ids"]) for item in items)
-        ids = torch.full((len(items), longest), self.pad, dtype=torch.int64)
+        ids = torch.full((len(items), longest), self.pad_id, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for row, item in enumerate(items):
             length = len(item["input_ids"])
@@ -93,11 +97,11 @@ class Padding:
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-class ByLength(Sampler[int]):
-    """Random batches of windows of like length, in an order that depends on seed and epoch only.
+class ResumableLengthSampler(Sampler[int]):
+    """Draws random batches of similar length; the order depends only on the seed and the epoch.
 
-    The library's own sampler draws from the global generator, whose state an interrupt loses: a
-    resumed epoch would see some rows twice and others not at all.
+    The sampler of transformers draws from the global generator, whose state is not restored in the
+    middle of an epoch: a resumed epoch would see some rows twice and others never.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
@@ -107,7 +111,7 @@ class ByLength(Sampler[int]):
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch; the data loader calls this."""
+        """Set the epoch; accelerate's data loader calls this before each."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -121,7 +125,7 @@ class ByLength(Sampler[int]):
 
 
 class TwoHeadTrainer(Trainer):  # type: ignore[misc]  # checked as untyped
-    """The library's Trainer with batches by length and, where there is one, a teacher."""
+    """A Trainer with batches of similar length and, optionally, distillation from a teacher."""
 
     distiller: Distiller | None = None
 
@@ -132,60 +136,60 @@ class TwoHeadTrainer(Trainer):  # type: ignore[misc]  # checked as untyped
         return_outputs: bool = False,
         num_items_in_batch: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, TwoHeadOutput]:
-        """Compute the loss of a batch; the teacher counts in training only."""
+        """Return the loss of a batch; the validation loss is without the teacher's part."""
         if self.distiller is None or not model.training:
-            found: Tensor | tuple[Tensor, TwoHeadOutput] = super().compute_loss(
+            label_loss: Tensor | tuple[Tensor, TwoHeadOutput] = super().compute_loss(
                 model, inputs, return_outputs, num_items_in_batch
             )
-            return found
+            return label_loss
         labels = inputs.pop("labels")
         output = model(**inputs, output_hidden_states=True)
         loss = self.distiller.loss(output, self.compute_loss_func(output, labels), inputs)
         return (loss, output) if return_outputs else loss
 
-    def _get_train_sampler(self, train_dataset: Windows | None = None) -> Sampler[int]:
+    def _get_train_sampler(self, train_dataset: WindowDataset | None = None) -> Sampler[int]:
         dataset = self.train_dataset if train_dataset is None else train_dataset
-        return ByLength(dataset.lengths(), self.args.train_batch_size, self.args.seed)
+        return ResumableLengthSampler(dataset.lengths(), self.args.train_batch_size, self.args.seed)
 
 
-class Interruptible(TrainerCallback):  # type: ignore[misc]  # checked as untyped
-    """Turns the first Ctrl-C into a stop after the running step, with everything saved.
+class InterruptCallback(TrainerCallback):  # type: ignore[misc]  # checked as untyped
+    """Turns the first Ctrl-C into a stop after the current step, with the state saved.
 
-    A second one stops at once. With several processes each would stop at another step and wait
-    for the others forever, so there Ctrl-C keeps its plain meaning.
+    A second Ctrl-C stops at once. With several processes each would stop at a different step and
+    wait for the others forever, so there Ctrl-C keeps its usual effect.
     """
 
     def __init__(self) -> None:
         self.interrupted = False
-        self._before: Any = None
+        self._previous_handler: Any = None
 
     def on_train_begin(self, args: Any, *_: object, **__: object) -> None:
-        """Take over Ctrl-C."""
+        """Install the signal handler, in the main thread of a single process."""
         if args.world_size == 1 and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._stop)
+            self._previous_handler = signal.signal(signal.SIGINT, self._interrupt)
 
     def on_step_end(self, _args: Any, _state: Any, control: Any, **_: object) -> None:
-        """Ask for a save and the end."""
+        """After Ctrl-C, save the state and stop."""
         if self.interrupted:
             control.should_save = True
             control.should_training_stop = True
 
     def on_epoch_end(self, _args: Any, _state: Any, control: Any, **_: object) -> None:
-        """Leave out what is due after a whole epoch."""
+        """After Ctrl-C, skip what the Trainer does after a complete epoch."""
         if self.interrupted:
             control.should_save = control.should_evaluate = control.should_log = False
 
     def on_train_end(self, *_: object, **__: object) -> None:
-        """Give Ctrl-C back."""
+        """Restore the previous signal handler."""
         self.restore()
 
     def restore(self) -> None:
-        """Give Ctrl-C back, also after a failure."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        """Restore the previous signal handler; may be called again, as after a failure."""
+        if self._previous_handler is not None:
+            signal.signal(signal.SIGINT, self._previous_handler)
+            self._previous_handler = None
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self.interrupted = True
         self.restore()
 
@@ -193,15 +197,25 @@ class Interruptible(TrainerCallback):  # type: ignore[misc]  # checked as untype
 def build_trainer(
     model: TwoHeadClassifier,
     options: TrainOptions,
-    work: Path,
-    training: Windows,
-    validation: Windows | None,
+    folder: Path,
+    training: WindowDataset,
+    validation: WindowDataset | None,
     class_weights: Mapping[str, Tensor] | None,
     callbacks: Sequence[TrainerCallback],
     teacher: TwoHeadClassifier | None = None,
 ) -> Trainer:
-    """Put the Trainer together: best epoch by validation loss, 16 bit where the GPU has it."""
+    """Return a Trainer that keeps the epoch of the lowest validation loss.
 
+    Args:
+        model: the model to train, in float32; a GPU trains it in mixed precision.
+        options: the options of the training.
+        folder: where the Trainer saves its state after each epoch.
+        training: the windows to train on.
+        validation: the windows to validate with; without, the last epoch is kept.
+        class_weights: by head, float32 of shape (labels,).
+        callbacks: for the Trainer.
+        teacher: the model to learn from, in float32.
+    """
     distance_weights = {
         name: options.distance_weight
         for name, head in model.config.parsed_heads().items()
@@ -221,8 +235,8 @@ def build_trainer(
 
     trainer = TwoHeadTrainer(
         model=model,
-        args=_arguments(options, work, validates=validation is not None),
-        data_collator=Padding(model.config.encoder.pad_token_id or 0),
+        args=_arguments(options, folder, validates=validation is not None),
+        data_collator=PaddingCollator(model.config.encoder.pad_token_id or 0),
         train_dataset=training,
         eval_dataset=validation,
         compute_loss_func=loss,
@@ -232,19 +246,19 @@ def build_trainer(
         trainer.distiller = Distiller(
             teacher, model.config.encoder.num_hidden_layers, trainer.args.device
         )
-    # The loss is the mean of a batch; the Trainer has to divide it by the accumulated batches.
+    # The loss is the mean of a batch, so the Trainer has to divide it by the accumulated batches.
     trainer.loss_is_scaled_for_ga = False
     trainer.remove_callback(PrinterCallback)
-    # The Trainer marks every config with this, but an encoder has no cache, nor ours such a key.
+    # The Trainer sets this key in every config, but an encoder has no cache.
     del model.config.use_cache
     return trainer
 
 
-def _arguments(options: TrainOptions, work: Path, *, validates: bool) -> TrainingArguments:
+def _arguments(options: TrainOptions, folder: Path, *, validates: bool) -> TrainingArguments:
     cuda = torch.cuda.is_available()
-    brain = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    use_bf16 = cuda and torch.cuda.is_bf16_supported(including_emulation=False)
     return TrainingArguments(
-        output_dir=str(work),
+        output_dir=str(folder),
         num_train_epochs=options.epochs,
         per_device_train_batch_size=options.batch_size,
         per_device_eval_batch_size=4 * options.batch_size,
@@ -252,16 +266,16 @@ def _arguments(options: TrainOptions, work: Path, *, validates: bool) -> Trainin
         warmup_steps=options.warmup_ratio,
         weight_decay=options.weight_decay,
         seed=options.seed,
-        bf16=brain,
-        fp16=cuda and not brain,
+        bf16=use_bf16,
+        fp16=cuda and not use_bf16,
         label_names=["labels"],
         remove_unused_columns=False,
-        # As the loss is a mean already; see `build_trainer`.
+        # The loss is a mean already; see `build_trainer`.
         average_tokens_across_devices=False,
         eval_strategy="epoch" if validates else "no",
         save_strategy="epoch",
         logging_strategy="epoch",
-        # Of the best epoch so far and of the latest.
+        # The states of the best epoch so far and of the latest.
         save_total_limit=2,
         load_best_model_at_end=validates,
         metric_for_best_model="loss" if validates else None,

@@ -1,4 +1,4 @@
-"""Which rows train and which validate."""
+"""Splits labelled rows into training and validation rows."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -8,20 +8,20 @@ import numpy as np
 from app.core.errors import DataError
 from app.data.labelled_ads import LabelledAds
 
-CANDIDATES = 20
-"""Splits by group that are drawn; the one that leaves training the most classes is taken."""
+GROUP_SPLITS = 20
+"""Random splits by group to choose from; the one with the most classes in training is taken."""
 
 
-def split(table: LabelledAds, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Draw the validation rows: whole groups where rows have one, else evenly from each class.
+def split_rows(table: LabelledAds, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Draw the validation rows: whole groups if the rows have groups, else a share of each class.
 
     Args:
         table: the labelled rows.
-        share: of the rows that validate, above 0 and below 1; by groups it is met roughly.
-        seed: of the draw; one seed, one split.
+        share: the validation share of the rows, above 0 and below 1; approximate with groups.
+        seed: the same seed gives the same split.
 
     Returns:
-        The indices of the training and of the validation rows, each ascending.
+        The indices of the training rows and of the validation rows, both ascending.
 
     Raises:
         DataError: the rows cannot be split.
@@ -30,51 +30,52 @@ def split(table: LabelledAds, share: float, seed: int) -> tuple[list[int], list[
     if not chosen:
         raise DataError.at(
             table.path,
-            "no class has two rows, so none can validate; "
+            "no class has two rows, so no row is left to validate with; "
             "name a file with --validation or set --validation-share 0.",
         )
     return [index for index in range(len(table)) if index not in chosen], sorted(chosen)
 
 
 def _by_class(labels: Sequence[tuple[str, str]], share: float, seed: int) -> set[int]:
-    """Take `share` of each class by systematic sampling, never a class's last row.
+    """Take `share` of each class by systematic sampling, but never all rows of a class.
 
-    Libraries' stratified splits refuse classes of one row and splits smaller than the number of
-    classes; labels of a small team have both.
+    The stratified splits of libraries refuse classes of one row and splits smaller than the number
+    of classes; small data sets have both.
     """
     random = np.random.default_rng(seed)
     classes: dict[str, list[int]] = defaultdict(list)
     for index, (job, education) in enumerate(labels):
         classes[job or f"\0{education}"].append(index)
     chosen: set[int] = set()
-    spare: tuple[float, int] | None = None
+    # Taken if the share is too small for every class: the row that comes next.
+    fallback: tuple[float, int] | None = None
     for name in sorted(classes):
         members = random.permutation(classes[name])
-        places = (np.arange(len(members)) + random.random()) / len(members)
-        free = list(zip(places.tolist(), members.tolist(), strict=True))[:-1]
-        chosen.update(index for place, index in free if place < share)
-        spare = min([*free[:1], *([spare] if spare else [])], default=None)
-    return chosen or ({spare[1]} if spare else set())
+        positions = (np.arange(len(members)) + random.random()) / len(members)
+        candidates = list(zip(positions.tolist(), members.tolist(), strict=True))[:-1]
+        chosen.update(index for position, index in candidates if position < share)
+        fallback = min([*candidates[:1], *([fallback] if fallback else [])], default=None)
+    return chosen or ({fallback[1]} if fallback else set())
 
 
 def _by_group(table: LabelledAds, share: float, seed: int) -> set[int]:
     from sklearn.model_selection import GroupShuffleSplit
 
-    # A row without a group is one of its own.
+    # A row without a group is a group of its own.
     groups = [group or f"\0{index}" for index, group in enumerate(table.groups)]
     if len(set(groups)) < 2:
         raise DataError.at(
             table.path,
-            f"all rows are of the group '{groups[0]}', so none can validate; "
+            f"all rows are in the group '{groups[0]}', so no row is left to validate with; "
             "name a file with --validation or set --validation-share 0.",
         )
-    splitter = GroupShuffleSplit(n_splits=CANDIDATES, test_size=share, random_state=seed)
+    splitter = GroupShuffleSplit(n_splits=GROUP_SPLITS, test_size=share, random_state=seed)
 
     def rank(validation: Iterable[int]) -> tuple[int, float]:
-        held = set(validation)
-        training = set(range(len(groups))) - held
+        held_out = set(validation)
+        training = set(range(len(groups))) - held_out
         classes = {label for index in training for label in enumerate(table.labels[index])}
-        return -len(classes), abs(len(held) / len(groups) - share)
+        return -len(classes), abs(len(held_out) / len(groups) - share)
 
-    draws = [drawn.tolist() for _, drawn in splitter.split(groups, groups=groups)]
-    return set(min(draws, key=rank))
+    splits = [validation.tolist() for _, validation in splitter.split(groups, groups=groups)]
+    return set(min(splits, key=rank))

@@ -1,8 +1,7 @@
-"""The average of checkpoints fine-tuned from the same base: one model, no slower than one.
+"""Averages the weights of checkpoints that were fine-tuned from the same base.
 
-Runs that differ in their data or their learning rate end in one valley of the loss; the mean of
-their weights lies nearer its middle and holds better on texts unlike those trained on (Wortsman et
-al. 2022, "Model soups").
+The average is often better than its parts on texts unlike the training data, and as fast as one of
+them (Wortsman et al. 2022, "Model soups").
 """
 
 from collections.abc import Sequence
@@ -18,13 +17,14 @@ from app.model.classifier import TwoHeadClassifier
 ATTENTION = "sdpa"
 
 
-def average(checkpoints: Sequence[Checkpoint]) -> TwoHeadClassifier:
-    """Return a float32 model whose every weight is the mean of the checkpoints'.
+def average_weights(checkpoints: Sequence[Checkpoint]) -> TwoHeadClassifier:
+    """Return a float32 model in which every weight is the mean of the checkpoints' weights.
 
-    Its heads are those of the first, with a temperature of 1: what fitted one does not fit all.
+    Its heads have the labels of the first checkpoint and temperature 1, because a temperature
+    fitted for one of the checkpoints does not fit their average.
 
     Args:
-        checkpoints: at least one; of the same encoder and the same labels.
+        checkpoints: at least one, all with the same encoder and the same labels.
 
     Raises:
         CheckpointError: two of them differ in shape or in labels.
@@ -41,8 +41,8 @@ def average(checkpoints: Sequence[Checkpoint]) -> TwoHeadClassifier:
         if {name: tensor.shape for name, tensor in weights.items()} != {
             name: tensor.shape for name, tensor in total.items()
         }:
-            raise CheckpointError(f"{other.name} is of another shape than {first.name}.")
-        # The state's tensors are the model's own, so adding in place changes the model.
+            raise CheckpointError(f"{other.name} has weights of other shapes than {first.name}.")
+        # `state_dict` returns the model's own tensors, so adding in place changes the model.
         for name, tensor in weights.items():
             total[name] += tensor
     for tensor in total.values():
@@ -55,10 +55,11 @@ def average(checkpoints: Sequence[Checkpoint]) -> TwoHeadClassifier:
 
 
 def save_average(folders: Sequence[Path], out: Path) -> Checkpoint:
-    """Save the average of checkpoint folders, in the dtype and with the tokenizer of the first.
+    """Save the average of checkpoint folders, with the dtype and tokenizer of the first.
 
     Raises:
-        CheckpointError: `out` is taken, a folder is damaged, or two of them do not fit together.
+        CheckpointError: `out` exists already, a folder is damaged, or the checkpoints have
+            different labels, shapes or tokenizers.
     """
     refuse_taken(out)
     checkpoints = [open_checkpoint(folder) for folder in folders]
@@ -66,9 +67,9 @@ def save_average(folders: Sequence[Path], out: Path) -> Checkpoint:
     if len(tokenizers) > 1:
         raise CheckpointError("The checkpoints have different tokenizers.")
     first = checkpoints[0]
-    model = average(checkpoints).to(first.config.dtype)
+    model = average_weights(checkpoints).to(first.config.dtype)
     files = {name: (first.path / name).read_bytes() for name in (TOKENIZER, TOKENIZER_CONFIG)}
-    parts = [f"- {one.name}, revision {one.revision}" for one in checkpoints]
+    parts = [f"- {part.name}, revision {part.revision}" for part in checkpoints]
     card = "\n".join([f"# {out.name}", "", "The average of the weights of:", "", *parts, ""])
     revisions = [checkpoint.revision for checkpoint in checkpoints]
     return save_checkpoint(out, model, files, {"average_of": revisions}, card)

@@ -1,4 +1,4 @@
-"""Settings for tests that train."""
+"""One torch thread for the tests of this room."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tiny models lose more to threads waiting for each other than they gain."""
+    """With tiny models threads wait for each other longer than they compute."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -10,7 +10,7 @@ from app.training.options import TrainOptions
 OPTIONS = TrainOptions(Path("my ads.csv"), "base", Path("out"))
 
 
-def test_the_command_spells_out_what_decides_the_result():
+def test_the_command_writes_out_defaults_but_not_resume():
     command = shlex.split(OPTIONS.command(64))
     assert command[:4] == ["doppelkopf", "train", "--data", "my ads.csv"]
     assert command[command.index("--max-length") + 1] == "64"
@@ -20,12 +20,12 @@ def test_the_command_spells_out_what_decides_the_result():
     assert "--labels" not in command
 
 
-def test_class_weights_are_named_when_on():
+def test_the_command_names_class_weights_when_on():
     command = replace(OPTIONS, class_weights=True, resume=True).command(64)
     assert command.endswith(" --class-weights")
 
 
-def test_a_column_and_a_validation_file_are_part_of_the_command():
+def test_the_command_names_columns_and_the_validation_file():
     options = replace(OPTIONS, validation=Path("v.csv"), text_column="body")
     command = options.command(64)
     assert "--text-column body" in command
@@ -49,7 +49,7 @@ def test_a_column_and_a_validation_file_are_part_of_the_command():
         ("save_dtype", "int8"),
     ],
 )
-def test_a_value_that_cannot_work_is_refused_by_its_option(option, value):
+def test_a_value_out_of_range_is_refused_with_its_option(option, value):
     options = replace(OPTIONS, **{option: value})
     with pytest.raises(SettingsError, match=f"^--{option.replace('_', '-')} has to be"):
         options.check()

@@ -11,7 +11,7 @@ from app.core.errors import CheckpointError, DataError, SettingsError
 from app.data.labelled_ads import sha256
 from app.model.classifier import TwoHeadClassifier
 from app.training.options import TrainOptions
-from app.training.run_folder import work_folder
+from app.training.run_folder import run_folder
 from app.training.train import train
 from tests.conftest import HEADS, LEVELS, TRADES
 from tests.support.ad_files import LABELLED, write
@@ -50,31 +50,31 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory, tiny_base):
-    """A checkpoint that learned the tiny titles by heart."""
+    """A checkpoint that was trained on the tiny titles until it knows them."""
     folder = tmp_path_factory.mktemp("learned")
-    said = []
+    messages = []
     data = write(folder / "titles.csv", TITLES * 10)
     held = write(folder / "held.csv", TITLES)
     options = TrainOptions(
         data, str(tiny_base), folder / "v1", validation=held, epochs=8, batch_size=8,
         learning_rate=2e-3, license="CC0", note="For *tests*.",
     )  # fmt: skip
-    return options, train(options, say=said.append), said
+    return options, train(options, notify=messages.append), messages
 
 
-def test_titles_with_gaps_in_both_heads_train_in_one_call(learned):
-    options, checkpoint, said = learned
+def test_titles_with_missing_labels_train_both_heads(learned):
+    options, checkpoint, messages = learned
     assert checkpoint.heads["job_category"].labels == ("cooking", "nursing", "software")
     assert checkpoint.heads["min_education"].ordered is False
-    assert "22 rows without any label are left out." in said
-    # A random encoder this small comes off the plateau slowly; guessing has 1/3.
+    assert "22 rows without any label are left out." in messages
+    # A random encoder this small learns slowly; guessing has 1/3.
     assert sum(checkpoint.metrics[head]["accuracy"] for head in HEADS) / 2 > 0.5
     for head in HEADS:
         assert checkpoint.heads[head].temperature == checkpoint.metrics[head]["temperature"] != 1
-    assert not work_folder(options.out).exists()
+    assert not run_folder(options.out).exists()
 
 
-def test_metrics_count_rows_and_keep_both_losses_of_each_epoch(learned):
+def test_metrics_keep_counts_and_the_losses_of_each_epoch(learned):
     _, checkpoint, _ = learned
     metrics = checkpoint.metrics
     rows = metrics["rows"]
@@ -86,7 +86,7 @@ def test_metrics_count_rows_and_keep_both_losses_of_each_epoch(learned):
     assert history[-1]["validation_loss"] < history[0]["validation_loss"]
 
 
-def test_the_card_says_how_to_train_the_same_again(learned):
+def test_the_card_says_how_to_repeat_the_training(learned):
     options, checkpoint, _ = learned
     card = (options.out / "README.md").read_text()
     assert options.command(checkpoint.config.max_length) in card
@@ -97,7 +97,7 @@ def test_the_card_says_how_to_train_the_same_again(learned):
     assert "| accuracy |" in card
 
 
-def test_the_encoder_config_does_not_tell_where_the_base_lay(learned):
+def test_the_saved_config_does_not_contain_the_bases_path(learned):
     options, _, _ = learned
     for name in ("config.json", "tokenizer_config.json"):
         assert str(options.base) not in (options.out / name).read_text()
@@ -105,7 +105,7 @@ def test_the_encoder_config_does_not_tell_where_the_base_lay(learned):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, tiny_base):
-    """The weights of a training that nothing interrupted."""
+    """The weights of a training that was not interrupted."""
     folder = tmp_path_factory.mktemp("plain")
     options = TrainOptions(write(folder / "titles.csv", TITLES), str(tiny_base), folder / "v1",
                            epochs=2, batch_size=8, learning_rate=1e-3)  # fmt: skip
@@ -113,7 +113,7 @@ def plain(tmp_path_factory, tiny_base):
     return weights(options)
 
 
-def test_one_command_and_seed_give_one_set_of_weights(options, plain):
+def test_the_same_command_and_seed_give_the_same_weights(options, plain):
     train(options("a"))
     train(options("b", seed=7))
     assert same(weights(options("a")), plain)
@@ -138,22 +138,22 @@ def test_an_interrupted_training_resumes_to_the_same_weights(options, plain, ste
         train(options("a"), [CtrlC(step)])
     assert signal.getsignal(signal.SIGINT) is before
     assert not options("a").out.exists()
-    with pytest.raises(CheckpointError, match="run it again with --resume, or remove"):
+    with pytest.raises(CheckpointError, match="run the command again with --resume, or remove"):
         train(options("a"))
     with pytest.raises(CheckpointError, match="other options or data"):
         train(options("a", resume=True, epochs=3))
     train(options("a", resume=True))
     assert same(weights(options("a")), plain)
-    assert not work_folder(options("a").out).exists()
+    assert not run_folder(options("a").out).exists()
 
 
-def test_resume_without_anything_to_resume_begins_anew(options):
-    said = []
-    train(options(resume=True, epochs=1), say=said.append)
-    assert "There is no interrupted training to resume; this one begins anew." in said
+def test_resume_without_an_interrupted_training_starts_a_new_one(options):
+    messages = []
+    train(options(resume=True, epochs=1), notify=messages.append)
+    assert "There is no interrupted training to resume; starting a new one." in messages
 
 
-def test_a_label_file_fixes_order_names_and_codes(options, tmp_path):
+def test_a_label_file_sets_order_names_and_codes(options, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({name: head.model_dump() for name, head in HEADS.items()}))
     checkpoint = train(options(labels=labels, epochs=1))
@@ -181,12 +181,12 @@ def test_options_reach_the_model(options):
 
 
 @pytest.mark.parametrize("change", [{"class_weights": True}, {"label_smoothing": 0.2}])
-def test_class_weights_and_label_smoothing_change_what_is_learned(options, plain, change):
+def test_class_weights_and_label_smoothing_change_the_weights(options, plain, change):
     train(options(**change))
     assert not same(weights(options()), plain)
 
 
-def test_frozen_embeddings_stay_those_of_the_base(options, tiny_base):
+def test_frozen_embeddings_do_not_change(options, tiny_base):
     train(options(epochs=1, freeze_layers=0, validation_share=0.0))
     name = "embeddings.word_embeddings.weight"
     before = load_file(tiny_base / "model.safetensors")[name]
@@ -195,7 +195,7 @@ def test_frozen_embeddings_stay_those_of_the_base(options, tiny_base):
     assert not torch.equal(weights(options("free"))[f"encoder.{name}"], before)
 
 
-def test_frozen_layers_stay_those_of_the_base_and_the_others_learn(options, tiny_base):
+def test_only_frozen_layers_stay_unchanged(options, tiny_base):
     train(options(epochs=1, freeze_layers=1, validation_share=0.0))
     before, after = load_file(tiny_base / "model.safetensors"), weights(options())
     for layer, kept in ((0, True), (1, False)):
@@ -205,19 +205,19 @@ def test_frozen_layers_stay_those_of_the_base_and_the_others_learn(options, tiny
         train(options("deep", freeze_layers=3))
 
 
-def test_a_student_begins_as_its_teachers_layers_and_learns_from_it(options):
+def test_a_student_is_trained_from_its_teacher(options):
     train(options("teacher", validation_share=0.0))
-    taught = train(options(teacher=options("teacher").out, layers=1, validation_share=0.0))
-    assert taught.config.encoder.num_hidden_layers == 1
-    assert taught.metrics["teacher"]["layers"] == 2
+    student = train(options(teacher=options("teacher").out, layers=1, validation_share=0.0))
+    assert student.config.encoder.num_hidden_layers == 1
+    assert student.metrics["teacher"]["layers"] == 2
     card = (options().out / "README.md").read_text()
-    assert taught.metrics["teacher"]["command"] in card
-    # The same student without a teacher's answers and states to follow ends elsewhere.
+    assert student.metrics["teacher"]["command"] in card
+    # Without the teacher the same options give other weights.
     alone = train(options("alone", layers=1, validation_share=0.0))
     assert not same(load_file(alone.path / "model.safetensors"), weights(options()))
 
 
-def test_a_teacher_of_other_labels_is_refused(options, tmp_path):
+def test_a_teacher_with_other_labels_is_refused(options, tmp_path):
     train(options("teacher", epochs=1))
     data = write(tmp_path / "more.csv", [*LABELLED, {**LABELLED[0], "job_category": "baking"}] * 2)
     with pytest.raises(CheckpointError, match="other labels than the data"):
@@ -234,7 +234,7 @@ def test_an_interrupted_student_resumes_to_the_same_weights(options):
     assert same(weights(options("a")), weights(options("whole")))
 
 
-def test_a_distance_weight_changes_what_an_ordered_head_learns(options, tmp_path):
+def test_a_distance_weight_changes_the_weights_of_an_ordered_head(options, tmp_path):
     labels = tmp_path / "labels.json"
     labels.write_text(
         json.dumps({name: head.model_dump(mode="json") for name, head in HEADS.items()})
@@ -249,31 +249,31 @@ def test_a_distance_weight_without_an_ordered_head_is_refused(options):
         train(options(distance_weight=1.0))
 
 
-def test_a_validation_file_without_one_heads_labels_leaves_its_temperature(options, tmp_path):
+def test_without_validation_labels_a_heads_temperature_stays_one(options, tmp_path):
     held = write(tmp_path / "held.jsonl", [{**row, "min_education": None} for row in LABELLED])
     data = write(tmp_path / "text.csv", LABELLED * 2)
-    said = []
-    checkpoint = train(options(data=data, validation=held, epochs=1), say=said.append)
+    messages = []
+    checkpoint = train(options(data=data, validation=held, epochs=1), notify=messages.append)
     assert checkpoint.heads["min_education"].temperature == 1.0
     assert checkpoint.metrics["min_education"]["rows"] == 0
-    assert any("no validation row" in line.lower() for line in said)
+    assert any("no validation row" in line.lower() for line in messages)
 
 
-def test_a_validation_label_that_training_lacks_is_refused(options, tmp_path):
+def test_a_validation_label_missing_in_training_is_refused(options, tmp_path):
     held = write(tmp_path / "held.csv", [{**LABELLED[0], "job_category": "baking"}])
     with pytest.raises(DataError, match=r"held\.csv, row 1, column 'job_category': 'baking'"):
         train(options(data=write(tmp_path / "text.csv", LABELLED), validation=held))
-    assert not work_folder(options().out).exists()
+    assert not run_folder(options().out).exists()
 
 
-def test_a_taken_folder_is_refused_before_anything_is_read(options, tmp_path):
+def test_an_existing_folder_is_refused_before_reading_data(options, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").touch()
     with pytest.raises(CheckpointError, match="exists already"):
         train(options(data=tmp_path / "missing.csv"))
 
 
-def test_groups_need_their_column(options):
+def test_a_missing_group_column_is_refused(options):
     with pytest.raises(DataError, match="--group-column"):
         train(options(group_column="employer"))
 
@@ -281,11 +281,11 @@ def test_groups_need_their_column(options):
 def test_a_diverged_training_saves_nothing(options):
     shutil.rmtree(options().out, ignore_errors=True)
 
-    class Break(TrainerCallback):
+    class WriteNaN(TrainerCallback):
         def on_step_end(self, *_, model, **__):
             with torch.no_grad():
                 model.pooler.dense.weight.fill_(float("nan"))
 
     with pytest.raises(Exception, match="diverged to NaN; lower --learning-rate"):
-        train(options(epochs=1, validation_share=0.0), [Break()])
+        train(options(epochs=1, validation_share=0.0), [WriteNaN()])
     assert not options().out.exists()

@@ -1,1 +1,1 @@
-"""The recipe of the demo checkpoint: generated ads, training, comparison with baselines."""
+"""Makes the demo checkpoint: generated ads, training, comparison with baselines."""

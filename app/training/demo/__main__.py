@@ -1,4 +1,4 @@
-"""Runs `python -m app.training.demo`, which writes the demo checkpoint's training data."""
+"""Runs `python -m app.training.demo`, which writes the training data of the demo checkpoint."""
 
 import sys
 

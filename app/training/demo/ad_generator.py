@@ -1,32 +1,32 @@
-"""Composes job ads from titles, tasks and templates, with the labels that their words earn."""
+"""Generates labelled job ads from occupation titles, task phrases and sentence templates."""
 
 import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.training.demo import german_phrasing as wording
-from app.training.demo.ad_context import AdContext, SceneMaker
-from app.training.demo.job_families import Family
+from app.training.demo import german_phrasing
+from app.training.demo.ad_context import AdContext, AdContextSampler
+from app.training.demo.job_families import JobFamily
 from app.training.demo.occupations import Catalog, JobTitle, by_prefix
 from app.training.demo.requirement_sampler import RequirementSampler
-from app.training.demo.templates import sections
+from app.training.demo.templates import employers, sections
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
-    """The shares of the row kinds; what is left over are composed ads."""
+class KindShares:
+    """The shares of the kinds of rows; the rest are composed ads."""
 
     title: float = 0.08
     line: float = 0.10
     description: float = 0.10
     long: float = 0.5
-    """The share of the composed ads which have every section."""
+    """Share of the composed ads that have every section."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One training row; `group` is the occupation, so that a split keeps it together."""
+class GeneratedRow:
+    """A training row; `group` is the occupation, which a split does not divide."""
 
     title: str
     text: str
@@ -36,42 +36,48 @@ class Row:
     kind: str
 
 
-class AdWriter:
-    """Writes rows for job titles; the same generator state gives the same rows."""
+class AdGenerator:
+    """Generates rows for job titles; the same state of `rng` gives the same rows."""
 
     def __init__(
-        self, catalog: Catalog, families: Mapping[str, Family], rng: random.Random, mix: Mix
+        self,
+        catalog: Catalog,
+        families: Mapping[str, JobFamily],
+        rng: random.Random,
+        shares: KindShares,
     ) -> None:
         self.catalog = catalog
         self.rng = rng
-        self.mix = mix
-        self.scenes = SceneMaker(catalog, families, rng)
-        self.asker = RequirementSampler(rng)
+        self.shares = shares
+        self.contexts = AdContextSampler(catalog, families, rng)
+        self.requirements = RequirementSampler(rng)
 
-    def write(self, job: JobTitle) -> Row:
-        """Write one row of a kind drawn from the mix."""
-        rng, mix = self.rng, self.mix
+    def generate(self, job: JobTitle) -> GeneratedRow:
+        """Generate a row of a random kind."""
+        rng, shares = self.rng, self.shares
         draw = rng.random()
-        if draw < mix.title:
+        if draw < shares.title:
             return self._plain_title(job)
-        if draw < mix.title + mix.line:
+        if draw < shares.title + shares.line:
             return self._one_line(job)
-        if draw < mix.title + mix.line + mix.description:
+        if draw < shares.title + shares.line + shares.description:
             return self._description(job)
-        return self.compose(job, long=rng.random() < mix.long)
+        return self.compose(job, long=rng.random() < shares.long)
 
-    def compose(self, job: JobTitle, *, long: bool) -> Row:
-        """Write an ad; its education label is what its own words ask for."""
-        scene = self.scenes.scene(job)
-        situation = self.asker.situation(job)
-        asked, label = self.asker.requirement(scene, situation)
-        title = self._situated(scene, situation)
-        parts = self._parts(scene, title, asked, situation, long=long)
+    def compose(self, job: JobTitle, *, long: bool) -> GeneratedRow:
+        """Generate an ad; its education label is what its own sentences ask for."""
+        context = self.contexts.sample(job)
+        situation = self.requirements.situation(job)
+        requirement, label = self.requirements.requirement(context, situation)
+        title = self._title(context, situation)
+        parts = self._parts(context, title, requirement, situation, long=long)
         shown = self.rng.random() < 0.6
         text = "\n".join(part for part in parts if part)
-        text = wording.with_noise(scene.spelled(wording.gendered(text, self.rng)), self.rng)
-        return Row(
-            scene.spelled(title) if shown else "",
+        text = german_phrasing.with_noise(
+            context.spell(german_phrasing.gendered(text, self.rng)), self.rng
+        )
+        return GeneratedRow(
+            context.spell(title) if shown else "",
             text,
             job.category,
             label,
@@ -79,45 +85,45 @@ class AdWriter:
             "long" if long else "short",
         )
 
-    def _row(self, job: JobTitle, title: str, text: str, label: str, kind: str) -> Row:
-        return Row(title, text, job.category, label, job.code, kind)
+    def _row(self, job: JobTitle, title: str, text: str, label: str, kind: str) -> GeneratedRow:
+        return GeneratedRow(title, text, job.category, label, job.code, kind)
 
-    def _plain_title(self, job: JobTitle) -> Row:
-        scene = self.scenes.scene(job)
-        text = scene.spelled(scene.title)
+    def _plain_title(self, job: JobTitle) -> GeneratedRow:
+        context = self.contexts.sample(job)
+        text = context.spell(context.title)
         title = text if self.rng.random() < 0.3 else ""
         return self._row(job, title, text, job.level, "title")
 
-    def _one_line(self, job: JobTitle) -> Row:
-        """Write the title with one sentence of tasks or of the requirement."""
-        scene = self.scenes.scene(job)
-        situation = "regular" if self.rng.random() < 0.8 else self.asker.situation(job)
-        title, label, more = self._situated(scene, situation), job.level, ""
+    def _one_line(self, job: JobTitle) -> GeneratedRow:
+        """Generate a title with one sentence: two tasks or a requirement."""
+        context = self.contexts.sample(job)
+        situation = "regular" if self.rng.random() < 0.8 else self.requirements.situation(job)
+        title, label, more = self._title(context, situation), job.level, ""
         if situation != "regular" or self.rng.random() < 0.5:
-            asked, label = self.asker.requirement(scene, situation)
-            more = ". ".join(asked[:1])
+            requirement, label = self.requirements.requirement(context, situation)
+            more = ". ".join(requirement[:1])
         else:
-            more = ", ".join(self._tasks(scene, 2))
-        opening = scene.fill(self.rng.choice(sections.SEEKING)) or ""
+            more = ", ".join(self._tasks(context, 2))
+        opening = context.fill(self.rng.choice(sections.SEEKING)) or ""
         text = f"{opening} {title}. {more}" if self.rng.random() < 0.5 else f"{title}. {more}"
-        text = scene.spelled(text.strip())
-        shown = scene.spelled(title) if self.rng.random() < 0.4 else ""
+        text = context.spell(text.strip())
+        shown = context.spell(title) if self.rng.random() < 0.4 else ""
         return self._row(job, shown, text, label, "line")
 
-    def _description(self, job: JobTitle) -> Row:
+    def _description(self, job: JobTitle) -> GeneratedRow:
         described = job.description or by_prefix(self.catalog.descriptions, job.code, 4) or ""
-        scene = self.scenes.scene(job)
-        text = scene.spelled(described or scene.title)
+        context = self.contexts.sample(job)
+        text = context.spell(described or context.title)
         if self.rng.random() < 0.5:
-            text = f"{scene.spelled(scene.title)}\n{text}"
-        shown = scene.spelled(scene.title) if self.rng.random() < 0.6 else ""
+            text = f"{context.spell(context.title)}\n{text}"
+        shown = context.spell(context.title) if self.rng.random() < 0.6 else ""
         return self._row(job, shown, text, job.level, "description")
 
-    def _situated(self, scene: AdContext, situation: str) -> str:
-        return self.asker.special_title(scene, situation) or self._decorated(scene)
+    def _title(self, context: AdContext, situation: str) -> str:
+        return self.requirements.special_title(context, situation) or self._regular_title(context)
 
-    def _decorated(self, scene: AdContext) -> str:
-        rng, title = self.rng, scene.title
+    def _regular_title(self, context: AdContext) -> str:
+        rng, title = self.rng, context.title
         if rng.random() < 0.22:
             low = rng.choice((40, 50, 60, 70, 80))
             share = rng.choice((f"{low} - 100 %", f"{low}-100%", f"{low}%", "100%", "80 – 100 %"))
@@ -126,27 +132,29 @@ class AdWriter:
         elif rng.random() < 0.12:
             title += rng.choice((" in Teilzeit", " in Vollzeit", " - unbefristet", " gesucht"))
         if rng.random() < 0.06:
-            title += f" in {scene.slots['place'][0]}"
+            title += f" in {context.slots['place'][0]}"
         return title
 
     def _parts(
-        self, scene: AdContext, title: str, asked: list[str], situation: str, *, long: bool
+        self, context: AdContext, title: str, requirement: list[str], situation: str, *, long: bool
     ) -> list[str]:
-        """Put the sections in order, some of them missing."""
+        """Return the sections in order; a short ad lacks some of them."""
         rng = self.rng
-        opening = self._opening(scene, title, long=long)
-        tasks = self._section(sections.TASK_HEADS, self._tasks(scene, rng.randint(3, 8)))
-        profile = self._section(sections.PROFILE_HEADS, self._profile(scene, asked, long=long))
+        opening = self._opening(context, title, long=long)
+        tasks = self._section(sections.TASK_HEADINGS, self._tasks(context, rng.randint(3, 8)))
+        profile = self._section(
+            sections.PROFILE_HEADINGS, self._profile(context, requirement, long=long)
+        )
         offers = list(sections.BENEFITS)
-        benefits = scene.pick(offers, rng.randint(2, 6))
+        benefits = context.pick(offers, rng.randint(2, 6))
         if rng.random() < 0.45:
-            benefits += scene.pick(sections.EDUCATION_OFFERS)
+            benefits += context.pick(sections.EDUCATION_OFFERS)
             rng.shuffle(benefits)
-        offer = self._section(sections.OFFER_HEADS, benefits)
-        contact = " ".join(scene.pick(sections.CONTACT, rng.randint(1, 4)))
+        offer = self._section(sections.OFFER_HEADINGS, benefits)
+        contact = " ".join(context.pick(sections.CONTACT, rng.randint(1, 4)))
         if not long:
             keep = rng.random()
-            tasks = tasks if keep > 0.12 or not asked else ""
+            tasks = tasks if keep > 0.12 or not requirement else ""
             offer = offer if rng.random() < 0.25 else ""
             contact = contact if rng.random() < 0.4 else ""
             opening = opening if rng.random() < 0.7 or not tasks else ""
@@ -156,63 +164,62 @@ class AdWriter:
         elif rng.random() < 0.06:
             order = [opening, profile, tasks, offer, contact]
         if situation in ("apprentice", "helper") and not opening:
-            order.insert(0, title)  # Only the title says what this is.
+            order.insert(0, title)  # Only the title says that this is no regular position.
         return order
 
-    def _opening(self, scene: AdContext, title: str, *, long: bool) -> str:
+    def _opening(self, context: AdContext, title: str, *, long: bool) -> str:
         rng = self.rng
         parts: list[str] = []
         if long or rng.random() < 0.4:
-            kind = rng.choice(
-                (*sections.EMPLOYERS, "hospital", "university")
-            )  # they speak of degrees
-            parts += scene.pick(sections.EMPLOYERS[kind], 2 if long else 1)
+            # Hospitals and universities twice, because they mention degrees they do not ask for.
+            kind = rng.choice((*employers.INTRODUCTIONS, "hospital", "university"))
+            parts += context.pick(employers.INTRODUCTIONS[kind], 2 if long else 1)
             if rng.random() < 0.4:
-                parts += scene.pick(sections.PRAISE)
+                parts += context.pick(employers.PRAISE)
             if rng.random() < 0.2:
-                parts += scene.pick(sections.COLLEAGUES)
+                parts += context.pick(employers.COLLEAGUES)
         if rng.random() < 0.75:
-            parts += scene.pick(sections.SEEKING)
+            parts += context.pick(sections.SEEKING)
             parts.append(title)
         elif rng.random() < 0.5:
             parts.insert(0, title)
         text = rng.choice((" ", "\n")).join(parts)
         if len(text) > 150 and rng.random() < 0.12:
-            text = text[rng.randrange(20, 100) :]  # Samples of ads begin in mid-sentence.
+            text = text[rng.randrange(20, 100) :]  # Excerpts of real ads start in mid-sentence.
         return text
 
-    def _tasks(self, scene: AdContext, count: int) -> list[str]:
-        rng, job = self.rng, scene.job
-        own = list(scene.family.tasks)
+    def _tasks(self, context: AdContext, count: int) -> list[str]:
+        rng, job = self.rng, context.job
+        own = list(context.family.tasks)
         listed = by_prefix(self.catalog.tasks, job.code, 4) or ()
         style = rng.choice(("plain", "plain", "plain", "sie", "sie", "noun", "noun", "du"))
-        found = [wording.task_line(phrase, style) for phrase in listed]
-        told = re.split(r"(?<=[.!?]) ", job.description) if job.description else []
-        found += [sentence for sentence in told[1:] if sentence.startswith("Sie ")]
+        phrases = [german_phrasing.task_line(phrase, style) for phrase in listed]
+        described = re.split(r"(?<=[.!?]) ", job.description) if job.description else []
+        phrases += [sentence for sentence in described[1:] if sentence.startswith("Sie ")]
         if own:
-            share = count if not found else max(1, round(count * rng.uniform(0.4, 1)))
+            share = count if not phrases else max(1, round(count * rng.uniform(0.4, 1)))
             chosen = rng.sample(own, min(share, len(own)))
-            chosen += rng.sample(found, min(max(0, count - len(chosen)), len(found)))
+            chosen += rng.sample(phrases, min(max(0, count - len(chosen)), len(phrases)))
         else:
-            chosen = rng.sample(found, min(count, len(found)))
+            chosen = rng.sample(phrases, min(count, len(phrases)))
         rng.shuffle(chosen)
         return chosen
 
-    def _profile(self, scene: AdContext, asked: list[str], *, long: bool) -> list[str]:
+    def _profile(self, context: AdContext, requirement: list[str], *, long: bool) -> list[str]:
         rng = self.rng
-        most = 3 if long else 2
-        rest = scene.pick(sections.EXPERIENCE, rng.randint(0, 2))
-        rest += scene.pick(sections.PERSON, rng.randint(1, most))
-        rest += scene.pick(sections.SKILLS, rng.randint(0, 2))
-        if scene.family.skills and rng.random() < 0.6:
-            rest += [f"Kenntnisse in {rng.choice(scene.family.skills)}"]
+        qualities = 3 if long else 2
+        rest = context.pick(sections.EXPERIENCE, rng.randint(0, 2))
+        rest += context.pick(sections.PERSONALITY, rng.randint(1, qualities))
+        rest += context.pick(sections.SKILLS, rng.randint(0, 2))
+        if context.family.skills and rng.random() < 0.6:
+            rest += [f"Kenntnisse in {rng.choice(context.family.skills)}"]
         if rng.random() < 0.25:
             rng.shuffle(rest)
-            return [*rest[:1], *asked, *rest[1:]]
-        return [*asked, *rest]
+            return [*rest[:1], *requirement, *rest[1:]]
+        return [*requirement, *rest]
 
-    def _section(self, heads: Sequence[str], items: Sequence[str]) -> str:
+    def _section(self, headings: Sequence[str], items: Sequence[str]) -> str:
         if not items:
             return ""
-        body = wording.bulleted(items, self.rng)
-        return f"{self.rng.choice(heads)}\n{body}" if self.rng.random() < 0.72 else body
+        body = german_phrasing.bulleted(items, self.rng)
+        return f"{self.rng.choice(headings)}\n{body}" if self.rng.random() < 0.72 else body

@@ -1,4 +1,4 @@
-"""The contest on the hand-labelled ads: a checkpoint, calibrated on them, and simple contenders."""
+"""Measures the demo checkpoint and the baselines on the hand-labelled ads."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,37 +14,41 @@ from app.data.token_batches import PackedPass, answers
 from app.model.base_encoder import open_base
 from app.model.checkpoint import Checkpoint
 from app.training.demo import baselines
-from app.training.demo.hand_labelled import Contender, HandLabelled, fit, fit_apart
-from app.training.demo.job_families import merge_titles, read_families
+from app.training.demo.hand_labelled import (
+    Contender,
+    HandLabelled,
+    fit_on_hand_labelled,
+    leave_one_source_out,
+)
+from app.training.demo.job_families import FamilyReader, merge_titles, read_families
 from app.training.demo.occupations import read_catalog
-from app.training.evaluation.head_metrics import bin_error, binned
-from app.training.run_folder import Say
+from app.training.evaluation.calibration import calibration_error, confidence_bins
+from app.training.run_folder import Notify
 
-NAME = "checkpoint"
-"""What the checkpoint is called among the contenders."""
+CHECKPOINT = "checkpoint"
+"""The name of the checkpoint among the contenders."""
 
 BATCH_TOKENS = 2048
-"""Of a pass over the hand-labelled ads; small, so that a CPU's memory is enough."""
+"""Tokens in a packed pass; few, so that it fits into the memory of a CPU machine."""
 
-
-TEMPERED = "Its temperatures are fitted on these ads as well."
+CALIBRATED_NOTE = "Its temperatures are fitted on these ads as well."
 
 
 @dataclass(frozen=True)
 class MeasuredCheckpoint:
-    """A checkpoint's answers to the hand-labelled ads."""
+    """A checkpoint's predictions for the hand-labelled ads, calibrated on them."""
 
     heads: Mapping[str, Head]
-    """Both heads with the temperatures fitted on these ads."""
+    """Both heads, with the temperatures fitted on these ads."""
     contender: Contender
-    ece_apart: Mapping[str, float]
-    """By head, the calibration error where each source has the temperature of all the others."""
+    ece_unseen_source: Mapping[str, float]
+    """By head, the calibration error of `leave_one_source_out`."""
 
 
-def measure(
+def measure_checkpoint(
     checkpoint: Checkpoint, ads: HandLabelled, run: PackedPass[WindowLogits]
 ) -> MeasuredCheckpoint:
-    """Answer the ads with a checkpoint and fit both its temperatures on them.
+    """Predict the ads with a checkpoint and fit both temperatures on them.
 
     Raises:
         DataError: an ad does not fit into the device's memory.
@@ -53,7 +57,7 @@ def measure(
     found = list(answers(run, encoded, BATCH_TOKENS, "hand-labelled ads"))
     logits = {head: [ad[head] for ad in found] for head in HEADS}
     heads = {
-        name: head.model_copy(update={"temperature": fit(ads, name, logits[name])})
+        name: head.model_copy(update={"temperature": fit_on_hand_labelled(ads, name, logits[name])})
         for name, head in checkpoint.heads.items()
     }
     values = {
@@ -62,27 +66,36 @@ def measure(
     }
     layers = checkpoint.config.encoder.num_hidden_layers
     note = f"this one, {layers} layers, in one pass over title and text."
-    apart = {name: _ece(ads, name, fit_apart(ads, name, logits[name])) for name in HEADS}
-    return MeasuredCheckpoint(heads, Contender(NAME, values, note), apart)
+    unseen = {
+        name: _ece(ads, name, leave_one_source_out(ads, name, logits[name])) for name in HEADS
+    }
+    return MeasuredCheckpoint(heads, Contender(CHECKPOINT, values, note), unseen)
 
 
 def _ece(ads: HandLabelled, head: str, values: FloatArray) -> float:
     hits = ads.mask(head, values.shape[1])[range(len(ads)), values.argmax(axis=1)]
-    return round(bin_error(binned(values.max(axis=1), hits)), 4)
+    return round(calibration_error(confidence_bins(values.max(axis=1), hits)), 4)
 
 
-def simple_contenders(
-    shared: Path, data: Path, base: Path, heads: Mapping[str, Head], ads: HandLabelled, say: Say
+def measure_baselines(
+    shared: Path,
+    data: Path,
+    base: Path,
+    heads: Mapping[str, Head],
+    ads: HandLabelled,
+    notify: Notify,
+    read_families: FamilyReader = read_families,
 ) -> Iterator[Contender]:
-    """Yield the simple contenders' answers, from the quickest to make to the slowest.
+    """Yield the baselines with their predictions, the fastest first.
 
     Args:
         shared: folder with the occupation data.
-        data: folder with the checkpoint's `train.csv`.
-        base: folder of the untouched base encoder.
-        heads: of the checkpoint.
-        ads: to answer.
-        say: is told of each contender that is done.
+        data: folder with the training rows, `train.csv`.
+        base: folder of the base encoder.
+        heads: both heads of the checkpoint.
+        ads: the ads to predict.
+        notify: receives a message for each baseline that is done.
+        read_families: reads the job families.
     """
     table = read_labelled(data / "train.csv", Columns())
     catalog = read_catalog(shared)
@@ -91,23 +104,23 @@ def simple_contenders(
     makers: Sequence[Callable[[], Contender]] = (
         lambda: baselines.majority(table, heads, ads.ads),
         lambda: baselines.keywords(table, heads, ads.ads),
-        lambda: calibrated(baselines.tfidf(table, heads, ads.ads), ads),
+        lambda: calibrate(baselines.tfidf(table, heads, ads.ads), ads),
         lambda: baselines.nearest_title(open_base(str(base)), titles, heads, ads.ads),
     )
     for make in makers:
         contender = make()
-        say(f"Measured: {contender.name}.")
+        notify(f"Measured: {contender.name}.")
         yield contender
 
 
-def calibrated(contender: Contender, ads: HandLabelled) -> Contender:
-    """Fit temperatures to a contender's probabilities too: as fair as to the checkpoint."""
+def calibrate(contender: Contender, ads: HandLabelled) -> Contender:
+    """Fit temperatures to a contender's probabilities, as is done for the checkpoint."""
     fitted = {}
-    for name, values in contender.answers.items():
-        # What is ruled out stays so: a logit of minus infinity.
+    for name, values in contender.scores.items():
+        # A label that is ruled out gets a logit of minus infinity and stays ruled out.
         logits = np.full(values.shape, -np.inf, dtype=np.float32)
         np.log(values, out=logits, where=values > 0)
-        single = [row[None] for row in logits]
-        temperature = fit(ads, name, single)
-        fitted[name] = np.array([probabilities(row, temperature) for row in single], np.float32)
-    return replace(contender, answers=fitted, note=f"{contender.note} {TEMPERED}")
+        windows = [row[None] for row in logits]
+        temperature = fit_on_hand_labelled(ads, name, windows)
+        fitted[name] = np.array([probabilities(row, temperature) for row in windows], np.float32)
+    return replace(contender, scores=fitted, note=f"{contender.note} {CALIBRATED_NOTE}")

@@ -1,4 +1,4 @@
-"""What the card and `metrics.json` say of a checkpoint beside the simple contenders."""
+"""The comparison of the demo checkpoint with the baselines, for `metrics.json` and the card."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,11 +8,11 @@ from app.training.demo.hand_labelled import Contender, HandLabelled, score
 from app.training.evaluation.display_names import HEAD_TITLES
 
 KEY = "hand_labelled"
-"""Where `metrics.json` keeps the comparison."""
+"""The key of the comparison in `metrics.json`."""
 
 HEADING = "## Quality on hand-labelled ads"
 
-FIGURES = {
+METRIC_NAMES = {
     "top_1": "top-1",
     "top_3": "top-3",
     "ece": "calibration error",
@@ -27,7 +27,7 @@ LIMITS = (
     "It was trained on generated ads only: what the templates and the occupation data do not say, "
     "it has not seen. New occupations, slang and unusual layouts fail first.",
     "The {ads} hand-labelled ads ({countries}) were used to fit the temperatures and to choose "
-    "between variants of data and training, so the figures above are optimistic; expect less on "
+    "between variants of data and training, so the metrics above are optimistic; expect less on "
     "ads of other employers.",
     "It reads German with German and Swiss spelling and degrees. English ads are read weakly, "
     "other languages not at all.",
@@ -37,10 +37,10 @@ LIMITS = (
 )
 
 
-def compared(
+def comparison_metrics(
     ads: HandLabelled, heads: Mapping[str, Head], contenders: Sequence[Contender]
 ) -> dict[str, Any]:
-    """Return every contender's figures as `metrics.json` keeps them; no text, no ids of ads."""
+    """Return the metrics of all contenders for `metrics.json`, without texts and ids of ads."""
     return {
         "ads": len(ads),
         "contenders": {
@@ -51,12 +51,13 @@ def compared(
     }
 
 
-def extended(card: str, comparison: Mapping[str, Any]) -> str:
-    """Return a card with the comparison and the limits, in the place of earlier ones.
+def extend_card(card: str, comparison: Mapping[str, Any]) -> str:
+    """Return a card with the comparison and the limits; replaces those of an earlier call.
 
     Args:
-        card: as a training wrote it, or as this function did.
-        comparison: what `compared` returned, with `checkpoint`, `temperatures` and `ece_apart`.
+        card: the Markdown of a training, or of this function.
+        comparison: the result of `comparison_metrics`, with `checkpoint`, `temperatures` and
+            `ece_apart` added.
     """
     kept = card.split(HEADING)[0].rstrip()
     return "\n".join([kept, "", *_section(comparison), "", *_limits(comparison)]) + "\n"
@@ -75,13 +76,13 @@ def _section(comparison: Mapping[str, Any]) -> Iterator[str]:
     )
     yield from markdown(contender_rows(contenders))
     yield ""
-    yield from _best_simple(comparison)
+    yield from _best_baseline(comparison)
     yield (
         f"- With {comparison['ads']} ads a share has a standard error of up to "
         f"{0.5 / comparison['ads'] ** 0.5:.3f}; a smaller difference says nothing."
     )
-    for name, figures in contenders.items():
-        if note := figures.get("note"):
+    for name, metrics in contenders.items():
+        if note := metrics.get("note"):
             yield f"- {name}: {note}"
     yield from (
         "",
@@ -95,13 +96,13 @@ def _section(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield from markdown(source_rows(contenders[comparison["checkpoint"]]))
 
 
-def _best_simple(comparison: Mapping[str, Any]) -> Iterator[str]:
-    """Say plainly how good the best of the others is, head by head."""
+def _best_baseline(comparison: Mapping[str, Any]) -> Iterator[str]:
+    """Yield for each head a sentence that names the best baseline."""
     for head in HEADS:
         others = {
-            name: figures["all"][head]["top_1"]
-            for name, figures in comparison["contenders"].items()
-            if name != comparison["checkpoint"] and head in figures["all"]
+            name: metrics["all"][head]["top_1"]
+            for name, metrics in comparison["contenders"].items()
+            if name != comparison["checkpoint"] and head in metrics["all"]
         }
         if others:
             best = max(others, key=lambda name: others[name])
@@ -114,20 +115,20 @@ def _best_simple(comparison: Mapping[str, Any]) -> Iterator[str]:
 
 def _limits(comparison: Mapping[str, Any]) -> Iterator[str]:
     groups = comparison["contenders"][comparison["checkpoint"]]["countries"]
-    counts = ", ".join(f"{figures['ads']} of {name}" for name, figures in groups.items())
+    counts = ", ".join(f"{metrics['ads']} of {name}" for name, metrics in groups.items())
     yield from ("## Limits", "")
     yield from (f"- {limit.format(ads=comparison['ads'], countries=counts)}" for limit in LIMITS)
 
 
 def contender_rows(contenders: Mapping[str, Any], heads: Sequence[str] = HEADS) -> Table:
-    """Return the table of contenders, its header first."""
-    groups = [([name], figures["all"]) for name, figures in contenders.items()]
+    """Return the table of all contenders; the first row is the header."""
+    groups = [([name], metrics["all"]) for name, metrics in contenders.items()]
     return _rows(["contender"], groups, heads)
 
 
-def source_rows(figures: Mapping[str, Any], heads: Sequence[str] = HEADS) -> Table:
-    """Return one contender's table by source and country, with counts, its header first."""
-    groups = {**figures["sources"], **figures["countries"], "all": figures["all"]}
+def source_rows(metrics: Mapping[str, Any], heads: Sequence[str] = HEADS) -> Table:
+    """Return the table of one contender by source and country; the first row is the header."""
+    groups = {**metrics["sources"], **metrics["countries"], "all": metrics["all"]}
     counted = [([name, str(group["ads"])], group) for name, group in groups.items()]
     return _rows(["source", "ads"], counted, heads)
 
@@ -138,12 +139,12 @@ def _rows(
     columns = [
         (head, key)
         for head in heads
-        for key in FIGURES
+        for key in METRIC_NAMES
         if any(key in group.get(head, ()) for _, group in groups)
     ]
-    # A table of one head has its name in the caption.
+    # The caption of a table with one head names the head.
     prefix = {head: f"{HEAD_TITLES[head]}: " if len(heads) > 1 else "" for head in heads}
-    rows = [first + [prefix[head] + FIGURES[key] for head, key in columns]]
+    rows = [first + [prefix[head] + METRIC_NAMES[key] for head, key in columns]]
     for cells, group in groups:
         if any(head in group for head in heads):
             values = [group.get(head, {}).get(key) for head, key in columns]
@@ -153,7 +154,7 @@ def _rows(
 
 
 def markdown(rows: Table) -> Iterator[str]:
-    """Yield a table in Markdown; the first row is its header."""
+    """Yield the lines of a Markdown table; the first row is the header."""
     header, *body = rows
     yield f"| {' | '.join(header)} |"
     yield "|---" + "|---:" * (len(header) - 1) + "|"

@@ -1,14 +1,14 @@
-"""How one content is worded: task phrases, spelling of a country, layout and noise."""
+"""Variation of German text: task phrases, gendered forms, Swiss spelling, layout and noise."""
 
 import random
 import re
 from collections.abc import Sequence
 
-# The verbs whose first part moves to the end of the sentence.
+# Prefixes that move to the end of the sentence: "ausliefern", "Sie liefern Ware aus".
 PREFIXES = "durch|zusammen|bereit|sicher|fest|ein|aus|auf|ab|an|vor|nach|mit|her|um|zu|weiter|bei"
 SEPARABLE = re.compile(rf"^(?P<prefix>{PREFIXES})(?P<verb>[a-zäöüß]{{4,}}(?:en|ern|eln))$")
 NOT_SEPARABLE = re.compile(r"^(?:antworten|anderen|arbeiten|achten|ermitteln|bearbeiten|beiten)")
-JOINED = re.compile(r",|[a-zäöüß]{3,}en und$|(?:^| )(?:bzw|oder|und)$")
+SEVERAL_CLAUSES = re.compile(r",|[a-zäöüß]{3,}en und$|(?:^| )(?:bzw|oder|und)$")
 VERB = re.compile(r"^[a-zäöüß]{4,}(?:en|ern|eln)$")
 NOUNS = {
     "beraten": "Beratung", "betreuen": "Betreuung", "planen": "Planung", "erstellen": "Erstellung",
@@ -27,19 +27,30 @@ NOUNS = {
     "vermitteln": "Vermittlung", "schulen": "Schulung", "anleiten": "Anleitung",
     "ausbilden": "Ausbildung", "zubereiten": "Zubereitung", "abwickeln": "Abwicklung",
 }  # fmt: skip
+"""Nouns of verbs: "Kunden beraten", "Beratung von Kunden"."""
 BULLETS = ("- ", "• ", "* ", "– ", "· ", "", "", "")
 
 
 def swiss(text: str) -> str:
-    """Spell as in Switzerland, which has no "ß"."""
+    """Return a text in Swiss spelling, which has no "ß"."""
     return text.replace("ß", "ss")
 
 
 def task_line(phrase: str, style: str) -> str:
-    """Word a dictionary's task ("Kunden beraten") in a style; odd phrases stay as they are."""
+    """Return a task phrase of the dictionary ("Kunden beraten") in a style.
+
+    Args:
+        phrase: ends in an infinitive; phrases of another shape keep their words.
+        style: sie ("Sie beraten Kunden"), du, noun ("Beratung von Kunden"), zu or plain.
+    """
     phrase = re.sub(r",? z\. ?B\. .*?(?=,? [a-zäöüß]+en$)", "", phrase)
     head, _, verb = phrase.rpartition(" ")
-    simple = bool(head) and bool(VERB.match(verb)) and not JOINED.search(head) and len(head) < 90
+    simple = (
+        bool(head)
+        and bool(VERB.match(verb))
+        and not SEVERAL_CLAUSES.search(head)
+        and len(head) < 90
+    )
     if simple and style in ("sie", "du"):
         match = None if NOT_SEPARABLE.match(verb) else SEPARABLE.match(verb)
         if style == "du":
@@ -55,7 +66,7 @@ def task_line(phrase: str, style: str) -> str:
 
 
 def gendered(text: str, rng: random.Random) -> str:
-    """Write "Kunden und Kundinnen" in the manner of one ad."""
+    """Replace pairs such as "Kunden und Kundinnen" by one random style for the whole text."""
     form = rng.choice(("same", "same", "colon", "turned", "masculine"))
     if form == "same":
         return text
@@ -73,7 +84,7 @@ def gendered(text: str, rng: random.Random) -> str:
 
 
 def bulleted(items: Sequence[str], rng: random.Random) -> str:
-    """Set items as a list, with or without bullets, or as one run of sentences."""
+    """Return items as a list, with or without bullets, or as a paragraph."""
     if rng.random() < 0.2:
         return " ".join(item.rstrip(".") + "." for item in items)
     bullet = rng.choice(BULLETS)
@@ -82,7 +93,7 @@ def bulleted(items: Sequence[str], rng: random.Random) -> str:
 
 
 def with_noise(text: str, rng: random.Random) -> str:
-    """Now and then lose the line breaks, split the signs off, or swap two letters."""
+    """Sometimes remove line breaks, put spaces around punctuation, or swap two characters."""
     draw = rng.random()
     if draw < 0.12:
         text = " ".join(text.split())

@@ -1,28 +1,30 @@
-"""Job families: titles, tasks and qualifications as today's ads name them, in our own words.
+"""Job families: groups of occupations with the titles, tasks and qualifications that ads name.
 
-The occupation data speaks the language of a dictionary; these tables add what German and Swiss
-employers write. A family holds for all KldB codes that begin with one of its prefixes.
+The tables in `templates/families/` complement the occupation data, whose wording is that of a
+dictionary, with the wording of German and Swiss employers. A family applies to all KldB codes that
+start with one of its prefixes.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
 from app.core.errors import DataError
 from app.training.demo.job_titles import parse_title
-from app.training.demo.occupations import JobTitle, Taxonomy
+from app.training.demo.occupations import JobTitle
+from app.training.demo.taxonomy import Taxonomy
 
-HEAD = re.compile(
+TITLES_LINE = re.compile(
     r"^(?P<code>\d{5})(?: (?P<level>[a-z]+))?(?: (?P<country>DE|CH))?: (?P<names>.+)$"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
-    """What the ads of one group of occupations have in common."""
+class JobFamily:
+    """Tasks and qualifications that the ads of a group of occupations name."""
 
     tasks: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -33,9 +35,20 @@ class Family:
     skills: tuple[str, ...] = ()
 
 
-def read_families(taxonomy: Taxonomy) -> tuple[Mapping[str, Family], tuple[JobTitle, ...]]:
-    """Read the tables of this package: the families by KldB prefix, and their titles."""
-    families: dict[str, Family] = {}
+Families = tuple[Mapping[str, JobFamily], tuple[JobTitle, ...]]
+FamilyReader = Callable[[Taxonomy], Families]
+
+
+def read_families(taxonomy: Taxonomy) -> Families:
+    """Read the tables in `templates/families/`.
+
+    Returns:
+        The families by KldB prefix, and all their titles.
+
+    Raises:
+        DataError: a line is malformed, or its code is not in the taxonomy.
+    """
+    families: dict[str, JobFamily] = {}
     titles: list[JobTitle] = []
     folder = files("app.training.demo.templates") / "families"
     for path in sorted(folder.iterdir(), key=lambda entry: entry.name):
@@ -49,11 +62,11 @@ def read_families(taxonomy: Taxonomy) -> tuple[Mapping[str, Family], tuple[JobTi
 
 
 def merge_titles(own: Iterable[JobTitle], listed: Iterable[JobTitle]) -> tuple[JobTitle, ...]:
-    """Join our titles with the listed ones so that no title has two labels in one country.
+    """Merge the families' titles with those of the catalog: one label per title and country.
 
-    The official tables know better than we do, unless our line names its level: such a line says
-    on purpose what the guidelines say (clerks) or what holds in one country only (Pflege, HF).
-    ESCO's codes come from a crosswalk and give way to ours.
+    Code and labels of the catalog take precedence, except over lines that name a level (source
+    "chosen"): these follow the labelling guidelines (clerks) or hold in one country only (Pflege,
+    HF). Codes of ESCO, which come from a crosswalk, never take precedence.
     """
     by_key = {job.forms.key: job for job in listed}
     merged: list[JobTitle] = []
@@ -63,35 +76,35 @@ def merge_titles(own: Iterable[JobTitle], listed: Iterable[JobTitle]) -> tuple[J
             job = replace(job, code=other.code, category=other.category, level=other.level)
             del by_key[job.forms.key]
         elif other is not None and job.country:
-            rest = "DE" if job.country == "CH" else "CH"
-            by_key[job.forms.key] = replace(other, country=rest)
+            other_country = "DE" if job.country == "CH" else "CH"
+            by_key[job.forms.key] = replace(other, country=other_country)
         elif other is not None:
             del by_key[job.forms.key]
         merged.append(job)
     return (*merged, *by_key.values())
 
 
-def _family(entry: Mapping[str, Any]) -> Family:
+def _family(entry: Mapping[str, Any]) -> JobFamily:
     parts = {
         name: tuple(" ".join(part.split()) for part in entry[name].split(";") if part.strip())
-        for name in Family.__dataclass_fields__
+        for name in JobFamily.__dataclass_fields__
         if name in entry and name != "tasks"
     }
     tasks = tuple(line.strip() for line in entry.get("tasks", "").splitlines() if line.strip())
-    return Family(tasks=tasks, **parts)
+    return JobFamily(tasks=tasks, **parts)
 
 
 def _titles(block: str, taxonomy: Taxonomy, file: str) -> Iterable[JobTitle]:
-    """Read lines such as "81302 advanced CH: dipl. Pflegefachperson HF; ..."."""
+    """Parse lines such as "81302 advanced CH: dipl. Pflegefachperson HF; ..."."""
     for line in filter(None, map(str.strip, block.splitlines())):
-        match = HEAD.match(line)
+        match = TITLES_LINE.match(line)
         category = taxonomy.category(match["code"]) if match else None
         if match is None or category is None:
-            raise DataError.at(file, f"'{line[:40]}' is no line of titles")
+            raise DataError.at(file, f"'{line[:40]}' is not a line of titles")
         code = match["code"]
         level = match["level"] or taxonomy.level(code)
         if level not in taxonomy.levels.labels:
-            raise DataError.at(file, f"'{line[:40]}' names no level")
+            raise DataError.at(file, f"'{line[:40]}' names an unknown level")
         source = "chosen" if match["level"] else "own"
         for name in match["names"].split(";"):
             forms = parse_title(name.strip())

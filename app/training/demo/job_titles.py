@@ -1,31 +1,31 @@
-"""Job titles: their masculine and feminine forms, and how ads write them."""
+"""Job titles: parses their masculine and feminine forms, and writes them as ads do."""
 
 import random
 import re
 from dataclasses import dataclass
 
-SUFFIX = re.compile(r"^(?P<stem>.+?)/(?P<dash>-?)(?P<rest>[^/]+)$")
-INNER = re.compile(r"^(?P<stem>\w+)\((?P<a>\w+)/(?P<b>\w+)\)(?P<end>.*)$")
+FEMININE_SUFFIX = re.compile(r"^(?P<stem>.+?)/(?P<dash>-?)(?P<rest>[^/]+)$")
+FORMS_IN_BRACKETS = re.compile(r"^(?P<stem>\w+)\((?P<a>\w+)/(?P<b>\w+)\)(?P<end>.*)$")
 UMLAUTS = str.maketrans("äöü", "aou")
 GENDER_MARKS = ("(m/w/d)", "(w/m/d)", "(m/w)", "m/w/d", "(w/m)", "(d/m/w)", "(all genders)", "(gn)")
 
 
 @dataclass(frozen=True, slots=True)
-class Forms:
-    """A title in both forms; `feminine` is empty where there is only one form."""
+class TitleForms:
+    """A title in both grammatical genders; `feminine` is empty if there is only one form."""
 
     masculine: str
     feminine: str = ""
 
     @property
     def key(self) -> str:
-        """What two spellings of one title have in common."""
+        """The normalised title, equal for different spellings of the same title."""
         return " ".join(self.masculine.casefold().replace("-", " ").split())
 
 
-def parse_title(title: str) -> Forms:
-    """Take a dictionary's title such as "Aalräucherer/-räucherin" apart into its two forms."""
-    # A bracket holds a synonym or the branch; outside the dictionary nobody writes it.
+def parse_title(title: str) -> TitleForms:
+    """Parse a dictionary title such as "Aalräucherer/-räucherin" into its two forms."""
+    # Brackets hold a synonym or the branch, which ads do not write.
     title = re.sub(r"\s*\((?![a-zäöü]+/)[^()]*\)", "", title)
     if title.count("/") == 1 and " " in title.split("/")[1]:
         # "Geprüfter Manager/Geprüfte Managerin - Elektro": both forms are written out.
@@ -33,20 +33,20 @@ def parse_title(title: str) -> Forms:
         if " " in left and right[:1].isupper() and left[:4] == right[:4]:
             tail = re.search(r" (?:-|in|für|der|Fachrichtung) .*$", right)
             missing = tail is not None and not left.endswith(tail[0])
-            return Forms(left + (tail[0] if tail and missing else ""), right)
-    pairs = [_word(word) for word in title.split()]
+            return TitleForms(left + (tail[0] if tail and missing else ""), right)
+    pairs = [_word_forms(word) for word in title.split()]
     masculine = " ".join(pair[0] for pair in pairs)
     feminine = " ".join(pair[1] for pair in pairs)
-    return Forms(masculine, feminine if feminine != masculine else "")
+    return TitleForms(masculine, feminine if feminine != masculine else "")
 
 
-def _word(word: str) -> tuple[str, str]:
-    """Return the two forms of one word, equal where it has one."""
-    if match := INNER.match(word):
+def _word_forms(word: str) -> tuple[str, str]:
+    """Return the masculine and feminine form of a word; both are equal if it has only one."""
+    if match := FORMS_IN_BRACKETS.match(word):
         stem, end = match["stem"], match["end"]
         return stem + match["a"] + end, stem + match["b"] + end
     comma = "," if word.endswith(",") else ""
-    match = SUFFIX.match(word.rstrip(","))
+    match = FEMININE_SUFFIX.match(word.rstrip(","))
     if not match:
         return word, word
     stem, rest = match["stem"], match["rest"]
@@ -60,22 +60,22 @@ def _word(word: str) -> tuple[str, str]:
         other = stem[: len(stem) - len("mann")] + rest
         return (stem, other) if stem.endswith("mann") else (other, stem)
     if match["dash"] or rest[:1].islower():
-        return stem + comma, _graft(stem, rest) + comma
+        return stem + comma, _replace_ending(stem, rest) + comma
     return stem + comma, rest + comma
 
 
-def _graft(stem: str, ending: str) -> str:
-    """Put "-räucherin" in the place of the end of "Aalräucherer", and "-ärztin" of "-arzt"."""
+def _replace_ending(stem: str, ending: str) -> str:
+    """Replace the end of a word: "Aalräucherer" with "räucherin" is "Aalräucherin"."""
     plain, wanted = (word.casefold().translate(UMLAUTS) for word in (stem, ending))
     for length in range(min(4, len(ending)), 1, -1):
         at = plain.rfind(wanted[:length])
         if at >= 0:
             return stem[:at] + (ending if at else ending.capitalize())
-    return stem  # "Kinderdorfmutter/-vater": no seam to be seen, one form has to do.
+    return stem  # "Kinderdorfmutter/-vater": the words share no letters, so it keeps one form.
 
 
-def slashed(forms: Forms, mark: str) -> str:
-    """Write both forms in one word where the feminine only adds "in": "Koch" gives none."""
+def combined_form(forms: TitleForms, mark: str) -> str:
+    """Write both forms as one, such as "Maler/in"; empty if impossible, as for "Koch"."""
     words = []
     for masculine, feminine in zip(forms.masculine.split(), forms.feminine.split(), strict=False):
         if masculine == feminine:
@@ -91,8 +91,8 @@ def slashed(forms: Forms, mark: str) -> str:
     return " ".join(words)
 
 
-def write_title(forms: Forms, rng: random.Random) -> str:
-    """Write a title as an ad does: one form with (m/w/d), a sign before "in", or both forms."""
+def write_title(forms: TitleForms, rng: random.Random) -> str:
+    """Write a title as ads do: one form with "(m/w/d)", a mark before "in", or both forms."""
     both = len(forms.feminine.split()) == len(forms.masculine.split())
     draw = rng.random()
     if not forms.feminine or draw < 0.42:
@@ -100,7 +100,7 @@ def write_title(forms: Forms, rng: random.Random) -> str:
         return f"{name} {rng.choice(GENDER_MARKS)}" if rng.random() < 0.7 else name
     if draw < 0.75 and both:
         mark = rng.choices(("/", "/-", ":", "*", "_", "·"), (30, 30, 25, 10, 2, 1))[0]
-        if name := slashed(forms, mark):
+        if name := combined_form(forms, mark):
             return f"{name} {rng.choice(GENDER_MARKS)}" if rng.random() < 0.15 else name
     if draw < 0.92:
         pair = [forms.masculine, forms.feminine]

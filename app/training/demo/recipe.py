@@ -1,8 +1,8 @@
-"""The recipe of the demo checkpoint: from occupation data to a measured checkpoint folder.
+"""Makes the demo checkpoint: from occupation data to a checkpoint that is compared with baselines.
 
-Occupation titles become generated ads, the whole base encoder is fine-tuned on them and teaches a
-student of half its layers, both temperatures are fitted on hand-labelled ads, and simple contenders
-are measured beside the result.
+Ads are generated from occupation titles, the base encoder is fine-tuned on them as the teacher of a
+student with half its layers, the student's temperatures are fitted on hand-labelled ads, and it is
+compared with baselines on these ads.
 """
 
 import shutil
@@ -22,25 +22,32 @@ from app.data.labelled_ads import sha256
 from app.data.token_batches import PackedPass
 from app.model.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
 from app.model.checkpoint_verification import CARD, TOKENIZER, TOKENIZER_CONFIG
-from app.training.demo.benchmark import measure, simple_contenders
-from app.training.demo.comparison_tables import KEY, compared, extended
+from app.training.demo.benchmark import measure_baselines, measure_checkpoint
+from app.training.demo.comparison_tables import KEY, comparison_metrics, extend_card
 from app.training.demo.hand_labelled import read_hand_labelled
-from app.training.demo.training_data import write_demo
+from app.training.demo.job_families import FamilyReader, read_families
+from app.training.demo.training_data import write_training_data
 from app.training.options import TrainOptions
-from app.training.run_folder import Say, last_saved, work_folder
+from app.training.run_folder import Notify, last_trainer_state, run_folder
 from app.training.train import train
 
 EngineFactory = Callable[[Checkpoint], PackedPass[WindowLogits]]
-"""Loads a checkpoint for its raw logits; handed in, since training knows no engine."""
+"""Returns the packed pass of a checkpoint that gives raw logits.
+
+It is an argument because `app.training` must not import `app.engine`.
+"""
 
 DATA_SEED, ROWS = 7, 30_000
-TEACHER = TrainOptions(
+TEACHER_OPTIONS = TrainOptions(
     data=Path("train.csv"), base="base-encoder", out=Path("teacher"), epochs=1, batch_size=16,
     learning_rate=1.5e-4, label_smoothing=0.05, max_length=512, freeze_layers=6, seed=7,
 )  # fmt: skip
-"""How the teacher is trained: every layer reads, the upper half learns."""
+"""The teacher has all layers of the base; the upper half of them is trained.
 
-TRAINING = TrainOptions(
+The paths are replaced.
+"""
+
+STUDENT_OPTIONS = TrainOptions(
     data=Path("train.csv"), base="base-encoder", out=Path("demo"), epochs=1, batch_size=16,
     learning_rate=2e-4, label_smoothing=0.05, max_length=512, layers=6, freeze_layers=0,
     teacher=Path("teacher"), seed=7, save_dtype="float16",
@@ -54,12 +61,12 @@ TRAINING = TrainOptions(
         "cut to German and English, taught by all twelve."
     ),
 )  # fmt: skip
-"""How the demo, the teacher's student, is trained; the paths are those of the work folder."""
+"""The student, which becomes the demo checkpoint, is trained like this; the paths are replaced."""
 
 
-def student_training(*, gpu: bool) -> TrainOptions:
-    """Return how the student is trained: a GPU affords a second epoch, two CPU cores do not."""
-    return replace(TRAINING, epochs=2 if gpu else 1)
+def student_options(*, gpu: bool) -> TrainOptions:
+    """Return the student's options: two epochs on a GPU, one on a CPU, where each takes hours."""
+    return replace(STUDENT_OPTIONS, epochs=2 if gpu else 1)
 
 
 def make_demo(
@@ -67,71 +74,84 @@ def make_demo(
     out: Path,
     work: Path,
     engine_factory: EngineFactory,
-    say: Say = lambda _: None,
+    notify: Notify = lambda _: None,
     *,
     trained: Path | None = None,
     overwrite: bool = False,
     with_baselines: bool = True,
     rows: int = ROWS,
-    teaching: TrainOptions = TEACHER,
-    training: TrainOptions | None = None,
+    teacher: TrainOptions = TEACHER_OPTIONS,
+    student: TrainOptions | None = None,
     callbacks: Sequence[TrainerCallback] = (),
+    read_families: FamilyReader = read_families,
 ) -> Checkpoint:
-    """Make the demo checkpoint and measure it.
+    """Make the demo checkpoint and compare it with baselines.
 
     Args:
         shared: folder with the base encoder, the occupation data, the taxonomy and the ads.
         out: the checkpoint folder to make.
-        work: keeps what is made on the way; a second run finds the unpacked base there.
+        work: folder for intermediate files; a later run reuses the unpacked base encoder.
         engine_factory: see `EngineFactory`.
-        say: takes one-line notes for the person who waits.
-        trained: a checkpoint that was trained elsewhere, to measure instead of training one.
-        overwrite: replace `out` where a checkpoint is there already.
-        with_baselines: measure the simple contenders too.
-        rows: to generate.
-        teaching: how to train the teacher; its paths are replaced.
-        training: how to train its student; likewise. By default as the device affords it.
-        callbacks: of the Trainer, for progress.
+        notify: receives one-line messages for the user.
+        trained: a trained checkpoint to measure, instead of training one.
+        overwrite: replace the checkpoint `out` if there is one.
+        with_baselines: measure the baselines too.
+        rows: how many ads to generate.
+        teacher: options of the teacher's training; the paths are replaced.
+        student: options of the student's training, likewise; default: `student_options`.
+        callbacks: for the Trainer, for example to show progress.
+        read_families: reads the job families.
+
+    Returns:
+        The saved checkpoint.
 
     Raises:
-        StartupError: something is missing or does not fit, in one sentence.
+        StartupError: a file is missing or wrong; the message is one sentence.
+        KeyboardInterrupt: a training was interrupted; the message says how to continue.
     """
     _check_out(out, overwrite=overwrite)
-    training = training or student_training(gpu=torch.cuda.is_available())
+    student = student or student_options(gpu=torch.cuda.is_available())
     base = unpack_base(shared, work)
     data = work / "data"
-    say("Writing the training ads.")
-    count, _ = write_demo(shared, data, seed=DATA_SEED, rows=rows)
-    say(f"{count:,} ads to train on are in {data}.")
-    own = work / "trained" / out.resolve().name
+    notify("Generating the training ads.")
+    count, _ = write_training_data(
+        shared, data, seed=DATA_SEED, rows=rows, read_families=read_families
+    )
+    notify(f"{count:,} training ads are in {data}.")
+    trained_here = work / "trained" / out.resolve().name
     if trained is None:
-        checkpoint = _train(data, base, own, teaching, training, say, callbacks)
+        checkpoint = _train_both(data, base, trained_here, teacher, student, notify, callbacks)
     else:
         checkpoint = open_checkpoint(trained)
     ads = read_hand_labelled(shared, checkpoint.heads)
-    say(f"Measuring on {len(ads)} hand-labelled ads.")
-    measured = measure(checkpoint, ads, engine_factory(checkpoint))
-    others = (
-        simple_contenders(shared, data, base, measured.heads, ads, say) if with_baselines else ()
+    notify(f"Measuring on {len(ads)} hand-labelled ads.")
+    measured = measure_checkpoint(checkpoint, ads, engine_factory(checkpoint))
+    baselines = (
+        measure_baselines(shared, data, base, measured.heads, ads, notify, read_families)
+        if with_baselines
+        else ()
     )
-    comparison = compared(ads, measured.heads, [*others, measured.contender])
+    comparison = comparison_metrics(ads, measured.heads, [*baselines, measured.contender])
     comparison |= {
         "checkpoint": measured.contender.name,
         "temperatures": {name: head.temperature for name, head in measured.heads.items()},
-        "ece_apart": measured.ece_apart,
-        "same_rows": _same_rows(checkpoint.path, data),
+        "ece_apart": measured.ece_unseen_source,
+        "same_rows": _has_same_rows(checkpoint.path, data),
     }
     if not comparison["same_rows"]:
-        say("The checkpoint was trained on other rows than those the simple contenders see.")
-    saved = _save(out, checkpoint, measured.heads, comparison)
+        notify("The checkpoint was trained on other rows than the baselines.")
+    saved = _save_calibrated(out, checkpoint, measured.heads, comparison)
     if trained is None:
-        for folder in (own, _teacher_folder(own)):
+        for folder in (trained_here, _teacher_folder(trained_here)):
             shutil.rmtree(folder)
     return saved
 
 
 def unpack_base(shared: Path, work: Path) -> Path:
-    """Unpack the base encoder into the work folder, unless it is there; returns its folder.
+    """Unpack the base encoder into the work folder, unless it is there already.
+
+    Returns:
+        The folder of the base encoder.
 
     Raises:
         DataError: the archive is missing or damaged.
@@ -140,23 +160,23 @@ def unpack_base(shared: Path, work: Path) -> Path:
     if folder.is_dir():
         return folder
     archive = shared / "base-encoder" / "base-encoder.tar.xz"
-    beside = work / ".base-encoder.partial"
+    partial = work / ".base-encoder.partial"
     work.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(beside, ignore_errors=True)
+    shutil.rmtree(partial, ignore_errors=True)
     try:
         with tarfile.open(archive) as tar:
-            tar.extractall(beside, filter="data")
+            tar.extractall(partial, filter="data")
     except FileNotFoundError as error:
         raise DataError.at(archive, "the file does not exist.") from error
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DataError.at(archive, f"cannot be unpacked: {error}.") from error
-    # Renamed when it is whole, so that an interrupt leaves no half of it to be found.
-    beside.rename(folder)
+    # Renamed when complete, so that an interrupted call leaves no incomplete folder.
+    partial.rename(folder)
     return folder
 
 
 def _check_out(out: Path, *, overwrite: bool) -> None:
-    """Refuse a taken folder; with `overwrite`, one that is no checkpoint."""
+    """Check that `out` does not exist or, with `overwrite`, that it is a checkpoint."""
     try:
         refuse_taken(out)
     except CheckpointError as error:
@@ -165,77 +185,79 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
         open_checkpoint(out)
 
 
-def _same_rows(folder: Path, data: Path) -> bool:
-    """Tell whether a checkpoint was trained on the rows that were written."""
-    return sha256(data / "train.csv") in (folder / CARD).read_text(encoding="utf-8")
+def _has_same_rows(checkpoint: Path, data: Path) -> bool:
+    """Return whether a checkpoint was trained on the rows in `data`, by the hash in its card."""
+    return sha256(data / "train.csv") in (checkpoint / CARD).read_text(encoding="utf-8")
 
 
-def _train(
+def _train_both(
     data: Path,
     base: Path,
-    own: Path,
-    teaching: TrainOptions,
-    training: TrainOptions,
-    say: Say,
+    out: Path,
+    teacher: TrainOptions,
+    student: TrainOptions,
+    notify: Notify,
     callbacks: Sequence[TrainerCallback],
 ) -> Checkpoint:
-    """Train the teacher, unless an earlier run has finished it, and then its student."""
-    if own.exists():
+    """Train the teacher, unless an earlier run finished it, and then its student at `out`."""
+    if out.exists():
         raise CheckpointError(
-            f"{own} is left from an earlier run: go on with --trained {own}, or remove it."
+            f"{out} is left from an earlier run: continue with --trained {out}, or remove it."
         )
 
-    def train_here(options: TrainOptions, out: Path, teacher: Path | None = None) -> Checkpoint:
-        here = replace(
-            options, data=data / "train.csv", base=str(base), out=out, labels=data / "labels.json",
-            validation=data / "validation.csv", teacher=teacher,
-            resume=last_saved(work_folder(out)) is not None,
+    def train_at(
+        folder: Path, options: TrainOptions, teacher_folder: Path | None = None
+    ) -> Checkpoint:
+        complete = replace(
+            options, data=data / "train.csv", base=str(base), out=folder,
+            labels=data / "labels.json", validation=data / "validation.csv", teacher=teacher_folder,
+            resume=last_trainer_state(run_folder(folder)) is not None,
         )  # fmt: skip
         try:
-            checkpoint = train(here, callbacks, say)
+            checkpoint = train(complete, callbacks, notify)
         except KeyboardInterrupt:
-            # The training's own hint names an option that this command does without.
-            raise KeyboardInterrupt("Interrupted; run the same command to go on.") from None
+            # The message of `train` names --resume, which this command does not have or need.
+            raise KeyboardInterrupt("Interrupted; run the same command to continue.") from None
         if checkpoint is None:
             raise CheckpointError("The recipe runs in one process, not under accelerate launch.")
         return checkpoint
 
-    teacher = _teacher_folder(own)
-    if not teacher.exists():
-        say("Training the teacher.")
-        train_here(teaching, teacher)
-    elif not _same_rows(teacher, data):
-        raise CheckpointError(f"{teacher} is left from a run on other rows: remove it.")
-    say("Training its student.")
-    return train_here(training, own, teacher)
+    teacher_folder = _teacher_folder(out)
+    if not teacher_folder.exists():
+        notify("Training the teacher.")
+        train_at(teacher_folder, teacher)
+    elif not _has_same_rows(teacher_folder, data):
+        raise CheckpointError(f"{teacher_folder} is left from a run on other rows: remove it.")
+    notify("Training the student.")
+    return train_at(out, student, teacher_folder)
 
 
-def _teacher_folder(own: Path) -> Path:
-    return own.with_name(f"{own.name}-teacher")
+def _teacher_folder(student_folder: Path) -> Path:
+    return student_folder.with_name(f"{student_folder.name}-teacher")
 
 
-def _save(
+def _save_calibrated(
     out: Path, checkpoint: Checkpoint, heads: Mapping[str, Head], comparison: dict[str, Any]
 ) -> Checkpoint:
-    """Save the checkpoint with its new temperatures, card and figures; the weights stay."""
+    """Save a copy of the checkpoint with the new temperatures, card and metrics; same weights."""
     model = checkpoint.model(checkpoint.config.dtype, "sdpa")
     for name, head in heads.items():
         model.config.heads[name] = head.model_dump(mode="json")
     files = {name: (checkpoint.path / name).read_bytes() for name in (TOKENIZER, TOKENIZER_CONFIG)}
-    card = extended((checkpoint.path / CARD).read_text(encoding="utf-8"), comparison)
+    card = extend_card((checkpoint.path / CARD).read_text(encoding="utf-8"), comparison)
     metrics = {**checkpoint.metrics, KEY: comparison}
-    beside = out.resolve().with_name(f".{out.resolve().name}.new")
-    shutil.rmtree(beside, ignore_errors=True)
-    save_checkpoint(beside, model, files, metrics, card)
-    swap(beside, out.resolve())
+    new = out.resolve().with_name(f".{out.resolve().name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    save_checkpoint(new, model, files, metrics, card)
+    replace_folder(out.resolve(), new)
     return open_checkpoint(out)
 
 
-def swap(beside: Path, folder: Path) -> None:
-    """Put a finished folder in the place of another, which is gone only after that."""
+def replace_folder(folder: Path, new: Path) -> None:
+    """Move `new` to `folder`; a folder that was there is deleted afterwards."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
-    beside.rename(folder)
+    new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

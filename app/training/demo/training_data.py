@@ -1,7 +1,4 @@
-"""Writes the demo checkpoint's training data.
-
-python -m app.training.demo --shared ../shared --out .cache/demo --seed 7
-"""
+"""Writes the training data of the demo checkpoint; the command `python -m app.training.demo`."""
 
 import argparse
 import csv
@@ -10,29 +7,35 @@ import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from app.core.errors import DataError, DoppelkopfError
-from app.training.demo.ad_generator import AdWriter, Mix, Row
-from app.training.demo.job_families import merge_titles, read_families
-from app.training.demo.occupations import JobTitle, Taxonomy, read_catalog
+from app.training.demo.ad_generator import AdGenerator, GeneratedRow, KindShares
+from app.training.demo.job_families import FamilyReader, merge_titles, read_families
+from app.training.demo.occupations import JobTitle, read_catalog
+from app.training.demo.taxonomy import Taxonomy
 
 COLUMNS = ("title", "text", "job_category", "min_education", "group")
 SOURCE_WEIGHTS = {"chosen": 12, "own": 12, "ba": 3, "esco": 2, "kldb": 1}
-"""How often a title is drawn: what employers write today before the historical index."""
+"""Weight of a title by its source: titles that employers use today before those of the index."""
 
-BALANCE = 0.3
-"""A category's share grows with its weighted titles to this power: 0 is equal, 1 as listed."""
+BALANCE_EXPONENT = 0.3
+"""A category gets rows in proportion to its weighted titles to this power; 0 is an equal share."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+def main(
+    arguments: Sequence[str] | None = None, read_families: FamilyReader = read_families
+) -> int:
+    """Run the command `python -m app.training.demo`; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        mix = replace(Mix(), long=options.long_share)
-        train, validation = write_demo(
-            options.shared, options.out, seed=options.seed, rows=options.rows, mix=mix
+        train, validation = write_training_data(
+            options.shared,
+            options.out,
+            seed=options.seed,
+            rows=options.rows,
+            shares=KindShares(long=options.long_share),
+            read_families=read_families,
         )
     except (DoppelkopfError, OSError) as error:
         sys.stderr.write(f"{error}\n")
@@ -42,76 +45,107 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m app.training.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m app.training.demo",
+        description="Writes the training data of the demo checkpoint.",
+    )
     parser.add_argument(
         "--shared", type=Path, required=True, help="folder with data/ and taxonomy/"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--rows", type=int, default=80_000, help="rows in all")
-    parser.add_argument("--long-share", type=float, default=Mix().long, help="of the composed ads")
+    parser.add_argument("--seed", type=int, default=7, help="same seed, same rows")
+    parser.add_argument("--rows", type=int, default=80_000, help="training and validation rows")
+    parser.add_argument(
+        "--long-share",
+        type=float,
+        default=KindShares().long,
+        help="share of the composed ads that have every section",
+    )
     return parser
 
 
-def write_demo(
-    shared: Path, out: Path, *, seed: int, rows: int, mix: Mix | None = None
+def write_training_data(
+    shared: Path,
+    out: Path,
+    *,
+    seed: int,
+    rows: int,
+    shares: KindShares | None = None,
+    read_families: FamilyReader = read_families,
 ) -> tuple[int, int]:
-    """Write train.csv, validation.csv and labels.json; returns how many rows each file has."""
+    """Write train.csv, validation.csv and labels.json.
+
+    Args:
+        shared: folder with the occupation data and the label tables.
+        out: folder to write to; created if missing.
+        seed: the same seed gives the same files.
+        rows: how many rows to generate; the files have fewer, since duplicates are dropped.
+        shares: shares of the kinds of rows.
+        read_families: reads the job families.
+
+    Returns:
+        The numbers of training and validation rows.
+
+    Raises:
+        DataError: the occupation data is missing or malformed, or `rows` is below 1.
+    """
     if rows < 1:
-        raise DataError(f"{rows} rows are too few, ask for at least 1")
+        raise DataError(f"--rows has to be at least 1, not {rows}")
     catalog = read_catalog(shared)
     families, own = read_families(catalog.taxonomy)
-    rng = random.Random(seed)  # noqa: S311 (a reproducible draw, no secret)
+    rng = random.Random(seed)  # noqa: S311 (reproducible, not secret)
     titles = merge_titles(own, catalog.titles)
-    held = held_out(titles, rng)
-    writer = AdWriter(catalog, families, rng, mix or Mix())
-    written = [writer.write(job) for job in draw_titles(titles, rows, rng)]
+    held_out = draw_validation_codes(titles, rng)
+    generator = AdGenerator(catalog, families, rng, shares or KindShares())
+    generated = [generator.generate(job) for job in draw_titles(titles, rows, rng)]
     out.mkdir(parents=True, exist_ok=True)
     (out / "labels.json").write_text(labels_json(catalog.taxonomy), encoding="utf-8")
-    validation = [row for row in written if row.group in held]
-    train = [row for row in written if row.group not in held]
-    return _write(out / "train.csv", train), _write(out / "validation.csv", validation)
+    validation = [row for row in generated if row.group in held_out]
+    train = [row for row in generated if row.group not in held_out]
+    return _write_csv(out / "train.csv", train), _write_csv(out / "validation.csv", validation)
 
 
 def labels_json(taxonomy: Taxonomy) -> str:
-    """Return both heads' labels with their names, in the order of the tables."""
+    """Return the content of a label file with both heads, in the order of the label tables."""
     heads = {"job_category": taxonomy.categories, "min_education": taxonomy.levels}
     dumped = {name: head.model_dump(exclude={"temperature"}) for name, head in heads.items()}
     return json.dumps(dumped, ensure_ascii=False, indent=2) + "\n"
 
 
-def held_out(titles: Iterable[JobTitle], rng: random.Random, share: float = 0.04) -> set[str]:
-    """Choose whole occupations for validation, from each category with more than one."""
+def draw_validation_codes(
+    titles: Iterable[JobTitle], rng: random.Random, share: float = 0.04
+) -> set[str]:
+    """Draw a share of each category's KldB codes for validation, but never its only one."""
     codes: dict[str, set[str]] = defaultdict(set)
     for job in titles:
         codes[job.category].add(job.code)
-    held: set[str] = set()
+    drawn: set[str] = set()
     for category in sorted(codes):
         if (count := len(codes[category])) > 1:
-            held.update(rng.sample(sorted(codes[category]), max(1, round(share * count))))
-    return held
+            drawn.update(rng.sample(sorted(codes[category]), max(1, round(share * count))))
+    return drawn
 
 
 def draw_titles(titles: Sequence[JobTitle], rows: int, rng: random.Random) -> list[JobTitle]:
-    """Draw titles so that rare categories get enough; a title comes again when all have come."""
+    """Draw titles; those of rare categories are drawn more often than in proportion."""
     pools: dict[str, list[JobTitle]] = defaultdict(list)
     for job in titles:
         pools[job.category] += [job] * SOURCE_WEIGHTS[job.source]
-    weights = {category: len(pool) ** BALANCE for category, pool in sorted(pools.items())}
+    weights = {category: len(pool) ** BALANCE_EXPONENT for category, pool in sorted(pools.items())}
     total = sum(weights.values())
     drawn: list[JobTitle] = []
     for category, weight in weights.items():
-        pool, wanted = pools[category], round(rows * weight / total)
-        while wanted > 0:
-            turn = rng.sample(pool, min(wanted, len(pool)))
-            drawn += turn
-            wanted -= len(turn)
+        pool, missing = pools[category], round(rows * weight / total)
+        while missing > 0:
+            sample = rng.sample(pool, min(missing, len(pool)))
+            drawn += sample
+            missing -= len(sample)
     rng.shuffle(drawn)
     return drawn
 
 
-def _write(path: Path, rows: Iterable[Row]) -> int:
-    """Write each different row once; returns how many there were."""
+def _write_csv(path: Path, rows: Iterable[GeneratedRow]) -> int:
+    """Write the rows without duplicates; returns their number."""
     seen: set[tuple[str, str]] = set()
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)

@@ -1,1 +1,1 @@
-"""Scores a checkpoint on labelled ads and writes the report."""
+"""Measures a checkpoint on labelled ads and writes the report."""

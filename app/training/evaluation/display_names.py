@@ -1,4 +1,4 @@
-"""What heads and measures are called where a person reads them."""
+"""Names of heads and metrics in reports, tables and cards."""
 
 HEAD_TITLES = {"job_category": "Job category", "min_education": "Minimum education"}
 

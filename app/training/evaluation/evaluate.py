@@ -1,4 +1,4 @@
-"""Evaluation: a checkpoint's answers against the labels of a file."""
+"""Compares a checkpoint's predictions with the labels of a file."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from app.training.evaluation.head_metrics import HeadMetrics, measure_head
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found, head by head."""
+    """The result of an evaluation: counts of rows, and the metrics of each head."""
 
     checkpoint: str
     revision: str
@@ -26,10 +26,11 @@ class Evaluation:
     rows: int
     unlabelled: int
     truncated: int
+    """Ads longer than the checkpoint reads."""
     heads: Mapping[str, HeadMetrics]
 
     def as_json(self) -> dict[str, Any]:
-        """Return all figures, per-class tables and confusion matrices included."""
+        """Return all metrics, with per-class tables and confusion matrices."""
         return {
             "checkpoint": self.checkpoint,
             "revision": self.revision,
@@ -41,18 +42,18 @@ class Evaluation:
                 "truncated": self.truncated,
             },
             **{
-                name: quality.summary()
-                | {"per_class": quality.per_class(), "confusion": quality.confusion().tolist()}
-                for name, quality in self.heads.items()
+                name: metrics.summary()
+                | {"per_class": metrics.per_class(), "confusion": metrics.confusion().tolist()}
+                for name, metrics in self.heads.items()
             },
         }
 
 
 def read_test(checkpoint: Checkpoint, path: Path, columns: Columns) -> LabelledAds:
-    """Read a file of labelled ads whose labels are the checkpoint's.
+    """Read a file of labelled ads and check that the checkpoint knows their labels.
 
     Raises:
-        DataError: with file, row and column of the first thing that is wrong.
+        DataError: names file, row and column of the first error.
     """
     table = read_labelled(path, columns)
     table.targets(checkpoint.heads, f"the checkpoint {checkpoint.name}")
@@ -66,14 +67,14 @@ def evaluate(
     max_tokens: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Evaluation:
-    """Answer every labelled ad and compare.
+    """Predict every labelled ad and compare with the labels.
 
     Args:
-        checkpoint: whose labels and temperatures count.
-        table: what `read_test` returned.
-        run: the packed pass, giving raw logits.
-        max_tokens: of a batch.
-        progress: is told how many ads were just answered.
+        checkpoint: the source of tokenizer, labels and temperatures.
+        table: the ads, from `read_test`.
+        run: the packed pass that returns raw logits.
+        max_tokens: tokens in a batch.
+        progress: is called with the number of ads that were just predicted.
 
     Raises:
         DataError: an ad does not fit into the device's memory.
@@ -89,8 +90,8 @@ def evaluate(
                 yield row, ad
 
     logits = []
-    for answer in answers(run, encoded(), max_tokens, table.path):
-        logits.append(answer)
+    for ad_logits in answers(run, encoded(), max_tokens, table.path):
+        logits.append(ad_logits)
         progress(1)
     targets = table.targets(checkpoint.heads, f"the checkpoint {checkpoint.name}")
     return Evaluation(

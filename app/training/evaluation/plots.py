@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: confusion matrices and reliability plots, as PNG."""
+"""Plots of an evaluation as PNG: confusion matrices and reliability diagrams."""
 
 import io
 import warnings
@@ -7,27 +7,28 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from app.training.evaluation.head_metrics import BINS, HeadMetrics, reliability
+from app.training.evaluation.calibration import BINS, reliability_bins
+from app.training.evaluation.head_metrics import HeadMetrics
 
 DOTS_PER_INCH = 110
-MOST_NUMBERS = 40
-"""A matrix of more labels than this is drawn without numbers: they would not be legible."""
+MAX_NUMBERED_LABELS = 40
+"""A matrix of more labels is drawn without numbers, which would be too small to read."""
 
 
-def confusion_png(quality: HeadMetrics, title: str) -> bytes:
-    """Draw a confusion matrix: shaded by the share of a true label's rows, with their counts."""
-    counts = quality.confusion()
-    labels = quality.head.labels
+def confusion_png(metrics: HeadMetrics, title: str) -> bytes:
+    """Draw a confusion matrix with counts, shaded by their share of the true label's rows."""
+    counts = metrics.confusion()
+    labels = metrics.head.labels
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.32 * max(len(labels), 6)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    # Labels are the users' text: a dollar sign in one is no formula.
+    # Labels are user text: a dollar sign does not start a formula.
     axes.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(range(len(labels)), labels, fontsize=8, parse_math=False)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    if len(labels) <= MOST_NUMBERS:
+    if len(labels) <= MAX_NUMBERED_LABELS:
         for row, column in np.argwhere(counts).tolist():
             axes.text(
                 column,
@@ -41,18 +42,18 @@ def confusion_png(quality: HeadMetrics, title: str) -> bytes:
     return _png(figure)
 
 
-def reliability_png(quality: HeadMetrics, title: str) -> bytes:
-    """Draw confidence against accuracy in ten bins, before and after temperature."""
+def reliability_png(metrics: HeadMetrics, title: str) -> bytes:
+    """Draw accuracy against confidence in ten bins, before and after temperature scaling."""
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
     for name, values, marker in (
-        ("before temperature", quality.before, "o--"),
-        ("after temperature", quality.after, "s-"),
+        ("before temperature", metrics.before, "o--"),
+        ("after temperature", metrics.after, "s-"),
     ):
         filled = [
             (confidence, accuracy)
-            for count, confidence, accuracy in reliability(values, quality.targets)
+            for count, confidence, accuracy in reliability_bins(values, metrics.targets)
             if count
         ]
         axes.plot([x for x, _ in filled], [y for _, y in filled], marker, label=name)
@@ -66,7 +67,7 @@ def reliability_png(quality: HeadMetrics, title: str) -> bytes:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        # A label in a script that the font lacks is drawn as boxes, and said nothing about.
+        # Characters that the font lacks are drawn as boxes; matplotlib warns about each of them.
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The report of an evaluation: a folder with its figures, its pictures and one readable page."""
+"""Writes the report of an evaluation: a folder with an HTML page, plots and metrics.json."""
 
 import json
 from base64 import b64encode
@@ -12,7 +12,8 @@ from app.training.evaluation.evaluate import Evaluation
 from app.training.evaluation.head_metrics import HeadMetrics
 from app.training.evaluation.plots import confusion_png, reliability_png
 
-PAGE, FIGURES = "index.html", "metrics.json"
+PAGE, METRICS = "index.html", "metrics.json"
+CLASS_COLUMNS = ("label", "precision", "recall", "F1", "support")
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -27,59 +28,56 @@ code { overflow-wrap: anywhere; }
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
-    """Write the report's files; earlier ones of the same names are replaced.
+    """Write the files of the report; files of the same names are overwritten.
 
     Args:
-        evaluation: what to report.
-        folder: is made where it is missing.
+        evaluation: the result to report.
+        folder: where to write; created if missing.
 
     Returns:
-        The page's path. It holds its pictures itself, so it can be sent on alone.
+        The path of the page. The plots are embedded in it, so it can be passed on without them.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = {
-        name: _pictures(name, quality)
-        for name, quality in evaluation.heads.items()
-        if len(quality.targets)
+    plots = {
+        name: _plots(name, metrics)
+        for name, metrics in evaluation.heads.items()
+        if len(metrics.targets)
     }
-    for name, files in pictures.items():
+    for name, files in plots.items():
         for kind, content in files.items():
             (folder / f"{name}_{kind}.png").write_bytes(content)
-    (folder / FIGURES).write_text(
+    (folder / METRICS).write_text(
         json.dumps(evaluation.as_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     page = folder / PAGE
-    page.write_text(_page(evaluation, pictures), encoding="utf-8")
+    page.write_text(_page(evaluation, plots), encoding="utf-8")
     return page
 
 
-def figures(quality: HeadMetrics) -> list[tuple[str, str]]:
-    """Return a head's measures as (name, value) for people to read."""
-    summary = quality.summary()
+def figures(metrics: HeadMetrics) -> list[tuple[str, str]]:
+    """Return the metrics of a head as (display name, formatted value)."""
+    summary = metrics.summary()
     return [(title, _number(summary[name])) for name, title in TITLES.items() if name in summary]
 
 
-def classes(quality: HeadMetrics) -> list[tuple[str, ...]]:
-    """Return the per-class table: label, precision, recall, F1, support."""
-    return [tuple(_number(value) for value in row.values()) for row in quality.per_class()]
-
-
-CLASS_COLUMNS = ("label", "precision", "recall", "F1", "support")
+def classes(metrics: HeadMetrics) -> list[tuple[str, ...]]:
+    """Return the rows of the per-class table; the columns are `CLASS_COLUMNS`."""
+    return [tuple(_number(value) for value in row.values()) for row in metrics.per_class()]
 
 
 def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-def _pictures(name: str, quality: HeadMetrics) -> dict[str, bytes]:
+def _plots(name: str, metrics: HeadMetrics) -> dict[str, bytes]:
     title = HEAD_TITLES[name]
     return {
-        "confusion": confusion_png(quality, f"{title}: confusion matrix (rows of the data)"),
-        "reliability": reliability_png(quality, f"{title}: reliability"),
+        "confusion": confusion_png(metrics, f"{title}: confusion matrix (rows of the data)"),
+        "reliability": reliability_png(metrics, f"{title}: reliability"),
     }
 
 
-def _page(evaluation: Evaluation, pictures: Mapping[str, Mapping[str, bytes]]) -> str:
+def _page(evaluation: Evaluation, plots: Mapping[str, Mapping[str, bytes]]) -> str:
     title = f"{evaluation.checkpoint} on {evaluation.data}"
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -87,18 +85,18 @@ def _page(evaluation: Evaluation, pictures: Mapping[str, Mapping[str, bytes]]) -
         f"{evaluation.unlabelled} without a label left out, {evaluation.truncated} longer than the "
         "checkpoint reads.</p>",
     ]
-    for name, quality in evaluation.heads.items():
+    for name, metrics in evaluation.heads.items():
         parts.append(f"<h2>{HEAD_TITLES[name]}</h2>")
-        if name not in pictures:
+        if name not in plots:
             parts.append("<p>No row has a label for this head.</p>")
             continue
-        parts.append(_html_table(("measure", "value"), figures(quality)))
+        parts.append(_html_table(("measure", "value"), figures(metrics)))
         parts += [
             f'<img alt="{HEAD_TITLES[name]}: {kind}" '
             f'src="data:image/png;base64,{b64encode(content).decode()}">'
-            for kind, content in pictures[name].items()
+            for kind, content in plots[name].items()
         ]
-        parts += ["<h3>By class</h3>", _html_table(CLASS_COLUMNS, classes(quality))]
+        parts += ["<h3>By class</h3>", _html_table(CLASS_COLUMNS, classes(metrics))]
     parts.append(_explanation(evaluation))
     body = "\n".join(parts)
     return (

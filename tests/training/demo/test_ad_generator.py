@@ -2,23 +2,23 @@ import random
 
 import pytest
 
-from app.training.demo import german_phrasing as wording
-from app.training.demo.ad_generator import AdWriter, Mix
-from app.training.demo.job_families import Family, merge_titles
-from app.training.demo.job_titles import Forms
+from app.training.demo.ad_generator import AdGenerator, KindShares
+from app.training.demo.german_phrasing import swiss
+from app.training.demo.job_families import JobFamily
+from app.training.demo.job_titles import TitleForms
 from app.training.demo.occupations import JobTitle, read_catalog
 from app.training.demo.templates import requirements
 from tests.support.tiny_occupations import write_shared
 
 LEVELS = ("none", "vocational", "advanced", "master")
-KITCHEN = Family(
+KITCHEN = JobFamily(
     tasks=("Fleisch parieren und große Braten garen", "Saucen ziehen"),
     fields=("Küche",),
     trainings=("Koch",),
     further=("Küchenmeister",),
     studies=("Ernährung",),
 )
-COOK = JobTitle(Forms("Koch", "Köchin"), "29302", "cooking", "vocational", "own")
+COOK = JobTitle(TitleForms("Koch", "Köchin"), "29302", "cooking", "vocational", "own")
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,19 @@ def catalog(tmp_path_factory):
     return read_catalog(write_shared(tmp_path_factory.mktemp("shared")))
 
 
-def writer(catalog, seed=1, mix=Mix()):  # noqa: B008 (frozen)
-    return AdWriter(catalog, {"29": KITCHEN}, random.Random(seed), mix)  # noqa: S311
+def generator(catalog, seed=1, shares=KindShares()):  # noqa: B008 (frozen)
+    return AdGenerator(catalog, {"29": KITCHEN}, random.Random(seed), shares)  # noqa: S311
 
 
 def composed(catalog, job, count=300, seed=1):
-    writes = writer(catalog, seed)
-    return [writes.compose(job, long=number % 2 == 0) for number in range(count)]
+    ads = generator(catalog, seed)
+    return [ads.compose(job, long=number % 2 == 0) for number in range(count)]
 
 
 def stated_in(pools):
-    """Return the fixed beginnings of sentences, long enough to be recognised in an ad."""
-    heads = {sentence.split("{")[0].strip() for pool in pools for sentence in pool}
-    return {wording.swiss(head) for head in heads if len(head) > 24}
+    """Return the fixed starts of sentences, if long enough to be recognised in an ad."""
+    starts = {sentence.split("{")[0].strip() for pool in pools for sentence in pool}
+    return {swiss(start) for start in starts if len(start) > 24}
 
 
 def test_the_same_seed_gives_the_same_ads(catalog):
@@ -47,7 +47,7 @@ def test_the_same_seed_gives_the_same_ads(catalog):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_requirement_sentence_stands_under_its_own_label(catalog, level):
+def test_requirement_sentences_agree_with_the_label(catalog, level):
     """A sentence of one level never appears in an ad of another label."""
     pools = {
         name: stated_in(p for (key, _), p in requirements.STATED.items() if key == name)
@@ -57,7 +57,7 @@ def test_a_requirement_sentence_stands_under_its_own_label(catalog, level):
     only = {t for t in pools[level] if not any(o in t or t in o for o in others)}
     checked = 0
     for row in composed(catalog, COOK):
-        flat = wording.swiss(" ".join(row.text.split()))
+        flat = swiss(" ".join(row.text.split()))
         if any(text in flat for text in only):
             checked += 1
             assert row.min_education == level
@@ -65,14 +65,14 @@ def test_a_requirement_sentence_stands_under_its_own_label(catalog, level):
     assert checked or level == "master"
 
 
-def test_a_degree_which_is_only_welcome_does_not_raise_the_label(catalog):
+def test_a_welcome_degree_does_not_raise_the_label(catalog):
     welcome = {"Masterabschluss wünschenswert", "Ein Bachelorabschluss wäre ein Plus"}
     rows = [row for row in composed(catalog, COOK, 1500) if any(w in row.text for w in welcome)]
     assert rows
     assert not [row for row in rows if row.min_education == "master"]
 
 
-def test_swiss_ads_have_no_sharp_s_and_german_ads_keep_it(catalog):
+def test_only_german_ads_have_a_sharp_s(catalog):
     def texts(country):
         job = JobTitle(COOK.forms, COOK.code, "cooking", "vocational", "own", "", country)
         return " ".join(row.title + row.text for row in composed(catalog, job, 80))
@@ -81,44 +81,27 @@ def test_swiss_ads_have_no_sharp_s_and_german_ads_keep_it(catalog):
     assert "ß" in texts("DE")
 
 
-def test_sections_and_titles_are_missing_now_and_then(catalog):
+def test_some_ads_lack_sections_or_the_title(catalog):
     rows = composed(catalog, COOK)
     assert 0.2 < sum(not row.title for row in rows) / len(rows) < 0.6
     assert any("Saucen" not in row.text and "Braten" not in row.text for row in rows)
     assert all(row.text for row in rows)
 
 
-def test_every_kind_of_row_has_text_and_its_occupation_as_group(catalog):
-    writes = writer(catalog)
-    rows = [writes.write(COOK) for _ in range(300)]
+def test_every_kind_of_row_has_text_and_a_group(catalog):
+    ads = generator(catalog)
+    rows = [ads.generate(COOK) for _ in range(300)]
     assert {row.kind for row in rows} == {"title", "line", "description", "short", "long"}
     assert {row.group for row in rows} == {"29302"}
     assert all(row.text.strip() for row in rows)
 
 
-def test_the_mix_decides_the_kinds(catalog):
-    writes = writer(catalog, mix=Mix(title=0, line=0, description=0, long=1))
-    assert {writes.write(COOK).kind for _ in range(30)} == {"long"}
+def test_the_shares_decide_the_kinds(catalog):
+    ads = generator(catalog, shares=KindShares(title=0, line=0, description=0, long=1))
+    assert {ads.generate(COOK).kind for _ in range(30)} == {"long"}
 
 
-def test_the_employer_does_not_decide_the_category(catalog):
+def test_employers_are_independent_of_the_category(catalog):
     text = " ".join(row.text for row in composed(catalog, COOK))
     assert "Krankenhaus" in text
     assert "Softwarehaus" in text
-
-
-def test_a_task_is_worded_in_several_styles():
-    assert wording.task_line("Kunden beraten", "sie") == "Sie beraten Kunden"
-    assert wording.task_line("Ware ausliefern", "sie") == "Sie liefern Ware aus"
-    assert wording.task_line("Kunden beraten", "noun") == "Beratung von Kunden"
-    assert wording.task_line("Kunden beraten", "plain") == "Kunden beraten"
-
-
-def test_our_title_follows_the_official_code_unless_it_names_a_level():
-    listed = [JobTitle(Forms("Koch"), "29301", "cooking", "none", "ba")]
-    (ours,) = merge_titles([COOK], listed)
-    assert (ours.code, ours.level) == ("29301", "none")
-    chosen = JobTitle(Forms("Koch"), "29302", "cooking", "vocational", "chosen", "", "CH")
-    swiss, german = merge_titles([chosen], listed)
-    assert (swiss.level, swiss.country) == ("vocational", "CH")
-    assert (german.level, german.country) == ("none", "DE")

@@ -5,8 +5,8 @@ from app.core.types import Ad
 from app.data.labelled_ads import Columns, read_labelled
 from app.model.base_encoder import open_base
 from app.training.demo import baselines
-from app.training.demo.job_titles import Forms
-from app.training.demo.keyword_baseline import required_level
+from app.training.demo.baselines import required_level
+from app.training.demo.job_titles import TitleForms
 from app.training.demo.occupations import JobTitle
 from tests.conftest import HEADS
 from tests.support.ad_files import LABELLED, write
@@ -18,22 +18,22 @@ def table(tmp_path):
     return read_labelled(write(tmp_path / "train.csv", rows), Columns())
 
 
-def test_the_majority_answers_with_the_shares_of_the_rows(table):
+def test_the_majority_baseline_predicts_the_shares_of_labels(table):
     found = baselines.majority(table, HEADS, [Ad("a"), Ad("b")])
     jobs = [job for job, _ in table.labels]
     expected = [jobs.count(label) / len(jobs) for label in HEADS["job_category"].labels]
-    assert found.answers["job_category"][0] == pytest.approx(expected)
-    assert found.answers["min_education"].shape == (2, 3)
+    assert found.scores["job_category"][0] == pytest.approx(expected)
+    assert found.scores["min_education"].shape == (2, 3)
     # The row without a label does not count.
-    assert found.answers["min_education"].sum(axis=1) == pytest.approx([1, 1])
+    assert found.scores["min_education"].sum(axis=1) == pytest.approx([1, 1])
 
 
-def test_tfidf_learns_what_words_tell(table):
+def test_tfidf_learns_labels_from_words(table):
     ads = [Ad(row["text"]) for row in LABELLED]
     found = baselines.tfidf(table, HEADS, ads)
     for name, head in HEADS.items():
-        assert found.answers[name].sum(axis=1) == pytest.approx(1, abs=1e-5)
-        best = [head.labels[number] for number in found.answers[name].argmax(axis=1)]
+        assert found.scores[name].sum(axis=1) == pytest.approx(1, abs=1e-5)
+        best = [head.labels[number] for number in found.scores[name].argmax(axis=1)]
         assert best == [row[name] for row in LABELLED]
     assert f"all {len(table)} training rows" in found.note
 
@@ -43,28 +43,28 @@ def test_a_label_without_rows_gets_no_probability(table):
         update={"labels": (*HEADS["job_category"].labels, "unseen"), "names": {}}
     )}  # fmt: skip
     found = baselines.tfidf(table, heads, [Ad("Koch")])
-    assert found.answers["job_category"][0, -1] == 0
+    assert found.scores["job_category"][0, -1] == 0
 
 
-def test_the_nearest_title_lends_its_labels(tiny_base):
+def test_an_ad_gets_the_labels_of_the_nearest_title(tiny_base):
     titles = [
-        JobTitle(Forms("Koch im Restaurant"), "29302", "cooking", "none", "own"),
-        JobTitle(Forms("Entwickler für Software"), "43414", "software", "master", "own"),
-        JobTitle(Forms("Pflegefachkraft"), "81302", "nursing", "none", "own"),
+        JobTitle(TitleForms("Koch im Restaurant"), "29302", "cooking", "none", "own"),
+        JobTitle(TitleForms("Entwickler für Software"), "43414", "software", "master", "own"),
+        JobTitle(TitleForms("Pflegefachkraft"), "81302", "nursing", "none", "own"),
     ]
     ads = [Ad("Text", "Entwickler für Software"), Ad("Koch im Restaurant")]
     found = baselines.nearest_title(open_base(str(tiny_base)), titles, HEADS, ads)
     jobs, levels = (HEADS[name].labels for name in HEADS)
-    best = {name: values.argmax(axis=1) for name, values in found.answers.items()}
+    best = {name: values.argmax(axis=1) for name, values in found.scores.items()}
     assert [jobs[number] for number in best["job_category"]] == ["software", "cooking"]
     assert [levels[number] for number in best["min_education"]] == ["master", "none"]
-    assert found.answers["job_category"].max(axis=1) == pytest.approx(1, abs=1e-5)
-    # No title asks for training, so that level is ruled out.
-    assert (found.answers["min_education"][:, levels.index("vocational")] == 0).all()
+    assert found.scores["job_category"].max(axis=1) == pytest.approx(1, abs=1e-5)
+    # No title has the level vocational, so it is ruled out.
+    assert (found.scores["min_education"][:, levels.index("vocational")] == 0).all()
     assert not found.probabilistic
 
 
-def test_padding_changes_no_vector(tiny_base):
+def test_padding_does_not_change_a_vector(tiny_base):
     base = open_base(str(tiny_base))
     long = "Entwickler für Software mit Python und Datenbanken im Team"
     together = baselines.sentence_vectors(base, [long, "Koch"])
@@ -90,20 +90,20 @@ def test_padding_changes_no_vector(tiny_base):
         (None, "Ein Bachelor ist wünschenswert"),
     ],
 )
-def test_key_words_name_the_lowest_level_that_is_asked_for(level, text):
+def test_keywords_give_the_lowest_required_level(level, text):
     assert required_level(Ad(text)) == level
 
 
-def test_the_title_alone_says_that_somebody_is_still_to_be_trained():
+def test_the_title_of_a_student_job_means_no_requirement():
     assert required_level(Ad("Bachelor gern gesehen", "Werkstudent Einkauf")) == "none"
 
 
-def test_ads_without_a_key_word_get_the_usual_level(table):
+def test_ads_without_a_keyword_get_the_most_frequent_level(table):
     found = baselines.keywords(table, HEADS, [Ad("Nichts"), Ad("Ein Master wird verlangt")])
     levels = HEADS["min_education"].labels
     rows = [level for _, level in table.labels if level]
     usual = max(levels, key=rows.count)
-    best = [levels[number] for number in found.answers["min_education"].argmax(axis=1)]
+    best = [levels[number] for number in found.scores["min_education"].argmax(axis=1)]
     assert best == [usual, "master"]
-    assert list(found.answers) == ["min_education"]
+    assert list(found.scores) == ["min_education"]
     assert "1 of 2 ads" in found.note

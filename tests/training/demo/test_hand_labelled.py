@@ -10,9 +10,15 @@ import pytest
 from app.core.errors import DataError
 from app.core.head_labels import HEADS
 from app.core.postprocessing import best, probabilities
-from app.training.demo.hand_labelled import Contender, fit, fit_apart, read_hand_labelled, score
-from app.training.demo.occupations import read_taxonomy
-from app.training.evaluation.head_metrics import fit_accepted
+from app.training.demo.hand_labelled import (
+    Contender,
+    fit_on_hand_labelled,
+    leave_one_source_out,
+    read_hand_labelled,
+    score,
+)
+from app.training.demo.taxonomy import read_taxonomy
+from app.training.evaluation.calibration import fit_temperature_to_any
 from tests.support.repository import SHARED
 from tests.support.tiny_gold import ROWS, write_gold
 from tests.support.tiny_occupations import write_shared
@@ -31,12 +37,12 @@ def heads(shared):
     return {"job_category": taxonomy.categories, "min_education": taxonomy.levels}
 
 
-def sure(head, labels):
-    """Answers that are certain of a label each."""
+def certain(head, labels):
+    """One-hot predictions of the labels."""
     return np.eye(len(head.labels), dtype=np.float32)[[head.labels.index(x) for x in labels]]
 
 
-def test_ads_come_with_their_source_country_and_either_label(shared, heads):
+def test_ads_have_source_country_and_all_right_labels(shared, heads):
     ads = read_hand_labelled(shared, heads)
     assert ads.sources == ("acme", "acme", "acme", "beta", "beta")
     assert ads.countries == ("CH", "CH", "CH", "DE", "DE")
@@ -49,32 +55,32 @@ def test_ads_come_with_their_source_country_and_either_label(shared, heads):
 @pytest.mark.parametrize(
     ("row", "sentence"),
     [
-        (("x-1", "DE", "", "Text", "gardening", "", "none", ""), "'gardening' is none of"),
+        (("x-1", "DE", "", "Text", "gardening", "", "none", ""), "'gardening' is not a label"),
         (("x-1", "DE", "", "Text", "cooking", "", "", ""), "there is no label"),
     ],
 )
-def test_a_label_that_cannot_count_is_named_with_its_row(shared, heads, row, sentence):
+def test_an_unknown_or_missing_label_is_named_with_its_row(shared, heads, row, sentence):
     write_gold(shared, (*ROWS, row))
     with pytest.raises(DataError, match=sentence) as caught:
         read_hand_labelled(shared, heads)
     assert "row 6" in str(caught.value)
 
 
-def test_a_labelled_ad_has_to_be_there(shared, heads):
+def test_a_label_without_its_ad_is_refused(shared, heads):
     (shared / "data" / "ads.jsonl").write_text('{"id": "other", "text": "x"}\n')
     with pytest.raises(DataError, match=r"row 1.*not in ads\.jsonl"):
         read_hand_labelled(shared, heads)
 
 
-def test_figures_are_those_counted_by_hand(shared, heads):
+def test_metrics_match_a_count_by_hand(shared, heads):
     ads = read_hand_labelled(shared, heads)
     answers = {
-        # The alternative label counts; the last is wrong.
-        "job_category": sure(
+        # The alternative label counts as right; the last is wrong.
+        "job_category": certain(
             heads["job_category"], ["cooking", "cleaning", "cleaning", "design", "cooking"]
         ),
         # Off by 0, 0, 0, 0 and, as none against master, 3.
-        "min_education": sure(
+        "min_education": certain(
             heads["min_education"], ["vocational", "advanced", "none", "advanced", "none"]
         ),
     }
@@ -87,18 +93,18 @@ def test_figures_are_those_counted_by_hand(shared, heads):
     assert found["countries"]["DE"]["job_category"]["top_1"] == 0.5
 
 
-def test_what_gives_no_probabilities_has_no_calibration_error(shared, heads):
+def test_predictions_without_probabilities_have_no_calibration_error(shared, heads):
     ads = read_hand_labelled(shared, heads)
-    answers = {"min_education": sure(heads["min_education"], ["none"] * 5)}
+    answers = {"min_education": certain(heads["min_education"], ["none"] * 5)}
     found = score(ads, heads, Contender("rules", answers, probabilistic=False))["all"]
     assert "job_category" not in found
     assert "ece" not in found["min_education"]
-    # Certain of one label: those ruled out are not among its best three.
+    # Labels that are ruled out do not count among the best three.
     assert found["min_education"]["top_1"] == found["min_education"]["top_3"] == 0.2
 
 
-@pytest.mark.skipif(not SCORE.is_file(), reason="../shared with its score is not there")
-def test_figures_are_those_of_the_shared_score(tmp_path, heads):
+@pytest.mark.skipif(not SCORE.is_file(), reason="../shared/tools/score.py is not there")
+def test_metrics_match_the_shared_score_script(tmp_path, heads):
     random = np.random.default_rng(3)
     jobs, levels = (heads[name].labels for name in HEADS)
     rows = tuple(
@@ -129,37 +135,40 @@ def test_figures_are_those_of_the_shared_score(tmp_path, heads):
     found = score(ads, heads, Contender("one", answers))
     groups = {"all": found["all"], **found["sources"]}
     assert len(printed) == len(groups) == 4
-    for line, (name, figures) in zip(printed, groups.items(), strict=True):
-        assert line.split()[:2] == [name, str(figures["ads"])]
-        job, education = figures["job_category"], figures["min_education"]
+    for line, (name, metrics) in zip(printed, groups.items(), strict=True):
+        assert line.split()[:2] == [name, str(metrics["ads"])]
+        job, education = metrics["job_category"], metrics["min_education"]
         ours = [*job.values(), *education.values()]
         theirs = [float(number) for number in re.findall(r"\d+\.\d+", line)]
-        # Theirs are printed with three digits, the levels off with two.
+        # The script prints three digits, and two of the levels off.
         assert theirs == pytest.approx(ours, abs=0.0051)
         assert theirs[:6] + theirs[7:] == pytest.approx(ours[:6] + ours[7:], abs=0.00056)
 
 
 @pytest.fixture
-def loud(shared, heads):
-    """Ads, and education logits that are surer than right: two ads of five are wrong."""
+def overconfident(shared, heads):
+    """Ads, and overconfident education logits: two predictions of five are wrong."""
     ads = read_hand_labelled(shared, heads)
-    answers = sure(heads["min_education"], ["vocational", "advanced", "master", "none", "master"])
+    answers = certain(
+        heads["min_education"], ["vocational", "advanced", "master", "none", "master"]
+    )
     return ads, [10 * row[None] for row in answers]
 
 
-def test_the_temperature_is_fitted_to_either_label(loud):
-    ads, logits = loud
-    assert fit(ads, "min_education", logits) > 2
+def test_the_temperature_is_fitted_to_all_right_labels(overconfident):
+    ads, logits = overconfident
+    assert fit_on_hand_labelled(ads, "min_education", logits) > 2
     right = [10 * row[None] for row in ads.mask("min_education", 4).astype(np.float32)]
-    # All mass lies on right labels, if on two of them: the surer the better.
-    assert fit(ads, "min_education", right) < 1
+    # If all confident labels are right, more confidence is better.
+    assert fit_on_hand_labelled(ads, "min_education", right) < 1
 
 
-def test_a_sources_temperature_can_be_fitted_on_the_other_sources(loud):
-    ads, logits = loud
-    apart = fit_apart(ads, "min_education", logits)
-    # Of each source half or a third of the ads is wrong, but none of them decides its own.
-    third = [logits[row] for row in range(3)]
+def test_a_sources_temperature_is_fitted_on_the_other_sources(overconfident):
+    ads, logits = overconfident
+    values = leave_one_source_out(ads, "min_education", logits)
+    # A third of the first source is wrong and half of the second, so the temperatures differ.
+    first = [logits[row] for row in range(3)]
     mask = ads.mask("min_education", 4)
-    assert apart[3] == pytest.approx(probabilities(logits[3], fit_accepted(third, mask[:3])))
-    assert apart[0, 1] != pytest.approx(apart[4, 3])
+    temperature = fit_temperature_to_any(first, mask[:3])
+    assert values[3] == pytest.approx(probabilities(logits[3], temperature))
+    assert values[0, 1] != pytest.approx(values[4, 3])

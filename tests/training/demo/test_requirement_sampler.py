@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from app.training.demo.ad_context import SceneMaker
+from app.training.demo.ad_context import AdContextSampler
 from app.training.demo.occupations import read_catalog
 from app.training.demo.requirement_sampler import RequirementSampler
 from tests.support.tiny_occupations import write_shared
@@ -14,29 +14,30 @@ def catalog(tmp_path_factory):
     return read_catalog(write_shared(tmp_path_factory.mktemp("shared")))
 
 
-def scene_of(catalog):
-    return SceneMaker(catalog, {"29": KITCHEN}, random.Random(1)).scene(COOK)  # noqa: S311
+def context_of(catalog):
+    return AdContextSampler(catalog, {"29": KITCHEN}, random.Random(1)).sample(COOK)  # noqa: S311
 
 
-def test_the_usual_level_holds_when_nothing_is_stated(catalog):
-    scene = scene_of(catalog)
-    asker = RequirementSampler(random.Random(1), stated_share=0.0)  # noqa: S311
-    assert asker.requirement(scene, "regular") == ([], "vocational")
+def test_without_a_requirement_the_label_is_the_usual_level(catalog):
+    context = context_of(catalog)
+    sampler = RequirementSampler(random.Random(1), stated_share=0.0)  # noqa: S311
+    assert sampler.requirement(context, "regular") == ([], "vocational")
 
 
 @pytest.mark.parametrize("situation", ["apprentice", "student", "helper"])
-def test_an_apprenticeship_and_its_kin_ask_for_nothing(catalog, situation):
-    scene, asker = scene_of(catalog), RequirementSampler(random.Random(1))  # noqa: S311
-    assert all(asker.requirement(scene, situation)[1] == "none" for _ in range(50))
+def test_positions_for_learners_and_helpers_require_nothing(catalog, situation):
+    context, sampler = context_of(catalog), RequirementSampler(random.Random(1))  # noqa: S311
+    assert all(sampler.requirement(context, situation)[1] == "none" for _ in range(50))
 
 
-def test_an_apprenticeship_says_so_in_its_title(catalog):
-    asker = RequirementSampler(random.Random(1))  # noqa: S311
+def test_the_title_of_an_apprenticeship_says_so(catalog):
+    sampler = RequirementSampler(random.Random(1))  # noqa: S311
     words = ("Lern", "Lehr", "Azubi", "Ausbildung", "Auszubildende")
-    scene = scene_of(catalog)
-    titles = [asker.special_title(scene, "apprentice") or "" for _ in range(40)]
+    context = context_of(catalog)
+    titles = [sampler.special_title(context, "apprentice") or "" for _ in range(40)]
     assert all(title.startswith(words) for title in titles)
 
 
 def test_a_regular_position_has_no_special_title(catalog):
-    assert RequirementSampler(random.Random(1)).special_title(scene_of(catalog), "regular") is None  # noqa: S311
+    sampler = RequirementSampler(random.Random(1))  # noqa: S311
+    assert sampler.special_title(context_of(catalog), "regular") is None

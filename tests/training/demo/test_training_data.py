@@ -5,12 +5,14 @@ from collections import Counter
 
 import pytest
 
+from app.core.errors import DataError
 from app.core.head_labels import Head
 from app.model.checkpoint import open_checkpoint
-from app.training.demo import training_data as demo
-from app.training.demo.occupations import read_taxonomy
+from app.training.demo.taxonomy import read_taxonomy
+from app.training.demo.training_data import labels_json, main, write_training_data
 from tests.support.repository import DEMO, SHARED
 from tests.support.tiny_occupations import write_shared
+from tests.training.demo.conftest import no_families
 
 
 def read(path):
@@ -19,15 +21,18 @@ def read(path):
 
 
 @pytest.fixture
-def tiny(tmp_path, monkeypatch):
-    """A tiny shared folder; our own families speak of KldB codes it does not know."""
-    monkeypatch.setattr(demo, "read_families", lambda _: ({}, ()))
+def tiny(tmp_path):
     return write_shared(tmp_path / "shared")
+
+
+def write(shared, out, **options):
+    return write_training_data(shared, out, read_families=no_families, **options)
 
 
 def test_the_command_writes_rows_and_labels(tiny, tmp_path, capsys):
     out = tmp_path / "out"
-    assert demo.main(["--shared", str(tiny), "--out", str(out), "--rows", "200"]) == 0
+    arguments = ["--shared", str(tiny), "--out", str(out), "--rows", "200"]
+    assert main(arguments, read_families=no_families) == 0
     assert "training rows" in capsys.readouterr().out
     rows = read(out / "train.csv")
     assert list(rows[0]) == ["title", "text", "job_category", "min_education", "group"]
@@ -48,36 +53,36 @@ def test_the_command_writes_rows_and_labels(tiny, tmp_path, capsys):
 
 def test_the_same_seed_writes_the_same_bytes(tiny, tmp_path):
     for name, seed in (("a", 7), ("b", 7), ("c", 8)):
-        demo.write_demo(tiny, tmp_path / name, seed=seed, rows=150)
+        write(tiny, tmp_path / name, seed=seed, rows=150)
     first, second, third = ((tmp_path / n / "train.csv").read_bytes() for n in "abc")
     assert first == second
     assert first != third
 
 
-def test_an_occupation_is_on_one_side_of_the_split_only(tiny, tmp_path):
-    demo.write_demo(tiny, tmp_path / "out", seed=7, rows=300)
-    train, held = (
+def test_an_occupation_is_in_one_part_of_the_split(tiny, tmp_path):
+    write(tiny, tmp_path / "out", seed=7, rows=300)
+    train, validation = (
         {row["group"] for row in read(tmp_path / "out" / f"{name}.csv")}
         for name in ("train", "validation")
     )
-    assert held
-    assert not train & held
+    assert validation
+    assert not train & validation
 
 
-def test_no_row_comes_twice(tiny, tmp_path):
-    count, _ = demo.write_demo(tiny, tmp_path / "out", seed=7, rows=400)
+def test_there_are_no_duplicate_rows(tiny, tmp_path):
+    count, _ = write(tiny, tmp_path / "out", seed=7, rows=400)
     rows = [(row["title"], row["text"]) for row in read(tmp_path / "out" / "train.csv")]
     assert len(rows) == len(set(rows)) == count
 
 
-def test_a_missing_folder_is_one_sentence(tmp_path, capsys):
-    assert demo.main(["--shared", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 1
+def test_a_missing_folder_gives_one_line_on_stderr(tmp_path, capsys):
+    assert main(["--shared", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "does not exist" in error
     assert error.count("\n") == 1
 
 
-def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
+def test_the_demo_checkpoint_has_the_codes_of_the_tables():
     if not (SHARED / "taxonomy").is_dir():
         pytest.skip(f"the label tables are not here: {SHARED}")
     if not DEMO.is_dir():
@@ -87,15 +92,20 @@ def test_the_demo_checkpoint_has_the_codes_of_the_real_tables():
     assert heads["job_category"].codes == taxonomy.categories.codes
     assert heads["min_education"].codes == taxonomy.levels.codes
     card = (DEMO / "README.md").read_text(encoding="utf-8")
-    assert hashlib.sha256(demo.labels_json(taxonomy).encode()).hexdigest() in card
+    assert hashlib.sha256(labels_json(taxonomy).encode()).hexdigest() in card
 
 
 def test_the_real_tables_give_every_label_enough_rows(tmp_path):
     if not (SHARED / "data").is_dir():
         pytest.skip(f"the occupation data is not here: {SHARED}")
-    demo.write_demo(SHARED, tmp_path, seed=7, rows=3000)
+    write_training_data(SHARED, tmp_path, seed=7, rows=3000)
     rows = read(tmp_path / "train.csv")
     categories = Counter(row["job_category"] for row in rows)
     assert len(categories) == 34
     assert min(categories.values()) > 20
     assert {row["min_education"] for row in rows} == {"none", "vocational", "advanced", "master"}
+
+
+def test_no_rows_are_refused(tiny, tmp_path):
+    with pytest.raises(DataError, match="--rows has to be at least 1, not 0"):
+        write(tiny, tmp_path / "out", seed=7, rows=0)

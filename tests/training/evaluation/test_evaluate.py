@@ -8,27 +8,27 @@ from app.training.evaluation.evaluate import evaluate, read_test
 from tests.support.ad_files import LABELLED, write
 
 
-def oracle(checkpoint, table):
-    """A packed pass that knows the first labels of the rows, in order."""
+def perfect_pass(checkpoint, table):
+    """A packed pass that returns the true label of each row, in order; the first if it has none."""
     targets = table.targets(checkpoint.heads, "x")
-    place = iter(range(len(table)))
+    rows = iter(range(len(table)))
 
     def run(batch):
         return [
             {head: 9 * np.eye(3, dtype=np.float32)[[max(values[row], 0)]]
              for head, values in targets.items()}
-            for _, row in zip(batch, place, strict=False)
+            for _, row in zip(batch, rows, strict=False)
         ]  # fmt: skip
 
     return run
 
 
-def test_a_checkpoint_that_knows_all_scores_one(tmp_path, checkpoint):
+def test_perfect_predictions_score_one(tmp_path, checkpoint):
     gap = {"text": "Koch", "job_category": "cooking", "min_education": ""}
     blank = {**gap, "job_category": ""}
     table = read_test(checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), Columns())
     done = []
-    found = evaluate(checkpoint, table, oracle(checkpoint, table), 64, done.append)
+    found = evaluate(checkpoint, table, perfect_pass(checkpoint, table), 64, done.append)
     content = found.as_json()
     assert content["rows"] == {"labelled": 10, "unlabelled": 1, "truncated": 0}
     assert (content["job_category"]["rows"], content["min_education"]["rows"]) == (10, 9)
@@ -39,17 +39,17 @@ def test_a_checkpoint_that_knows_all_scores_one(tmp_path, checkpoint):
     assert sum(done) == 10
 
 
-def test_the_engines_pass_is_taken_as_it_is(tmp_path, checkpoint):
+def test_probabilities_are_those_of_the_engine(tmp_path, checkpoint):
     table = read_test(checkpoint, write(tmp_path / "a.jsonl", LABELLED), Columns())
     engine = Engine(checkpoint, "cpu")
     found = evaluate(checkpoint, table, engine.logits, 40)
     answers = engine.run(checkpoint.tokenizer().encode(table.ads))
-    for name, quality in found.heads.items():
+    for name, metrics in found.heads.items():
         expected = np.stack([answer.probabilities[name] for answer in answers])
-        np.testing.assert_allclose(quality.after, expected, atol=1e-5)
+        np.testing.assert_allclose(metrics.after, expected, atol=1e-5)
 
 
-def test_a_label_the_checkpoint_does_not_know_is_told(tmp_path, checkpoint):
+def test_a_label_unknown_to_the_checkpoint_is_refused(tmp_path, checkpoint):
     data = write(tmp_path / "a.csv", [LABELLED[0], {**LABELLED[1], "min_education": "masters"}])
     with pytest.raises(
         DataError, match=r"row 2, column 'min_education': 'masters' is none .* mean 'master'\?"

@@ -1,6 +1,6 @@
-"""What recruiters write, in our own words: tables of sentences and of job families."""
+"""The sentences of the generated ads, and the tables of job families."""
 
 
 def lines(block: str) -> tuple[str, ...]:
-    """Return the lines of a block which are not empty."""
+    """Return the lines of a block that are not empty."""
     return tuple(line.strip() for line in block.splitlines() if line.strip())

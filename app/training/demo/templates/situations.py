@@ -1,6 +1,6 @@
-"""Jobs that are no regular position: how their titles say so, in all trades and in some.
+"""Titles of apprenticeships, student jobs and the like: for all occupations, and by category.
 
-`{name}` is the occupation. What such a job asks for stands in `requirements`.
+The slot `{name}` is the occupation. What such jobs ask for is in `requirements`.
 """
 
 from app.training.demo.templates import lines
@@ -61,7 +61,7 @@ TITLES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-OWN: dict[tuple[str, str], tuple[str, ...]] = {
+TITLES_BY_CATEGORY: dict[tuple[str, str], tuple[str, ...]] = {
     ("doctors", "student"): lines(
         """
         Unterassistenzärztin / Unterassistenzarzt
