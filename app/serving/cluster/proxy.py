@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.serving.api.problems import PROBLEM_MEDIA_TYPE, problem_of
 from app.serving.api.telemetry import REQUEST_ID, SERVER_TIMING, given_or_new_id
-from app.serving.server.http_connection import Connection
+from app.serving.server.http_connection import HttpConnection
 from app.serving.settings import Settings, load_settings
 
 SERVES_OWN = "/-/"
@@ -36,11 +36,11 @@ def middlewares() -> list[Middleware]:
     return [Middleware(Plain, max_ahead=2 * _settings().max_body_bytes)]
 
 
-def connection(config: uvicorn.Config, **given: Any) -> Connection:
+def connection(config: uvicorn.Config, **given: Any) -> HttpConnection:
     """Make a connection as the server of one machine does."""
     config.ws_protocol_class = None
     config.encoded_headers = [one for one in config.encoded_headers if one[0] != b"server"]
-    return Connection(config=config, client_seconds=_settings().client_seconds, **given)
+    return HttpConnection(config=config, client_seconds=_settings().client_seconds, **given)
 
 
 @cache

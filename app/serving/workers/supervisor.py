@@ -21,7 +21,7 @@ from app.core.errors import StartupError
 from app.core.served_model import ServedModel
 from app.serving.logs import configure_logs
 from app.serving.scheduling.shared_counters import SharedCounters
-from app.serving.server.sockets import allow_many_connections, listen_together
+from app.serving.server.sockets import allow_many_connections, listen_reuse_port
 from app.serving.settings import Settings
 from app.serving.workers.child_process import SIGNALS, Child
 from app.serving.workers.control_messages import (  # fmt: skip
@@ -65,7 +65,7 @@ def supervise(settings: Settings, engine: str = "") -> int:
     # Until there is a model that could be replaced; it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     allow_many_connections()
-    listeners = listen_together(settings.host, settings.port, settings.workers)
+    listeners = listen_reuse_port(settings.host, settings.port, settings.workers)
     with tempfile.TemporaryDirectory(prefix="doppelkopf-") as path:
         folder = RuntimeFolder(Path(path))
         folder.metrics.mkdir()

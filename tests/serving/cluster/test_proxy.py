@@ -14,7 +14,7 @@ from app.serving.api.problems import PROBLEM_MEDIA_TYPE, add_problem_handlers
 from app.serving.api.telemetry import Telemetry
 from app.serving.cluster.proxy import LOST, NOT_THERE, Plain, UploadWindow, connection, middlewares
 from app.serving.metrics import Metrics
-from app.serving.server.http_connection import Connection
+from app.serving.server.http_connection import HttpConnection
 from app.serving.settings import Settings
 
 AHEAD = 1000
@@ -161,7 +161,7 @@ def test_a_connection_is_that_of_one_machine(registry):
         config = uvicorn.Config(silent, headers=headers, log_config=None)
         config.load()
         made = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})
-        assert isinstance(made, Connection)
+        assert isinstance(made, HttpConnection)
         assert made._client_seconds == Settings.model_fields["client_seconds"].default
         assert made.ws_protocol_class is None
         # Not whose server it is.

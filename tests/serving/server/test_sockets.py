@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from app.core.errors import SettingsError
-from app.serving.server.sockets import listen, listen_together
+from app.serving.server.sockets import listen, listen_reuse_port
 
 
 def test_a_taken_port_is_refused_in_one_sentence():
@@ -25,11 +25,14 @@ def test_an_address_of_another_machine_is_refused():
         listen("192.0.2.1", 0)
 
 
-def test_sockets_that_listen_together_share_an_address_with_nobody_else():
-    sockets = listen_together("127.0.0.1", 0, 3)
+def test_sockets_that_listen_reuse_port_share_an_address_with_nobody_else():
+    sockets = listen_reuse_port("127.0.0.1", 0, 3)
     port = sockets[0].getsockname()[1]
     assert {one.getsockname()[1] for one in sockets} == {port}
-    for take in (lambda: listen("127.0.0.1", port), lambda: listen_together("127.0.0.1", port, 2)):
+    for take in (
+        lambda: listen("127.0.0.1", port),
+        lambda: listen_reuse_port("127.0.0.1", port, 2),
+    ):
         with pytest.raises(
             SettingsError, match=rf"Cannot listen on 127\.0\.0\.1:{port}: .* in use"
         ):
@@ -38,8 +41,8 @@ def test_sockets_that_listen_together_share_an_address_with_nobody_else():
         one.close()
 
 
-def test_connections_are_spread_over_sockets_that_listen_together():
-    sockets = listen_together("127.0.0.1", 0, 2)
+def test_connections_are_spread_over_sockets_that_listen_reuse_port():
+    sockets = listen_reuse_port("127.0.0.1", 0, 2)
     clients = [socket.create_connection(sockets[0].getsockname()) for _ in range(64)]
     counts: Counter[int] = Counter()
     for number, one in enumerate(sockets):
