@@ -23,8 +23,16 @@ class ControlLink:
     `on_message` sets a callback.
     """
 
-    def __init__(self, connection: "Connection[Any, Any]") -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: "Connection[Any, Any]", end_process: Callable[[int], object] = os._exit
+    ) -> None:
+        """Wait for the first message, then receive in a thread.
+
+        Args:
+            connection: to the supervisor.
+            end_process: called with the exit code when the supervisor has ended.
+        """
+        self._connection, self._end_process = connection, end_process
         self.start: StartProcess = connection.recv()
         self._lock = threading.Lock()
         self._early: list[Message] = []
@@ -62,4 +70,4 @@ class ControlLink:
         except (EOFError, OSError):
             # A supervisor that was killed could not remove the folder itself.
             shutil.rmtree(self.start.folder.path, ignore_errors=True)
-            os._exit(1)
+            self._end_process(1)
