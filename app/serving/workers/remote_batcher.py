@@ -89,18 +89,18 @@ class RemoteBatcher:
 
     def __init__(
         self,
-        house: AdmissionController,
+        admission: AdmissionController,
         sockets: Sequence[zmq.Socket[bytes]],
         labels: Mapping[str, Labels],
     ) -> None:
         """Set the batcher up; `start` begins to read.
 
         Args:
-            house: admission control, which all batchers of this process share.
-            sockets: a connected DEALER socket for each engine that `house` admits for.
+            admission: admission control, which all batchers of this process share.
+            sockets: a connected DEALER socket for each engine that `admission` knows.
             labels: of each head, in the order in which the engine processes send them.
         """
-        self.house, self._sockets = house, sockets
+        self.house, self._sockets = admission, sockets
         bounds = pairwise(accumulate((len(names) for names in labels.values()), initial=0))
         self._columns = {head: slice(*both) for head, both in zip(labels, bounds, strict=True)}
         self._engines: list[EngineConnection] = []
