@@ -389,7 +389,7 @@ def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, 
         folders = {
             Path(one.path).parent
             for one in children[0].memory_maps()
-            if Path(one.path).name == "ledger"
+            if Path(one.path).name == "counters"
         }
         assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700]
         server.process.kill()

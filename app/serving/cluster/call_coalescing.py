@@ -1,7 +1,7 @@
-"""Requests that come close together travel as one.
+"""Coalesces single-item calls to another machine into calls with many items.
 
-A call to another machine costs both sides milliseconds, whatever it carries. The more calls are
-under way, the longer the next one waits for company; alone, it goes at once.
+A call costs both sides milliseconds, however much it carries. So an item waits the longer for
+others to join its call, the more calls are in flight; when none is, it is sent at once.
 """
 
 import asyncio
@@ -11,64 +11,68 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-PAUSE_SECONDS = 0.002
-"""Waited for company, for each call under way: about what a call costs."""
+WAIT_SECONDS = 0.002
+"""How long an item waits for others, for each call in flight: about what a call costs."""
 
-MAX_PAUSE_SECONDS = 0.05
+MAX_WAIT_SECONDS = 0.05
 MAX_ITEMS = 256
 
 
 class CallCoalescer(Generic[Item, Result]):
-    """Gives each item its result, and sends several at once."""
+    """Sends items in shared calls and returns each item's own result."""
 
     def __init__(self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]]) -> None:
-        """Take what sends items and returns a result for each, in order."""
+        """Set the coalescer up.
+
+        Args:
+            send: sends items and returns one result for each, in order.
+        """
         self._send = send
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
-    async def ask(self, item: Item) -> Result:
-        """Return an item's result; raise what sending it and those with it raised.
+    async def call(self, item: Item) -> Result:
+        """Return an item's result; raise what the call that carried it raised.
 
-        Cancelling the call keeps the item back, or if it has gone and nobody waits for those that
-        went with it either, cancels their sending.
+        Cancelling it keeps the item from being sent. If it has been sent, the call is cancelled
+        once all of its items are.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         if len(self._waiting) >= MAX_ITEMS:
-            self._go()
+            self._flush()
         elif not self._timer:
-            pause = min(PAUSE_SECONDS * len(self._under_way), MAX_PAUSE_SECONDS)
-            self._timer = loop.call_later(pause, self._go)
+            wait = min(WAIT_SECONDS * len(self._in_flight), MAX_WAIT_SECONDS)
+            self._timer = loop.call_later(wait, self._flush)
         return await future
 
-    def _go(self) -> None:
+    def _flush(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        wanted = [one for one in self._waiting if not one[1].done()]
+        items = [one for one in self._waiting if not one[1].done()]
         self._waiting = []
-        if not wanted:
+        if not items:
             return
-        task = asyncio.create_task(self._carry(wanted))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        futures = [future for _, future in wanted]
+        task = asyncio.create_task(self._send_items(items))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        futures = [future for _, future in items]
         for future in futures:
             future.add_done_callback(
                 lambda _: task.cancel() if all(one.cancelled() for one in futures) else None
             )
 
-    async def _carry(self, wanted: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _send_items(self, items: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._send([item for item, _ in wanted])
-        except Exception as error:  # noqa: BLE001  whatever it is, whoever waits is told
-            for _, future in wanted:
+            results = await self._send([item for item, _ in items])
+        except Exception as error:  # noqa: BLE001  every caller gets it, whatever it is
+            for _, future in items:
                 if not future.done():
                     future.set_exception(error)
         else:
-            for (_, future), result in zip(wanted, results, strict=True):
+            for (_, future), result in zip(items, results, strict=True):
                 if not future.done():
                     future.set_result(result)

@@ -1,4 +1,4 @@
-"""An engine replica of a cluster: a whole service without HTTP, asked by ingress replicas."""
+"""An engine replica of a cluster: a whole service without HTTP, called by ingress replicas."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ import ray
 
 from app.core.errors import FatalEngineError, ServiceError
 from app.core.types import Ad
-from app.serving.cluster.replica_client import Call, Reply, replica_name
+from app.serving.cluster.replica_client import CallContext, ReplicaReply, replica_name
 from app.serving.inference.explanations import Explainer
 from app.serving.inference.hot_swap import Swapper, load_service
 from app.serving.inference.service import Service
@@ -26,25 +26,31 @@ from app.serving.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LAST_WORDS_SECONDS = 0.5
-"""So long a replica whose device is lost lives, for the answers that say so."""
+LOST_SECONDS = 0.5
+"""How long a replica whose device is lost lives on, to send the errors of its requests."""
 
 
 class EngineReplica:
-    """One device: checkpoint, packed engine and micro-batcher.
+    """One device with its checkpoint, engine and micro-batcher.
 
-    `user_config` names the checkpoint: `{"model": FOLDER}`. Where it changes, each replica loads
-    the new one beside the old one, and swaps.
+    `user_config` names the checkpoint: `{"model": FOLDER}`. When it changes, each replica loads the
+    new one while it serves the old one, then swaps.
     """
 
     def __init__(
-        self, settings: Settings, engine: str, named: Callable[[], str] | None = None
+        self, settings: Settings, engine: str, name: Callable[[], str] = replica_name
     ) -> None:
-        """Take the settings, the name of what computes, and what names this replica."""
-        self._named = named or replica_name
-        configure_logs(settings.log_format, f"engine {self._named()}")
+        """Set the replica up; `reconfigure` loads the checkpoint.
+
+        Args:
+            settings: the settings of the service.
+            engine: the engine class as "module:name".
+            name: returns the name of this replica.
+        """
+        self._name = name
+        configure_logs(settings.log_format, f"engine {self._name()}")
         if not settings.threads:
-            # What Ray gives this replica of its machine; on a GPU's, cores pack and tokenize.
+            # The cores that Ray gives this replica; with a GPU, they pack and tokenize.
             given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
             cores = given.get("CPU", 1)
             settings = settings.model_copy(update={"threads": max(1, int(cores))})
@@ -56,14 +62,14 @@ class EngineReplica:
         self._lost: FatalEngineError | None = None
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Serve the checkpoint of the deployment's configuration.
+        """Serve the checkpoint of `user_config`; Serve calls it at the start and at each change.
 
-        One that cannot be served does not end a replica that serves another already.
+        If a new checkpoint cannot be served, the replica logs why and keeps the old one.
 
         Raises:
-            StartupError: this replica cannot begin.
+            StartupError: the first checkpoint cannot be served.
         """
-        model, start = Path(config["model"]), time.perf_counter()
+        model, started = Path(config["model"]), time.perf_counter()
         if self._swapper:
             try:
                 await self._swapper.swap_to_path(model)
@@ -72,51 +78,60 @@ class EngineReplica:
             return
         settings = self._settings.model_copy(update={"model": model})
         self.state.service, self._swapper = await load_service(
-            self.state, settings, self._metrics, self._die, self._engine
+            self.state, settings, self._metrics, self._on_lost, self._engine
         )
         self._trimming = asyncio.create_task(give_back_regularly())
-        log.info("ready after %.1f s: %s", time.perf_counter() - start, self._service.model)
+        log.info("ready after %.1f s: %s", time.perf_counter() - started, self._service.model)
 
-    async def describe(self, call: Call) -> Reply:
-        """Tell what is served."""
-        return await self._reply(call, asyncio.sleep(0))
+    async def describe(self, context: CallContext) -> ReplicaReply:
+        """Return no value, but the served model in the reply."""
+        return await self._reply(context, asyncio.sleep(0))
 
-    async def require_ready(self, call: Call) -> Reply:
+    async def require_ready(self, context: CallContext) -> ReplicaReply:
         """See `Service.require_ready`."""
-        return await self._reply(call, self._service.require_ready())
+        return await self._reply(context, self._service.require_ready())
 
-    async def check_capacity(self, call: Call) -> Reply:
+    async def check_capacity(self, context: CallContext) -> ReplicaReply:
         """See `Service.check_capacity`."""
-        return await self._reply(call, self._service.check_capacity())
+        return await self._reply(context, self._service.check_capacity())
 
-    async def classify(self, call: Call, ads: list[Ad], lane: Lane, top_k: int) -> Reply:
+    async def classify(
+        self, context: CallContext, ads: list[Ad], lane: Lane, top_k: int
+    ) -> ReplicaReply:
         """See `Service.classify`."""
-        return await self._reply(call, self._service.classify(ads, lane=lane, top_k=top_k))
+        return await self._reply(context, self._service.classify(ads, lane=lane, top_k=top_k))
 
-    async def classify_together(self, asked: list[tuple[Call, Ad, int]]) -> list[Reply]:
-        """Answer single ads with their `top_k`, each as `classify` does for a person."""
-        work = [self.classify(call, [ad], Lane.INTERACTIVE, top_k) for call, ad, top_k in asked]
-        return await asyncio.gather(*work)
+    async def classify_singles(
+        self, requests: list[tuple[CallContext, Ad, int]]
+    ) -> list[ReplicaReply]:
+        """Classify interactive ads of several requests, each with its own `top_k` and reply."""
+        replies = [
+            self.classify(context, [ad], Lane.INTERACTIVE, top_k) for context, ad, top_k in requests
+        ]
+        return await asyncio.gather(*replies)
 
-    async def classify_bulk(self, call: Call, ads: list[Ad], top_k: list[int]) -> Reply:
+    async def classify_bulk(
+        self, context: CallContext, ads: list[Ad], top_k: list[int]
+    ) -> ReplicaReply:
         """See `Service.classify_bulk`."""
-        return await self._reply(call, self._service.classify_bulk(ads, top_k))
+        return await self._reply(context, self._service.classify_bulk(ads, top_k))
 
-    async def explain(self, call: Call, ads: list[Ad], top_k: int) -> Reply:
-        """See `Explainer.explain`; of one ad."""
-        return await self._reply(call, self._explainer.explain(self._service, ads[0], top_k=top_k))
+    async def explain(self, context: CallContext, ads: list[Ad], top_k: int) -> ReplicaReply:
+        """See `Explainer.explain`; `ads` has one ad."""
+        work = self._explainer.explain(self._service, ads[0], top_k=top_k)
+        return await self._reply(context, work)
 
     async def exposition(self) -> tuple[str, str]:
-        """Return this replica's name and its metrics in Prometheus' format."""
-        return self._named(), self._metrics.exposition().decode()
+        """Return this replica's name and its metrics in Prometheus' text format."""
+        return self._name(), self._metrics.exposition().decode()
 
     async def check_health(self) -> None:
-        """Let Serve replace a replica whose device is lost."""
+        """Raise if the device is lost, so that Serve replaces this replica."""
         if self._lost:
             raise self._lost
 
     async def __del__(self) -> None:
-        """Finish what was admitted: Serve has waited for it already."""
+        """Finish what was admitted; Serve awaits it once no call is left."""
         if self.state.service:
             await self.state.service.drain(self._settings.grace_seconds)
         if self._swapper:
@@ -127,10 +142,10 @@ class EngineReplica:
         service: Service = self.state.service
         return service
 
-    async def _reply(self, call: Call, work: Awaitable[Any]) -> Reply:
-        trace = Trace(call.request_id)
+    async def _reply(self, context: CallContext, work: Awaitable[Any]) -> ReplicaReply:
+        trace = Trace(context.request_id)
         set_current(trace)
-        # Of the service that was asked: by the end another may have taken over.
+        # Read before the work: a swap may replace the service in the meantime.
         served = self._service.model
         value: Any
         try:
@@ -138,12 +153,12 @@ class EngineReplica:
         except ServiceError as error:
             value = error
         except Exception:
-            # It fails this request alone, not those that came with it.
-            log.exception("request %s failed", call.request_id)
+            # Returned and not raised, so that it fails no other request of a shared call.
+            log.exception("request %s failed", context.request_id)
             value = ServiceError("Something unexpected failed.")
-        told = None if served.identity == call.known else served
-        return Reply(value, trace.stages(), trace.tokens, told)
+        model = None if served.identity == context.known_model else served
+        return ReplicaReply(value, trace.stages(), trace.tokens, model)
 
-    def _die(self, error: FatalEngineError) -> None:
+    def _on_lost(self, error: FatalEngineError) -> None:
         self._lost = error
-        asyncio.get_running_loop().call_later(LAST_WORDS_SECONDS, os._exit, 1)
+        asyncio.get_running_loop().call_later(LOST_SECONDS, os._exit, 1)

@@ -1,4 +1,4 @@
-"""The metrics of all replicas of a cluster as one text, each series with its replica's name."""
+"""Merges the metrics of a cluster's replicas into one text, with a label `replica`."""
 
 from collections.abc import Iterator
 
@@ -6,50 +6,50 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-OF_INGRESS = (
+INGRESS_METRICS = (
     "doppelkopf_requests",
     "doppelkopf_request_seconds",
     "doppelkopf_stream_lines",
     "doppelkopf_rejected",
     "process_",
 )
-"""How the families begin that an ingress knows of; of all others, engines do."""
+"""Prefixes of the metrics that ingress replicas record; engine replicas record all others."""
 
 
 class MergedMetrics(Collector):
-    """Texts in Prometheus' format, put together.
+    """The metrics of several replicas, each series labelled with its replica.
 
-    They are not added up: a replica that goes would take its counters out of the sum, which
-    Prometheus would take for a restart of all.
+    They are not summed: when a replica ends, the sum would fall by its counters, which Prometheus
+    would take for a restart of all replicas.
     """
 
     def __init__(self) -> None:
         self._families: dict[str, Metric] = {}
 
-    def add(self, replica: str, text: str, only: tuple[str, ...] = ("",)) -> None:
-        """Add what one replica tells.
+    def add(self, replica: str, text: str, prefixes: tuple[str, ...] = ("",)) -> None:
+        """Add the metrics of one replica.
 
         Args:
             replica: its name.
-            text: in Prometheus' format.
-            only: how the names of the families begin that are taken.
+            text: its metrics in Prometheus' text format.
+            prefixes: only metrics whose names start with one of them are added.
         """
-        for found in text_string_to_metric_families(text):
-            if not found.name.startswith(only):
+        for added in text_string_to_metric_families(text):
+            if not added.name.startswith(prefixes):
                 continue
             family = self._families.setdefault(
-                found.name, Metric(found.name, found.documentation, found.type)
+                added.name, Metric(added.name, added.documentation, added.type)
             )
-            for sample in found.samples:
+            for sample in added.samples:
                 labels = {**sample.labels, "replica": replica}
                 family.add_sample(sample.name, labels, sample.value)
 
     def collect(self) -> Iterator[Metric]:
-        """Give all families."""
+        """Yield the merged metrics, for the registry."""
         yield from self._families.values()
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus' format."""
+        """Return the merged metrics in Prometheus' text format."""
         registry = CollectorRegistry()
         registry.register(self)
         return generate_latest(registry)

@@ -1,6 +1,6 @@
-"""Serve's proxies, which take a cluster's requests: connections and errors as on one machine.
+"""Middleware for Ray Serve's HTTP proxies: the connections and errors of a single machine.
 
-Each node's environment names `middlewares`, which a proxy calls before it listens:
+The environment of each node names `middlewares`, which a proxy calls before it listens:
 
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=app.serving.cluster.proxy:middlewares
 """
@@ -19,130 +19,139 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.serving.api.problems import PROBLEM_MEDIA_TYPE, problem_of
 from app.serving.api.telemetry import REQUEST_ID, SERVER_TIMING, given_or_new_id
-from app.serving.server.http_connection import Connection
+from app.serving.server.http_connection import HttpConnection
 from app.serving.settings import Settings, load_settings
 
-SERVES_OWN = "/-/"
-"""How Serve's own addresses begin."""
+SERVE_PATHS = "/-/"
+"""Prefix of the paths that Serve answers itself, such as its health check."""
 
 LOST = "The replica that read the request was lost; send it again."
-NOT_THERE = "The service is not there yet; try again."
+NOT_AVAILABLE = "The service is not available yet; try again."
 
 
 def middlewares() -> list[Middleware]:
-    """Return what stands before the proxy's own application."""
-    # What uvicorn takes where nobody says; Serve does not, and has no option for it.
+    """Return the middlewares of a proxy, and make it use our connections."""
+    # uvicorn's default protocol class, which Serve uses and has no option for.
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:connection"
-    return [Middleware(Plain, max_ahead=2 * _settings().max_body_bytes)]
+    window_bytes = 2 * _settings().max_body_bytes
+    return [Middleware(ProblemDocumentMiddleware, window_bytes=window_bytes)]
 
 
-def connection(config: uvicorn.Config, **given: Any) -> Connection:
-    """Make a connection as the server of one machine does."""
+def connection(config: uvicorn.Config, **given: Any) -> HttpConnection:
+    """Return a connection with the options of `app.serving.server.single_process.http_server`."""
     config.ws_protocol_class = None
     config.encoded_headers = [one for one in config.encoded_headers if one[0] != b"server"]
-    return Connection(config=config, client_seconds=_settings().client_seconds, **given)
+    return HttpConnection(config=config, client_seconds=_settings().client_seconds, **given)
 
 
 @cache
 def _settings() -> Settings:
-    """Read the environment once, not for each connection."""
+    """Return the settings of the environment, read once and not for each connection."""
     return load_settings()
 
 
 class UploadWindow:
-    """How far a stream's lines are ahead of their answers.
+    """Limits how many bytes of a streamed request may be ahead of its answer.
 
-    Serve reads whatever comes, and keeps what the application has not asked for yet; so a client
-    that sends faster than it is answered, or reads no answers, would fill its memory.
+    Serve reads a request as fast as it arrives and buffers what the application has not read yet.
+    So a client that sends faster than it is answered, or reads no answers, would fill its memory.
+    Each line of the answer acknowledges one line of the request.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        """Let so many bytes be ahead, and what a client sends at once."""
+        """Set the window's size; the chunk that exceeds it is still read."""
         self._max_bytes = max_bytes
         self._chunks: deque[tuple[int, int]] = deque()
-        """Of each chunk without an answer: lines up to its end, and its bytes."""
-        self._bytes = self._lines = self._answers = 0
-        self._near = asyncio.Event()
-        self._near.set()
+        """Of each chunk without an answer: the lines up to its end, and its bytes."""
+        self._bytes = self._request_lines = self._answer_lines = 0
+        self._open = asyncio.Event()
+        self._open.set()
 
-    def sent(self, body: bytes) -> None:
-        """Count what came of the request."""
-        self._lines += body.count(b"\n")
-        self._chunks.append((self._lines, len(body)))
+    def received(self, body: bytes) -> None:
+        """Count a chunk of the request."""
+        self._request_lines += body.count(b"\n")
+        self._chunks.append((self._request_lines, len(body)))
         self._count(len(body))
 
     def answered(self, body: bytes) -> None:
-        """Count what the client took of the answer."""
-        self._answers += body.count(b"\n")
-        while self._chunks and self._chunks[0][0] <= self._answers:
+        """Count a chunk of the answer that the client has taken."""
+        self._answer_lines += body.count(b"\n")
+        while self._chunks and self._chunks[0][0] <= self._answer_lines:
             self._count(-self._chunks.popleft()[1])
 
-    async def near(self) -> None:
-        """Wait until more may come."""
-        await self._near.wait()
+    async def wait_until_open(self) -> None:
+        """Wait until more of the request may be read."""
+        await self._open.wait()
 
     def _count(self, size: int) -> None:
         self._bytes += size
         if self._bytes <= self._max_bytes:
-            self._near.set()
+            self._open.set()
         else:
-            self._near.clear()
+            self._open.clear()
 
 
-class Plain:
-    """Lets clients see the application's answers, and the proxy's own as problem documents."""
+class ProblemDocumentMiddleware:
+    """Passes the application's answers on, and turns the proxy's own into problem documents."""
 
-    def __init__(self, app: ASGIApp, max_ahead: int) -> None:
-        """Take the proxy's application, and the bytes that a request may be ahead of its answer."""
-        self._app, self._max_ahead = app, max_ahead
+    def __init__(self, app: ASGIApp, window_bytes: int) -> None:
+        """Wrap the proxy's application.
+
+        Args:
+            app: the proxy's application.
+            window_bytes: see `UploadWindow`.
+        """
+        self._app, self._window_bytes = app, window_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http" or scope["path"].startswith(SERVES_OWN):
+        if scope["type"] != "http" or scope["path"].startswith(SERVE_PATHS):
             await self._app(scope, receive, send)
             return
-        answer: JSONResponse | None = _problem(scope, NotReadyError(LOST))
-        """Instead of none, or of the proxy's own."""
-        ahead = UploadWindow(self._max_ahead)
+        # Sent in place of an answer of the proxy itself, or if there is no answer at all.
+        problem: JSONResponse | None = _problem(scope, NotReadyError(LOST))
+        window = UploadWindow(self._window_bytes)
 
-        async def receive_near() -> Message:
-            await ahead.near()
+        async def receive_in_window() -> Message:
+            await window.wait_until_open()
             message = await receive()
-            ahead.sent(message.get("body", b""))
+            window.received(message.get("body", b""))
             return message
 
-        async def send_plain(message: Message) -> None:
-            nonlocal answer
+        async def send_or_replace(message: Message) -> None:
+            nonlocal problem
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                answer = None if _is_ours(headers) else _problem(scope, _error(message, headers))
-                # The proxy adds a second one.
+                is_ours = _is_of_application(headers)
+                problem = None if is_ours else _problem(scope, _error(message, headers))
+                # The proxy has added an id of its own behind the application's.
                 headers[REQUEST_ID] = headers.get(REQUEST_ID, "")
-            if not answer:
+            if not problem:
                 await send(message)
-                ahead.answered(message.get("body", b""))
+                window.answered(message.get("body", b""))
 
-        await self._app(scope, receive_near, send_plain)
-        if answer:
-            await answer(scope, receive, send)
+        await self._app(scope, receive_in_window, send_or_replace)
+        if problem:
+            await problem(scope, receive, send)
 
 
-def _is_ours(headers: Headers) -> bool:
+def _is_of_application(headers: Headers) -> bool:
     return SERVER_TIMING in headers or headers.get("content-type") == PROBLEM_MEDIA_TYPE
 
 
 def _error(message: Message, headers: Headers) -> ServiceError:
+    """Return the error that an answer of the proxy itself stands for."""
     if message["status"] == OverloadedError.status:
         seconds = max(1, int(headers.get("retry-after", 1)))
         return OverloadedError(f"Too many requests wait; try again in {seconds} s.", seconds, "")
-    return NotReadyError(NOT_THERE)
+    return NotReadyError(NOT_AVAILABLE)
 
 
 def _problem(scope: Scope, error: ServiceError) -> JSONResponse:
-    identity = given_or_new_id(scope)
+    request_id = given_or_new_id(scope)
     return JSONResponse(
-        problem_of(error, identity),
+        problem_of(error, request_id),
         error.status,
-        {**error.headers, REQUEST_ID: identity},
+        {**error.headers, REQUEST_ID: request_id},
         media_type=PROBLEM_MEDIA_TYPE,
     )

@@ -1,4 +1,4 @@
-"""A cluster's engine replicas as an ingress sees them: the service's part, played from afar."""
+"""A `Classifier` that calls the engine replicas of a cluster, for an ingress replica."""
 
 import asyncio
 import logging
@@ -24,79 +24,80 @@ from app.serving.scheduling.lanes import Lane
 
 log = logging.getLogger(__name__)
 
-TRIES = 3
-"""Replicas that a request is sent to, where one after the other dies with it: once may be chance,
-and an ad that ends whoever reads it shall not end all."""
+MAX_TRIES = 3
+"""Replicas that a request is sent to, if each dies before it answers. One death may be a
+coincidence, but an ad that kills every replica must not reach all of them."""
 
 PROBE_SECONDS = 2.0
-"""So long a probe waits for a replica's word."""
+"""How long a readiness probe waits for a replica."""
 
 KEPT_MODELS = 8
-"""Models whose answers can still be under way."""
+"""Models that are remembered, because answers of replaced ones may still arrive."""
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What every request to a replica tells of itself."""
+class CallContext:
+    """What every call to a replica carries besides its arguments."""
 
     request_id: str
-    known: ModelName | None
-    """The model that the ingress knows; see `Reply.model`."""
+    known_model: ModelName | None
+    """The model that the ingress knows; see `ReplicaReply.model`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """What a replica answers: `value`, or why there is none."""
+class ReplicaReply:
+    """A replica's reply; `value` is the result or a `ServiceError`."""
 
     value: Any
     stages: Mapping[str, float]
-    """Seconds in each, as `Trace.stages` has them."""
+    """Seconds of each stage, see `Trace.stages`."""
     tokens: int
     model: ServedModel | None
-    """What the replica serves, where that is not what the ingress knows."""
+    """The model that answered; None if it is the one that the ingress knows."""
 
 
 class ReplicaClient:
-    """Answers ads by asking whichever replica has the least to do; a `Classifier`.
+    """Classifies ads by calls to the engine replica with the least work; a `Classifier`.
 
-    A request whose replica dies is sent to another one, so its client waits and sees no error.
+    A request whose replica dies is sent to another one: its client waits longer and gets no error.
     """
 
     def __init__(
         self,
         engines: DeploymentHandle[Any],
         metrics: Metrics,
-        patience: float,
+        timeout_seconds: float | None,
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
-        """Take the engine deployment.
+        """Set the client up; `load` waits for the first replica.
 
         Args:
-            engines: its handle.
-            metrics: where refusals for want of a replica are counted.
-            patience: seconds a request waits for its answer, those for a replica included.
-            probe_seconds: likewise a probe.
+            engines: the handle of the engine deployment.
+            metrics: counts the requests that no replica takes.
+            timeout_seconds: how long one call may take, the wait for a replica included; None
+                without a limit.
+            probe_seconds: the same for a readiness probe.
         """
         self._engines, self._metrics = engines, metrics
-        self._patience, self._probe_seconds = patience, probe_seconds
+        self._timeout_seconds, self._probe_seconds = timeout_seconds, probe_seconds
         self._models: dict[ModelName, ServedModel] = {}
-        self._last: ServedModel | None = None
+        self._last_model: ServedModel | None = None
         self._draining = asyncio.Event()
-        self._together = CallCoalescer(partial(self._replied, "classify_together"))
+        self._single_ads = CallCoalescer(partial(self._call_replica, "classify_singles"))
 
     async def load(self) -> "ReplicaClient":
-        """Wait until a replica is there, and learn what it serves."""
-        await self._ask("describe", patience=None)
+        """Wait until a replica is ready, and learn which model it serves."""
+        await self._call("describe", timeout_seconds=None)
         return self
 
     @property
     def model(self) -> ServedModel:
-        """What is served, as the last answer had it."""
-        assert self._last  # noqa: S101  for types: `load` comes first
-        return self._last
+        """The served model, as of the last reply."""
+        assert self._last_model  # noqa: S101  for types: `load` comes first
+        return self._last_model
 
     def named(self, model: ModelName) -> ServedModel:
-        """Return the model that gave one of these answers."""
+        """Return the model that gave one of this client's answers."""
         return self._models[model]
 
     async def classify(
@@ -104,71 +105,84 @@ class ReplicaClient:
     ) -> list[Prediction]:
         """See `Service.classify`.
 
-        Single ads that come close together go to one replica in one call. There a client that
-        leaves, or its deadline, takes its ad out of the queue only if it is alone in its call.
+        Single interactive ads share calls. When such a client leaves or its deadline passes, the
+        replica drops the ad only if all other ads of the call are dropped too.
         """
         async with deadline(timeout_seconds):
-            found: list[Prediction]
+            predictions: list[Prediction]
             if lane is Lane.INTERACTIVE and len(ads) == 1:
                 current().ads += 1
-                found = self._taken(await self._together.ask((self._call(), ads[0], top_k)))
+                reply = await self._single_ads.call((self._context(), ads[0], top_k))
+                predictions = self._value(reply)
             else:
-                found = await self._answered("classify", ads, lane, top_k)
-        return found
+                predictions = await self._call_with_ads("classify", ads, lane, top_k)
+        return predictions
 
     async def classify_bulk(self, ads: Sequence[Ad], top_k: Sequence[int]) -> list[Prediction]:
         """See `Service.classify_bulk`."""
-        found: list[Prediction] = await self._answered("classify_bulk", ads, top_k, patience=None)
-        return found
+        predictions: list[Prediction] = await self._call_with_ads(
+            "classify_bulk", ads, top_k, timeout_seconds=None
+        )
+        return predictions
 
     async def explain(
         self, _: Any, ad: Ad, *, top_k: int, timeout_seconds: float | None = None
     ) -> tuple[Prediction, Explanation]:
-        """See `Explainer.explain`: one replica classifies the ad and all its readings."""
+        """See `Explainer.explain`: one replica classifies the ad and all its variants."""
         async with deadline(timeout_seconds):
-            answer: tuple[Prediction, Explanation] = await self._answered("explain", [ad], top_k)
+            answer: tuple[Prediction, Explanation] = await self._call_with_ads(
+                "explain", [ad], top_k
+            )
         return answer
 
     async def check_capacity(self) -> None:
         """See `Service.check_capacity`."""
-        await self._ask("check_capacity")
+        await self._call("check_capacity")
 
     async def require_ready(self) -> None:
-        """See `Service.require_ready`; a replica is asked.
+        """Return if a replica can classify ads.
 
         Raises:
-            NotReadyError: this ingress ends, or no replica is there.
+            NotReadyError: this ingress replica is draining, or no engine replica is ready.
         """
         if self._draining.is_set():
             raise NotReadyError(DRAINING)
-        await self._ask("require_ready", patience=self._probe_seconds)
+        await self._call("require_ready", timeout_seconds=self._probe_seconds)
 
     async def closed(self) -> None:
         """See `Service.closed`."""
         await self._draining.wait()
 
     async def drain(self, _: float) -> None:
-        """Let streams end; Serve itself has waited for requests by now."""
+        """Let streams end; Serve has already waited for the other requests."""
         self._draining.set()
 
-    async def _answered(self, method: str, ads: Sequence[Ad], *rest: Any, **options: Any) -> Any:
-        trace = current()
-        trace.ads += len(ads)
-        return await self._ask(method, ads, *rest, **options)
+    async def _call_with_ads(
+        self, method: str, ads: Sequence[Ad], *args: Any, **options: float | None
+    ) -> Any:
+        current().ads += len(ads)
+        return await self._call(method, ads, *args, **options)
 
-    async def _ask(self, method: str, *sent: Any, **options: float | None) -> Any:
-        return self._taken(await self._replied(method, self._call(), *sent, **options))
+    async def _call(self, method: str, *args: Any, **options: float | None) -> Any:
+        return self._value(await self._call_replica(method, self._context(), *args, **options))
 
-    def _call(self) -> Call:
-        return Call(current().request_id, self._last.identity if self._last else None)
+    def _context(self) -> CallContext:
+        known = self._last_model.identity if self._last_model else None
+        return CallContext(current().request_id, known)
 
-    async def _replied(self, method: str, *sent: Any, **options: float | None) -> Any:
-        """Return what a replica returned."""
-        patience = options.get("patience", self._patience)
-        for _ in range(TRIES):
+    async def _call_replica(self, method: str, *args: Any, **options: float | None) -> Any:
+        """Return what a replica's method returns; a dead replica is replaced by another one.
+
+        Args:
+            method: of `EngineReplica`.
+            args: its arguments.
+            options: `timeout_seconds` in place of the client's own.
+        """
+        timeout_seconds = options.get("timeout_seconds", self._timeout_seconds)
+        for _ in range(MAX_TRIES):
             try:
-                async with asyncio.timeout(patience):
-                    return await self._sent(method, sent)
+                async with asyncio.timeout(timeout_seconds):
+                    return await self._send(method, args)
             except TimeoutError as error:
                 raise NotReadyError("No engine answered in time; try again.") from error
             except BackPressureError as error:
@@ -180,22 +194,23 @@ class ReplicaClient:
                 raise NotReadyError("The engines cannot be started; see their log.") from error
             except RayActorError as error:
                 log.warning("an engine died with request %s: %s", current().request_id, error)
-        raise NotReadyError(f"{TRIES} engines died with this request; try again.")
+        raise NotReadyError(f"{MAX_TRIES} engines died with this request; try again.")
 
-    async def _sent(self, method: str, sent: Sequence[Any]) -> Any:
-        response = getattr(self._engines, method).remote(*sent)
+    async def _send(self, method: str, args: Sequence[Any]) -> Any:
+        response = getattr(self._engines, method).remote(*args)
         try:
             return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
 
-    def _taken(self, reply: Reply) -> Any:
+    def _value(self, reply: ReplicaReply) -> Any:
+        """Return a reply's value or raise its error; record its model, stages and tokens."""
         if reply.model:
-            # Once: while one is rolled out, replicas of both answer in turns.
+            # Logged once a model, though old and new replicas answer alternately during a rollout.
             if not self._models.pop(reply.model.identity, None):
                 log.info("engines serve %s", reply.model)
-            self._last = self._models[reply.model.identity] = reply.model
+            self._last_model = self._models[reply.model.identity] = reply.model
             if len(self._models) > KEPT_MODELS:
                 del self._models[next(iter(self._models))]
         current().merge(reply.stages, reply.tokens)
@@ -205,5 +220,5 @@ class ReplicaClient:
 
 
 def replica_name() -> str:
-    """Return the name of the replica that this process is."""
+    """Return the name that Serve gave the replica of this process."""
     return str(serve.get_replica_context().replica_tag)

@@ -1,4 +1,4 @@
-"""How the server ends: accepted work first, and what is new is refused until it is done."""
+"""A uvicorn server that finishes accepted requests and refuses new ones with 503 before it ends."""
 
 import logging
 import os
@@ -14,34 +14,34 @@ log = logging.getLogger(__name__)
 
 
 class DrainingServer(uvicorn.Server):
-    """uvicorn's server, which listens until the application has drained.
+    """uvicorn's server, which keeps listening until the application has drained.
 
-    By itself it closes its socket and its idle connections first and tells the application last, so
-    that a client would find a closed door instead of a 503.
+    By default uvicorn closes its socket and idle connections first and tells the application last;
+    new clients would then get a refused connection instead of a 503.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let the application drain while it goes on answering, then close everything."""
+        """Let the application drain while it still answers, then close all connections."""
         await self.lifespan.shutdown()
         await super().shutdown(sockets)
 
     def handle_signals(self) -> None:
-        """Handle SIGTERM and SIGINT from here on, though the server may not run yet."""
+        """Install the handlers of SIGTERM and SIGINT; call it before the server runs."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.handle_exit)
-        # Until there is a model that could be replaced; it would end the process.
+        # By default SIGHUP ends the process; until a model is loaded there is nothing to reload.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Do nothing: they are handled already, and need not be sent once more in the end."""
+        """Replace uvicorn's own handlers, which would raise the signal once more at the end."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain at the first signal; end the process at the second one."""
+        """Start to drain at the first signal; end the process at the second one."""
         if self.should_exit:
-            log.warning("ended by a second signal; what was unfinished is lost")
-            # Nothing orderly: it might wait for the very thing that hangs. No default handler
-            # either, which a container's first process does not have.
+            log.warning("ended by a second signal; unfinished requests are lost")
+            # An orderly exit might wait for the very thread that hangs, and the default signal
+            # handler does nothing in the first process of a container.
             os._exit(128 + sig)
         super().handle_exit(sig, frame)

@@ -1,4 +1,4 @@
-"""The server process: socket, checkpoint, engine, batcher and HTTP put together."""
+"""Serves with one process: socket, checkpoint, engine, batcher and HTTP application."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly
 from app.serving.server.graceful_shutdown import DrainingServer
-from app.serving.server.http_connection import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, Connection
+from app.serving.server.http_connection import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, HttpConnection
 from app.serving.server.sockets import BACKLOG, allow_many_connections, listen
 from app.serving.settings import Settings
 
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, engine: str = ENGINE) -> int:
-    """Serve until a signal comes; return the process's exit code.
+    """Serve until SIGTERM or SIGINT; return the process's exit code.
 
-    Where the engine is lost the process ends here, with 1: a thread that hangs in it would keep the
-    interpreter from ending.
+    If the device is lost, the process exits here with 1, because a thread that hangs in the engine
+    would keep the interpreter from ending.
 
     Args:
-        settings: what to serve and how.
-        engine: the name of what computes.
+        settings: the settings of the service.
+        engine: the engine class as "module:name".
 
     Raises:
-        StartupError: with one sentence, where the service cannot begin.
+        StartupError: the service cannot start; one sentence for the operator.
     """
     started = time.perf_counter()
     configure_logs(settings.log_format)
@@ -46,7 +46,7 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
     listener = listen(settings.host, settings.port)
     metrics = Metrics()
     failures: list[Exception] = []
-    background: list[asyncio.Task[None]] = []  # the loop itself would forget them
+    background: list[asyncio.Task[None]] = []  # the event loop keeps weak references only
 
     def stop(error: Exception) -> None:
         failures.append(error)
@@ -78,19 +78,19 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
 
 
 def http_server(app: FastAPI, settings: Settings) -> DrainingServer:
-    """Return the server of an application, which runs on the sockets it is given."""
+    """Return a server for the application; `run` takes the sockets to listen on."""
     return DrainingServer(
         uvicorn.Config(
             app,
-            http=partial(Connection, client_seconds=settings.client_seconds),  # type: ignore[arg-type]  # whatever makes one
-            # Nothing here speaks WebSocket; a request to upgrade is answered as if it did not ask.
+            http=partial(HttpConnection, client_seconds=settings.client_seconds),  # type: ignore[arg-type]  # uvicorn calls it as a class
+            # There are no WebSocket routes; an upgrade request is answered as plain HTTP.
             ws="none",
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             log_config=None,
-            access_log=False,  # ours knows the stages, and never the raw path
+            access_log=False,  # `Telemetry` writes it, with stages and without the raw path
             server_header=False,
-            # All work is done by then; a connection that lasts longer is cut off.
+            # The application has drained by then; connections that stay open longer are cut off.
             timeout_graceful_shutdown=2 * CLOSING_SECONDS,
         )
     )

@@ -1,4 +1,4 @@
-"""A process that the supervisor starts, and the supervisor's end of the link to it."""
+"""A process that the supervisor started, with the supervisor's end of its control link."""
 
 import logging
 import os
@@ -12,51 +12,59 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from app.serving.workers.control_messages import Message, Start
+from app.serving.workers.control_messages import Message, StartProcess
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""End the service. Sent to a whole group, as by a terminal, they are the supervisor's to judge."""
+"""The signals that end the service. Children ignore them, so that a terminal's Ctrl-C, which
+reaches the whole process group, is handled by the supervisor alone."""
 
 ENVIRONMENT = {
-    # A front end is a core's worth of work; the libraries' own threads would be in others' way.
+    # A front end uses one core; threads of the libraries would compete with the other processes.
     "app.serving.workers.frontend": {
         "TOKENIZERS_PARALLELISM": "false",
         "OPENBLAS_NUM_THREADS": "1",
     },
     "app.serving.workers.engine_process": {},
 }
+"""Environment variables of each child module, unless the supervisor's environment has them."""
 
 
 @dataclass(eq=False)
-class Child:
-    """One process, by what it was told at its begin."""
+class ChildProcess:
+    """A front end or an engine process; `ready` once it has sent a `ProcessReady`."""
 
-    start: Start
+    start: StartProcess
     process: "subprocess.Popen[bytes]"
     link: "Connection[Any, Any]"
     ready: bool = False
 
     @classmethod
-    def begin(cls, module: str, start: Start, inherited: Sequence[int] = ()) -> "Child":
-        """Start a process.
+    def spawn(
+        cls, module: str, start: StartProcess, inherited: Sequence[int] = ()
+    ) -> "ChildProcess":
+        """Start a process and send it its first message.
 
         Args:
-            module: makes a `Link` of the last word of its command line.
-            start: the first message to it.
-            inherited: descriptors that it keeps.
+            module: the module to run; it makes a `ControlLink` from its command line.
+            start: the first message.
+            inherited: file descriptors that the process inherits.
+
+        Raises:
+            OSError: the system cannot start another process.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            process = subprocess.Popen(  # noqa: S603  ourselves
-                # -P, and the path below: it imports what this process does, wherever it is started.
+            process = subprocess.Popen(  # noqa: S603  this program itself
+                # -P and PYTHONPATH: it imports the same modules as this process, and none from the
+                # current folder.
                 [sys.executable, "-P", "-m", module, start.name, str(theirs.fileno())],
                 env={
                     **ENVIRONMENT[module],
                     **os.environ,
                     "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
-                    # Has to be there before the library is imported.
+                    # The Prometheus client reads it at import.
                     "PROMETHEUS_MULTIPROC_DIR": str(start.folder.metrics),
                 },
                 pass_fds=[theirs.fileno(), *inherited],
@@ -65,15 +73,21 @@ class Child:
                 preexec_fn=_ignore_signals,
             )
         child = cls(start, process, Connection(ours.detach()))
-        child.tell(start)
+        child.send(start)
         return child
 
-    def tell(self, message: Start | Message) -> None:
-        """Send a message; whoever has ended is heard of elsewhere."""
+    def send(self, message: StartProcess | Message) -> None:
+        """Send a message; if the process has ended, its closed link tells the supervisor so."""
         try:
             self.link.send(message)
         except OSError:
-            log.debug("%s hears nothing any more", self.start.name)
+            log.debug("%s has ended and gets no message", self.start.name)
+
+    def wait(self) -> str:
+        """Close the link, wait for the process to end, and return how it ended."""
+        self.link.close()
+        code = self.process.wait()
+        return f"by signal {-code}" if code < 0 else f"with code {code}"
 
 
 def _ignore_signals() -> None:

@@ -1,7 +1,7 @@
-"""The link between the supervisor and each of its processes: what they tell each other.
+"""A child process's end of its control link to the supervisor.
 
-A child obeys nothing else. When the supervisor is gone, so is its end of the link, and the child
-ends.
+A child takes its orders from this link only. When the supervisor ends, the link closes and the
+child ends too.
 """
 
 import asyncio
@@ -13,46 +13,61 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from app.serving.workers.control_messages import Message, Start
+from app.serving.workers.control_messages import Message, StartProcess
 
 
-class Link:
-    """A child's end."""
+class ControlLink:
+    """Sends messages to the supervisor and hands its messages to a callback.
 
-    def __init__(self, connection: "Connection[Any, Any]") -> None:
-        self._connection = connection
-        self.start: Start = connection.recv()
+    The first message is a `StartProcess`, kept as `start`. Later ones are buffered until
+    `on_message` sets a callback.
+    """
+
+    def __init__(
+        self, connection: "Connection[Any, Any]", end_process: Callable[[int], object] = os._exit
+    ) -> None:
+        """Wait for the first message, then receive in a thread.
+
+        Args:
+            connection: to the supervisor.
+            end_process: called with the exit code when the supervisor has ended.
+        """
+        self._connection, self._end_process = connection, end_process
+        self.start: StartProcess = connection.recv()
         self._lock = threading.Lock()
         self._early: list[Message] = []
-        self._hear: Callable[[Message], object] = self._early.append
-        threading.Thread(target=self._listen, name="link", daemon=True).start()
+        self._deliver: Callable[[Message], object] = self._early.append
+        threading.Thread(target=self._receive, name="link", daemon=True).start()
 
     @classmethod
-    def from_command_line(cls) -> "Link":
-        """Take the descriptor that is the last word."""
+    def from_command_line(cls) -> "ControlLink":
+        """Open the file descriptor that is the last argument of the command line."""
         return cls(Connection(int(sys.argv[-1])))
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send a message to the supervisor."""
         self._connection.send(message)
 
-    def hear(self, hear: Callable[[Message], object]) -> None:
-        """Call `hear` in this event loop for every message that came or comes."""
+    def on_message(self, callback: Callable[[Message], object]) -> None:
+        """Call `callback` in this event loop for every message, buffered ones first.
+
+        It replaces an earlier callback.
+        """
         loop = asyncio.get_running_loop()
         with self._lock:
             early, self._early = self._early, []
-            self._hear = lambda message: loop.call_soon_threadsafe(hear, message)
+            self._deliver = lambda message: loop.call_soon_threadsafe(callback, message)
             for message in early:
-                self._hear(message)
+                self._deliver(message)
 
-    def _listen(self) -> None:
-        # A thread, since this has to work while the event loop does not.
+    def _receive(self) -> None:
+        # A thread, because it has to notice the supervisor's end while the event loop is blocked.
         try:
             while True:
                 message = self._connection.recv()
                 with self._lock:
-                    self._hear(message)
+                    self._deliver(message)
         except (EOFError, OSError):
-            # Killed, it could not clear up.
+            # A supervisor that was killed could not remove the folder itself.
             shutil.rmtree(self.start.folder.path, ignore_errors=True)
-            os._exit(1)
+            self._end_process(1)

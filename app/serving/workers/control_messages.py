@@ -1,4 +1,8 @@
-"""Messages between the supervisor and its child processes."""
+"""Messages between the supervisor and its child processes: front ends and engine processes.
+
+A checkpoint is named by its generation: 0 for the one that the service starts with, and one more
+for each that is loaded to replace it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,78 +14,78 @@ from app.serving.workers.runtime_folder import RuntimeFolder
 
 
 @dataclass(frozen=True, slots=True)
-class Serve:
-    """To a front end: all engines are ready, so many of them, with that generation's model.
-
-    The model that a service begins with is generation 0; each that replaces one has the next.
-    """
+class ServeGeneration:
+    """To a front end: all `engines` engine processes are ready to serve this generation."""
 
     engines: int
     generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """The first message to a child: what it is told at its begin."""
+class StartProcess:
+    """The first message to a child: who it is and what it needs to start."""
 
     name: str
     number: int
-    """Of a front end, its row of the ledger; of an engine process, its account there."""
+    """Of a front end, its row of the shared counters; of an engine process, its engine there."""
     settings: Settings
     folder: RuntimeFolder
     identity: str = ""
-    """Of a front end: told from the one that it replaces."""
+    """A front end's ZeroMQ identity, which differs from that of the process it replaces."""
     listener: int = -1
-    """Of a front end: the descriptor of the socket to accept from."""
-    serve: Serve | None = None
-    """Of a front end that starts when all engines are ready: what it serves at first."""
+    """A front end's listening socket, as an inherited file descriptor."""
+    serve: ServeGeneration | None = None
+    """For a front end that starts when all engines are ready: the generation to serve first."""
     engine: str = ""
-    """Of an engine process: the name of what computes."""
+    """For an engine process: the engine class as "module:name"; empty for the real one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
-    """From a child: a front end answers probes, an engine process ads with its model."""
+class ProcessReady:
+    """From a child: a front end answers health probes, or an engine process has loaded `model`."""
 
     model: ServedModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Devices:
-    """From the first engine process: the devices that there is an engine process to be for."""
+class DevicesFound:
+    """From the first engine process: the devices, each of which gets an engine process."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """From a child: it cannot begin, or cannot go on; one sentence."""
+class ProcessFailed:
+    """From a child: it cannot start or cannot go on; `sentence` says why."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class FrontEndGone:
-    """To an engine process: a front end is no more."""
+    """To an engine process: a front end has ended, so its requests need no answer."""
 
     identity: str
 
 
 @dataclass(frozen=True, slots=True)
 class EngineLost:
-    """To a front end: an engine is lost."""
+    """To a front end: an engine is lost, and the service has to end."""
 
     sentence: str
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """To a child: finish what was accepted, and end."""
+    """To a child: finish the accepted requests, then end."""
 
 
 @dataclass(frozen=True, slots=True)
 class SwapRequested:
-    """From a front end: its `number`th request for another checkpoint, see `Swapping.swap`."""
+    """From a front end: a client wants checkpoint `name` served, see `Swapper.swap`.
+
+    `number` is the front end's own, for the `SwapResult`.
+    """
 
     number: int
     name: str | None
@@ -89,7 +93,7 @@ class SwapRequested:
 
 @dataclass(frozen=True, slots=True)
 class SwapResult:
-    """To a front end: what became of such a request."""
+    """To a front end: the result of the `SwapRequested` with this number."""
 
     number: int
     result: Swap | ServiceError
@@ -97,7 +101,7 @@ class SwapResult:
 
 @dataclass(frozen=True, slots=True)
 class LoadCheckpoint:
-    """To an engine process: load this checkpoint beside the served one."""
+    """To an engine process: load this checkpoint, while the current one goes on serving."""
 
     generation: int
     folder: Path
@@ -105,7 +109,7 @@ class LoadCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLoaded:
-    """From an engine process: it takes requests for that generation too, or why it does not."""
+    """From an engine process: the model that it can serve now, or why it could not be loaded."""
 
     generation: int
     result: ServedModel | ServiceError
@@ -113,33 +117,34 @@ class CheckpointLoaded:
 
 @dataclass(frozen=True, slots=True)
 class NowServing:
-    """From a front end: from now on its requests are that generation's."""
+    """From a front end: new requests are answered by this generation."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class OldRequestsDone:
-    """From a front end: no request of an earlier generation is left there."""
+    """From a front end: no request of a generation before this one is left."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class DropCheckpoint:
-    """To an engine process: free the model of a generation; nobody asks it."""
+    """To an engine process: free the model of a generation that no front end uses any more."""
 
     generation: int
 
 
 @dataclass(frozen=True, slots=True)
 class CountSwap:
-    """To the first engine process: how a swap ended, for `doppelkopf_swaps_total`."""
+    """To the first engine process: how a swap ended, for the metric `doppelkopf_swaps_total`."""
 
     result: str
 
 
 Message = (
-    Ready | Devices | Failed | Serve | FrontEndGone | EngineLost | Drain
-    | SwapRequested | SwapResult | LoadCheckpoint | CheckpointLoaded | NowServing | OldRequestsDone | DropCheckpoint | CountSwap
+    ProcessReady | DevicesFound | ProcessFailed | ServeGeneration | FrontEndGone | EngineLost
+    | Drain | SwapRequested | SwapResult | LoadCheckpoint | CheckpointLoaded | NowServing
+    | OldRequestsDone | DropCheckpoint | CountSwap
 )  # fmt: skip

@@ -1,6 +1,7 @@
-"""An engine process of `--workers`: one device, one batcher a model for the ads of all front ends.
+"""An engine process of `--workers`: one device, which computes for all front ends.
 
-There is one model, but for the time in which another one replaces it.
+It has one model, with a micro-batcher and a broker for it; during a swap it has the old and the
+new one.
 """
 
 import asyncio
@@ -21,132 +22,136 @@ from app.serving.metrics import Metrics
 from app.serving.process import give_back_regularly, run_in_short_lived_thread
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import SharedCounters
-from app.serving.workers.control_link import Link
+from app.serving.workers.control_link import ControlLink
 from app.serving.workers.control_messages import (
     CheckpointLoaded,
     CountSwap,
-    Devices,
+    DevicesFound,
     Drain,
     DropCheckpoint,
-    Failed,
     FrontEndGone,
     LoadCheckpoint,
     Message,
-    Ready,
+    ProcessFailed,
+    ProcessReady,
 )
-from app.serving.workers.engine_broker import Broker
+from app.serving.workers.engine_broker import EngineBroker
 from app.serving.workers.runtime_folder import MAX_ENGINES
-from app.serving.workers.zmq_channel import unlimited
+from app.serving.workers.zmq_channel import unlimited_socket
 
 log = logging.getLogger(__name__)
 
 
 class EngineProcess:
-    """The models of one device by their generations, and what the supervisor tells of them."""
+    """Loads, serves and drops the models of one device, as the supervisor's messages say."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ControlLink) -> None:
         self._link, self._start = link, link.start
         self._settings, self._engine = link.start.settings, link.start.engine or ENGINE
         self._metrics = Metrics(status=link.start.folder.status)
         self._context = zmq.Context[zmq.Socket[bytes]]()
-        self._desks: dict[int, tuple[Broker, MicroBatcher, ServedModel]] = {}
-        self._ended = asyncio.Event()
+        self._generations: dict[int, tuple[EngineBroker, MicroBatcher, ServedModel]] = {}
+        self._drained = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Load, then serve the front ends until the supervisor says otherwise."""
-        # Before anything is admitted there is nothing to finish.
-        self._link.hear(lambda message: isinstance(message, Drain) and os._exit(0))
+        """Load the first model, then serve the front ends until the supervisor sends `Drain`.
+
+        Raises:
+            StartupError: the model cannot be served.
+        """
+        # Until a request has been admitted there is nothing to finish.
+        self._link.on_message(lambda message: isinstance(message, Drain) and os._exit(0))
         loaded = await run_in_short_lived_thread(self._load_first)
-        self._open(0, loaded)
-        self._link.hear(self._hear)
-        self._link.tell(Ready(loaded.model))
+        self._serve(0, loaded)
+        self._link.on_message(self._on_message)
+        self._link.send(ProcessReady(loaded.model))
         trimming = asyncio.create_task(give_back_regularly())
-        await self._ended.wait()
+        await self._drained.wait()
         trimming.cancel()
-        for broker, batcher, _ in self._desks.values():
+        for broker, batcher, _ in self._generations.values():
             broker.close()
             await batcher.drain(0)
 
     def _load_first(self) -> Loaded:
         if self._start.number == 0:
             names = pkgutil.resolve_name(self._engine).devices(self._settings.device)
-            self._link.tell(Devices(tuple(names)))
+            self._link.send(DevicesFound(tuple(names)))
             self._settings = self._settings.model_copy(update={"device": names[0]})
         return load(self._settings, self._engine)
 
-    def _open(self, generation: int, loaded: Loaded) -> None:
-        """Take requests for a model."""
+    def _serve(self, generation: int, loaded: Loaded) -> None:
+        """Start to take requests for a model."""
         start = self._start
-        # Not read from the checkpoint again, which may be another one by then.
+        # Front ends do not read the checkpoint's folder: it may have other content by then.
         content = pickle.dumps((loaded.model, loaded.tokenizer))
-        start.folder.served(start.number, generation).write_bytes(content)
-        ledger = SharedCounters.open(start.folder.ledger, start.settings.workers, MAX_ENGINES)
+        start.folder.served_model(start.number, generation).write_bytes(content)
+        counters = SharedCounters.open(start.folder.counters, start.settings.workers, MAX_ENGINES)
         batcher = loaded.batcher(
             self._settings,
             self._metrics,
-            lambda error: self._link.tell(Failed(str(error))),
-            next((batcher.house for _, batcher, _ in self._desks.values()), None),
-            ledger.only(range(start.number, start.number + 1)),
+            lambda error: self._link.send(ProcessFailed(str(error))),
+            next((batcher.house for _, batcher, _ in self._generations.values()), None),
+            counters.only(range(start.number, start.number + 1)),
         )
         batcher.start()
-        socket = unlimited(self._context, zmq.ROUTER)
-        socket.bind(start.folder.address(start.number, generation))
-        broker = Broker(socket, batcher, loaded.model.heads)
-        self._desks[generation] = (broker, batcher, loaded.model)
+        socket = unlimited_socket(self._context, zmq.ROUTER)
+        socket.bind(start.folder.engine_address(start.number, generation))
+        broker = EngineBroker(socket, batcher, loaded.model.heads)
+        self._generations[generation] = (broker, batcher, loaded.model)
 
-    def _hear(self, message: Message) -> None:
+    def _on_message(self, message: Message) -> None:
         if isinstance(message, FrontEndGone):
-            for broker, _, _ in self._desks.values():
-                broker.forget(message.identity.encode())
+            for broker, _, _ in self._generations.values():
+                broker.drop_front_end(message.identity.encode())
         elif isinstance(message, LoadCheckpoint):
-            self._begin(self._load_beside(message))
+            self._run_task(self._load_next(message))
         elif isinstance(message, DropCheckpoint):
-            self._begin(self._drop(message.generation))
+            self._run_task(self._drop(message.generation))
         elif isinstance(message, CountSwap):
             self._metrics.count_swap(message.result)
         else:
-            self._ended.set()
+            self._drained.set()
 
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
+    def _run_task(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load_beside(self, message: LoadCheckpoint) -> None:
+    async def _load_next(self, message: LoadCheckpoint) -> None:
         result: ServedModel | ServiceError
         try:
-            result = await self._loaded(message)
-        except Exception as error:  # noqa: BLE001  whatever it is, the served one goes on
+            result = await self._load_and_serve(message)
+        except Exception as error:  # noqa: BLE001  whatever fails, the current model goes on
             result = refusal(error)
-        self._link.tell(CheckpointLoaded(message.generation, result))
+        self._link.send(CheckpointLoaded(message.generation, result))
 
-    async def _loaded(self, message: LoadCheckpoint) -> ServedModel:
-        _, _, served = self._desks[max(self._desks)]
-        if await asyncio.to_thread(identify, message.folder) == served.identity:
-            return served
+    async def _load_and_serve(self, message: LoadCheckpoint) -> ServedModel:
+        _, _, current = self._generations[max(self._generations)]
+        if await asyncio.to_thread(identify, message.folder) == current.identity:
+            return current
         settings = self._settings.model_copy(update={"model": message.folder})
         loaded = await run_in_short_lived_thread(load, settings, self._engine)
-        self._open(message.generation, loaded)
+        self._serve(message.generation, loaded)
         return loaded.model
 
     async def _drop(self, generation: int) -> None:
-        if generation not in self._desks:  # refused by this process itself
+        if generation not in self._generations:  # this process could not load it
             return
-        broker, batcher, _ = self._desks.pop(generation)
+        broker, batcher, _ = self._generations.pop(generation)
         broker.close()
         await batcher.retire()
-        self._start.folder.served(self._start.number, generation).unlink()
+        self._start.folder.served_model(self._start.number, generation).unlink()
 
 
 def main() -> None:
     """Run as a child of the supervisor."""
-    link = Link.from_command_line()
+    link = ControlLink.from_command_line()
     configure_logs(link.start.settings.log_format, link.start.name)
     try:
         asyncio.run(run(link))
     except StartupError as error:
-        link.tell(Failed(str(error)))
+        link.send(ProcessFailed(str(error)))
     except Exception:
         log.critical("the engine process ended", exc_info=True)
         os._exit(1)
@@ -154,8 +159,8 @@ def main() -> None:
     os._exit(0)
 
 
-async def run(link: Link) -> None:
-    """Run inside an event loop."""
+async def run(link: ControlLink) -> None:
+    """Make the engine process inside the event loop, which its queues need, and run it."""
     await EngineProcess(link).run()
 
 

@@ -1,7 +1,8 @@
-"""What front ends and engine processes send each other: arrays laid end to end, nothing per ad.
+"""The wire format between front ends and engine processes: many requests or results a message.
 
-A message is a list of frames; the first, one byte, tells its kind. Both ends are of one version and
-on one machine, so that numbers have the machine's own byte order.
+A message is a list of frames. The first is one byte, the kind of message; the others hold arrays in
+which the values of all requests or results follow each other, so that nothing is encoded ad by ad.
+Both ends run the same version on the same machine, so numbers have the machine's byte order.
 """
 
 import struct
@@ -20,19 +21,20 @@ from app.core.errors import (
 from app.core.types import Encoded, FloatArray
 from app.serving.scheduling.lanes import Lane
 
-SUBMIT, CANCEL, GIVE_UP = b"S", b"C", b"G"
-"""From a front end: requests; numbers of requests that nobody waits for; finish no more than what
-has begun."""
+REQUESTS, CANCEL, FAIL_QUEUED = b"S", b"C", b"G"
+"""Kinds of messages from a front end: requests; numbers of cancelled requests; fail all requests
+of which no ad is in a batch yet."""
 
 RESULTS, FAILURE = b"R", b"F"
-"""To a front end: probabilities of ads; a request that failed."""
+"""Kinds of messages to a front end: probabilities of ads; one failed request."""
 
-REQUEST = np.dtype([("number", "u8"), ("ads", "u4"), ("lane", "u1"), ("request_id", "S128")])
-RESULT = np.dtype([("number", "u8"), ("ad", "u4"), ("begun", "f8")])
+_REQUEST = np.dtype([("number", "u8"), ("ads", "u4"), ("lane", "u1"), ("request_id", "S128")])
+_RESULT = np.dtype([("number", "u8"), ("ad", "u4"), ("batch_started", "f8")])
 _NUMBERS = np.dtype("u8")
 _SIZES = np.dtype("u4")
-_IDS = np.dtype("i4")
+_TOKEN_IDS = np.dtype("i4")
 _FAILURE = struct.Struct("QBQ")
+"""The request's number, the index of the error's class, and the seconds of Retry-After."""
 
 _LANES = tuple(Lane)
 _ERRORS: tuple[type[ServiceError], ...] = (
@@ -43,8 +45,8 @@ Frames = list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """An admitted request; `number` is its front end's own."""
+class SubmittedRequest:
+    """An admitted request; its front end chooses `number`."""
 
     number: int
     lane: Lane
@@ -53,88 +55,93 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One ad's probabilities, those of all heads in one row, and when its batch began.
+class AdResult:
+    """The result of one ad.
 
-    `begun` counts as `time.perf_counter` does, which is one clock for all processes of a machine.
+    `batch_started` is a time of `time.perf_counter`, which all processes of a machine share.
+    `probabilities` has those of all heads, one head behind the other: float32.
     """
 
     number: int
+    """Of the ad's request."""
     ad: int
-    begun: float
-    row: FloatArray
+    """The ad's index in its request."""
+    batch_started: float
+    probabilities: FloatArray
 
 
-def submit(submissions: Sequence[Submission]) -> Frames:
-    """Lay requests end to end."""
-    ads = [encoded for one in submissions for encoded in one.encoded]
+def encode_requests(requests: Sequence[SubmittedRequest]) -> Frames:
+    """Return one message with all requests."""
+    ads = [encoded for one in requests for encoded in one.encoded]
     windows = [window for encoded in ads for window in encoded.windows]
-    requests = [
+    heads = [
         (one.number, len(one.encoded), _LANES.index(one.lane), one.request_id.encode())
-        for one in submissions
+        for one in requests
     ]
     return [
-        SUBMIT,
-        np.array(requests, REQUEST).tobytes(),
+        REQUESTS,
+        np.array(heads, _REQUEST).tobytes(),
         np.array([len(encoded.windows) for encoded in ads], _SIZES).tobytes(),
         np.array([len(window) for window in windows], _SIZES).tobytes(),
-        np.concatenate(windows, dtype=_IDS).tobytes(),
+        np.concatenate(windows, dtype=_TOKEN_IDS).tobytes(),
     ]
 
 
-def submissions(frames: Sequence[bytes]) -> Iterator[Submission]:
-    """Read what `submit` wrote. The ids are views of the message."""
-    _, requests, counts, lengths, content = frames
-    ids = np.frombuffer(content, _IDS)
-    sizes = iter(np.frombuffer(lengths, _SIZES).tolist())
-    windows_of = iter(np.frombuffer(counts, _SIZES).tolist())
+def decode_requests(frames: Sequence[bytes]) -> Iterator[SubmittedRequest]:
+    """Yield the requests of a message; their token ids are views of its last frame."""
+    _, heads, window_counts, window_lengths, content = frames
+    token_ids = np.frombuffer(content, _TOKEN_IDS)
+    lengths = iter(np.frombuffer(window_lengths, _SIZES).tolist())
+    counts = iter(np.frombuffer(window_counts, _SIZES).tolist())
     end = 0
-    for number, ads, lane, request_id in np.frombuffer(requests, REQUEST).tolist():
+    for number, ads, lane, request_id in np.frombuffer(heads, _REQUEST).tolist():
         encoded = []
         for _ in range(ads):
             windows = []
-            for _ in range(next(windows_of)):
-                start, end = end, end + next(sizes)
-                windows.append(ids[start:end])
+            for _ in range(next(counts)):
+                start, end = end, end + next(lengths)
+                windows.append(token_ids[start:end])
             encoded.append(Encoded(tuple(windows)))
-        yield Submission(number, _LANES[lane], request_id.decode(), encoded)
+        yield SubmittedRequest(number, _LANES[lane], request_id.decode(), encoded)
 
 
-def cancel(numbers: Sequence[int]) -> Frames:
-    """Name requests by their numbers."""
+def encode_cancellation(numbers: Sequence[int]) -> Frames:
+    """Return a message that cancels the requests with these numbers."""
     return [CANCEL, np.array(numbers, _NUMBERS).tobytes()]
 
 
-def cancelled(frames: Sequence[bytes]) -> list[int]:
-    """Read what `cancel` wrote."""
+def decode_cancellation(frames: Sequence[bytes]) -> list[int]:
+    """Return the numbers of the cancelled requests."""
     numbers: list[int] = np.frombuffer(frames[1], _NUMBERS).tolist()
     return numbers
 
 
-def send_results(found: Sequence[tuple[int, int, float]], rows: Sequence[FloatArray]) -> Frames:
-    """Lay results end to end.
+def encode_results(
+    results: Sequence[tuple[int, int, float]], probabilities: Sequence[FloatArray]
+) -> Frames:
+    """Return one message with all results.
 
     Args:
-        found: of each its request's number, the ad's place in it, and when its batch began.
-        rows: what follows each other in `Result.row`; as many arrays for every result.
+        results: `number`, `ad` and `batch_started` of each, see `AdResult`.
+        probabilities: one array a head and result: those of the first result, then the next.
     """
     return [
         RESULTS,
-        np.array(found, RESULT).tobytes(),
-        np.concatenate(rows, dtype=np.float32).tobytes(),
+        np.array(results, _RESULT).tobytes(),
+        np.concatenate(probabilities, dtype=np.float32).tobytes(),
     ]
 
 
-def results(frames: Sequence[bytes]) -> Iterator[Result]:
-    """Read what `send_results` wrote."""
-    found = np.frombuffer(frames[1], RESULT).tolist()
-    rows = np.frombuffer(frames[2], np.float32).reshape(len(found), -1)
-    for (number, ad, begun), row in zip(found, rows, strict=True):
-        yield Result(number, ad, begun, row)
+def decode_results(frames: Sequence[bytes]) -> Iterator[AdResult]:
+    """Yield the results of a message; their probabilities are views of its last frame."""
+    results = np.frombuffer(frames[1], _RESULT).tolist()
+    rows = np.frombuffer(frames[2], np.float32).reshape(len(results), -1)
+    for (number, ad, batch_started), row in zip(results, rows, strict=True):
+        yield AdResult(number, ad, batch_started, row)
 
 
-def fail(number: int, error: ServiceError) -> Frames:
-    """Say why a request failed."""
+def encode_failure(number: int, error: ServiceError) -> Frames:
+    """Return a message with the error of a request."""
     kind = _ERRORS.index(type(error))
     retry_after, reason = 0, ""
     if isinstance(error, OverloadedError):
@@ -142,8 +149,8 @@ def fail(number: int, error: ServiceError) -> Frames:
     return [FAILURE, _FAILURE.pack(number, kind, retry_after), reason.encode(), str(error).encode()]
 
 
-def failure(frames: Sequence[bytes]) -> tuple[int, ServiceError]:
-    """Read what `fail` wrote: the request's number, and its error."""
+def decode_failure(frames: Sequence[bytes]) -> tuple[int, ServiceError]:
+    """Return the failed request's number and its error."""
     number, kind, retry_after = _FAILURE.unpack(frames[1])
     reason, message = frames[2].decode(), frames[3].decode()
     error = _ERRORS[kind]

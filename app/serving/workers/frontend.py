@@ -1,6 +1,6 @@
-"""A front end of `--workers`: takes requests, reads and tokenizes them, and names the answers.
+"""A front end of `--workers`: HTTP, tokenization and answers; the engine processes compute.
 
-It never loads torch: what it serves comes from an engine process.
+It never imports torch: the tokenizer and the model's labels come from an engine process.
 """
 
 import asyncio
@@ -24,131 +24,132 @@ from app.serving.process import give_back_regularly
 from app.serving.scheduling.admission import POLL_SECONDS, AdmissionController
 from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.server.single_process import http_server
-from app.serving.workers.control_link import Link
+from app.serving.workers.control_link import ControlLink
 from app.serving.workers.control_messages import (
     Drain,
     EngineLost,
-    Failed,
     Message,
-    Ready,
-    Serve,
+    ProcessFailed,
+    ProcessReady,
+    ServeGeneration,
     SwapResult,
 )
-from app.serving.workers.frontend_swap import RemoteSwapper
+from app.serving.workers.frontend_swap import FrontEndSwapper
 from app.serving.workers.remote_batcher import RemoteBatcher
 from app.serving.workers.runtime_folder import MAX_ENGINES
-from app.serving.workers.zmq_channel import unlimited
+from app.serving.workers.zmq_channel import unlimited_socket
 from app.text.tokenization import AdTokenizer
 
 log = logging.getLogger(__name__)
 
 
 class FrontEnd:
-    """The application of one process, and what the supervisor tells it."""
+    """The HTTP application of one process, and its reactions to the supervisor's messages."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ControlLink) -> None:
         self._link, self._start = link, link.start
         settings = self._start.settings
         self._metrics = Metrics(status=self._start.folder.status)
-        self._app = create_app(settings, self._load, self._metrics, on_failure=self._fail)
+        self._app = create_app(settings, self._load, self._metrics, on_failure=self._on_failure)
         self._state: ApplicationState[Service] = state_of(self._app)
-        self._swapper = RemoteSwapper(self._state, link, self._serve)
+        self._swapper = FrontEndSwapper(self._state, link, self._make_service)
         self._server = http_server(self._app, settings)
         self._context = zmq.Context[zmq.Socket[bytes]]()
-        self._serving: asyncio.Future[Serve]
-        self._house: AdmissionController | None = None
-        self._remotes: list[RemoteBatcher] = []
-        """Of the served model, and of one before that is not settled yet."""
+        self._first_generation: asyncio.Future[ServeGeneration]
+        self._admission: AdmissionController | None = None
+        self._batchers: list[RemoteBatcher] = []
+        """Of the served model, and of the one before it, which may have requests left."""
         self._background: list[asyncio.Task[None]] = []
 
     def run(self) -> None:
-        """Answer until the supervisor says otherwise, and what was admitted then."""
+        """Serve until the supervisor sends `Drain` or `EngineLost`, then finish admitted work."""
         with socket.socket(fileno=self._start.listener) as listener:
             self._server.run(sockets=[listener])
 
     async def _load(self) -> Service:
         start = self._start
-        self._serving = asyncio.get_running_loop().create_future()
+        self._first_generation = asyncio.get_running_loop().create_future()
         self._background.append(asyncio.create_task(give_back_regularly()))
-        self._link.hear(self._hear)
-        self._link.tell(Ready())
+        self._link.on_message(self._on_message)
+        self._link.send(ProcessReady())
         if start.serve:
-            # No wait here: a successor accepts nobody before it can answer.
-            self._serving.set_result(start.serve)
-        serve = await self._serving
-        service = self._put_into_service(serve, *self._read(serve))
+            # Without a wait: a process that replaces another accepts connections only once it can
+            # answer.
+            self._first_generation.set_result(start.serve)
+        serve = await self._first_generation
+        service = self._put_into_service(serve, *self._read_served_model(serve))
         self._state.swapper = self._swapper
-        self._swapper.begin(serve.generation)
+        self._swapper.serving_first(serve.generation)
         return service
 
-    async def _serve(self, serve: Serve) -> Service:
+    async def _make_service(self, serve: ServeGeneration) -> Service:
         try:
-            # In a thread: a tokenizer takes a while to unpack.
-            read = await asyncio.to_thread(self._read, serve)
-            return self._put_into_service(serve, *read)
+            # In a thread: a tokenizer takes a while to unpickle.
+            model, tokenizer = await asyncio.to_thread(self._read_served_model, serve)
+            return self._put_into_service(serve, model, tokenizer)
         except Exception:
             log.critical("the new model cannot be taken", exc_info=True)
-            # A successor may; all others serve it by now.
+            # The other front ends serve it by now; the supervisor replaces this process.
             self._server.should_exit = True
             raise
 
-    def _read(self, serve: Serve) -> tuple[ServedModel, AdTokenizer]:
+    def _read_served_model(self, serve: ServeGeneration) -> tuple[ServedModel, AdTokenizer]:
         folder = self._start.folder
         served = [
-            pickle.loads(folder.served(number, serve.generation).read_bytes())  # noqa: S301  our own
-            for number in range(serve.engines)
+            pickle.loads(folder.served_model(engine, serve.generation).read_bytes())  # noqa: S301  our own
+            for engine in range(serve.engines)
         ]
         model, tokenizer = served[0]
         devices = ", ".join(one.device for one, _ in served)
         return dataclasses.replace(model, device=devices), tokenizer
 
     def _put_into_service(
-        self, serve: Serve, model: ServedModel, tokenizer: AdTokenizer
+        self, serve: ServeGeneration, model: ServedModel, tokenizer: AdTokenizer
     ) -> Service:
-        self._house = self._house or self._open_house(serve.engines)
+        self._admission = self._admission or self._open_admission(serve.engines)
         sockets = []
-        for number in range(serve.engines):
-            dealer = unlimited(self._context, zmq.DEALER)
+        for engine in range(serve.engines):
+            dealer = unlimited_socket(self._context, zmq.DEALER)
             dealer.setsockopt(zmq.IDENTITY, self._start.identity.encode())
-            dealer.connect(self._start.folder.address(number, serve.generation))
+            dealer.connect(self._start.folder.engine_address(engine, serve.generation))
             sockets.append(dealer)
-        remote = RemoteBatcher(self._house, sockets, labels_of(model.heads))
-        self._remotes = [*self._remotes[-1:], remote]
-        return Service(model, tokenizer, remote, self._metrics)
+        batcher = RemoteBatcher(self._admission, sockets, labels_of(model.heads))
+        self._batchers = [*self._batchers[-1:], batcher]
+        return Service(model, tokenizer, batcher, self._metrics)
 
-    def _open_house(self, engines: int) -> AdmissionController:
+    def _open_admission(self, engines: int) -> AdmissionController:
         start = self._start
         rows = start.settings.workers
-        ledger = SharedCounters.open(start.folder.ledger, rows, MAX_ENGINES, start.number)
+        counters = SharedCounters.open(start.folder.counters, rows, MAX_ENGINES, start.number)
         return AdmissionController(
             start.settings.max_queued_ads,
             start.settings.max_queue_seconds,
-            ledger.only(range(engines)),
+            counters.only(range(engines)),
             self._metrics,
             poll_seconds=POLL_SECONDS if rows > 1 else None,
         )
 
-    def _hear(self, message: Message) -> None:
-        if isinstance(message, Serve):
-            if self._serving.done():
-                self._swapper.serve(message)
+    def _on_message(self, message: Message) -> None:
+        if isinstance(message, ServeGeneration):
+            if self._first_generation.done():
+                self._swapper.on_serve_generation(message)
             else:
-                self._serving.set_result(message)
+                self._first_generation.set_result(message)
         elif isinstance(message, SwapResult):
-            self._swapper.settle(message)
+            self._swapper.on_swap_result(message)
         elif isinstance(message, EngineLost | Drain):
             if isinstance(message, EngineLost):
-                for remote in self._remotes:
-                    remote.lose(FatalEngineError(message.sentence))
+                for batcher in self._batchers:
+                    batcher.fail_all(FatalEngineError(message.sentence))
             self._server.should_exit = True
 
-    def _fail(self, error: Exception) -> None:
-        self._link.tell(Failed(str(error)))
+    def _on_failure(self, error: Exception) -> None:
+        self._link.send(ProcessFailed(str(error)))
 
 
 def main() -> None:
     """Run as a child of the supervisor."""
-    link = Link.from_command_line()
+    link = ControlLink.from_command_line()
     configure_logs(link.start.settings.log_format, link.start.name)
     FrontEnd(link).run()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Another checkpoint as a front end has it: asked of the supervisor, and taken when it says so."""
+"""A front end's part of a checkpoint swap: requests it from the supervisor, and carries it out."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,90 +9,96 @@ from app.core.served_model import Swap
 from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS, HoldsService
 from app.serving.inference.service import Service
 from app.serving.scheduling.admission import DRAINING
-from app.serving.workers.control_link import Link
+from app.serving.workers.control_link import ControlLink
 from app.serving.workers.control_messages import (
     NowServing,
     OldRequestsDone,
-    Serve,
+    ServeGeneration,
     SwapRequested,
     SwapResult,
 )
 
 
-class RemoteSwapper:
-    """Replaces one front end's service, as all others do; requests keep the one they began with."""
+class FrontEndSwapper:
+    """Replaces one front end's service when the supervisor says so.
+
+    New requests go to the new service; requests that began with the old one finish there.
+    """
 
     def __init__(
         self,
         state: HoldsService,
-        link: Link,
-        make: Callable[[Serve], Awaitable[Service]],
+        link: ControlLink,
+        make_service: Callable[[ServeGeneration], Awaitable[Service]],
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """Take what to replace and how.
+        """Set the swapper up.
 
         Args:
             state: holds the service.
             link: to the supervisor.
-            make: gives the service of a generation.
+            make_service: returns the service of a generation.
             quiet_seconds: see `Service.retire`.
         """
-        self._state, self._link, self._make = state, link, make
+        self._state, self._link, self._make_service = state, link, make_service
         self._quiet_seconds = quiet_seconds
         self._generation = 0
         self._numbers = count(1)
-        self._wanted: dict[int, asyncio.Future[Swap]] = {}
-        self._leaving: asyncio.Task[None] | None = None
+        self._waiting: dict[int, asyncio.Future[Swap]] = {}
+        self._replacing: asyncio.Task[None] | None = None
         self._old: Service | None = None
 
     async def swap(self, name: str | None = None) -> Swap:
-        """See `Swapper.swap`; every front end serves the new one then."""
+        """Return once every front end serves the new checkpoint; see `Swapper.swap`."""
         if self._state.service is None:
             raise NotReadyError(LOADING)
         await self._state.service.require_ready()
         number = next(self._numbers)
-        self._wanted[number] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = asyncio.get_running_loop().create_future()
         try:
-            self._link.tell(SwapRequested(number, name))
-            return await self._wanted[number]
+            self._link.send(SwapRequested(number, name))
+            return await self._waiting[number]
         finally:
-            del self._wanted[number]
+            del self._waiting[number]
 
     async def drain(self) -> None:
-        """Let nothing begin any more, and settle what the replaced model has not answered."""
-        for future in self._wanted.values():
+        """Fail the swaps that clients wait for, and the requests that the old service has left."""
+        for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotReadyError(DRAINING))
-        if self._old and self._leaving and self._leaving.cancel():
+        if self._old and self._replacing and self._replacing.cancel():
             await self._old.drain(0)
 
-    def settle(self, outcome: SwapResult) -> None:
-        """Take what became of a request."""
-        future = self._wanted.get(outcome.number)
+    def on_swap_result(self, message: SwapResult) -> None:
+        """Return the result to the call of `swap` that waits for it."""
+        future = self._waiting.get(message.number)
         if future is None or future.done():
             return
-        if isinstance(outcome.result, Swap):
-            future.set_result(outcome.result)
+        if isinstance(message.result, Swap):
+            future.set_result(message.result)
         else:
-            future.set_exception(outcome.result)
+            future.set_exception(message.result)
 
-    def begin(self, generation: int) -> None:
-        """Note what is served at first."""
+    def serving_first(self, generation: int) -> None:
+        """Report the generation that this front end serves first."""
         self._generation = generation
-        self._link.tell(NowServing(generation))
-        self._link.tell(OldRequestsDone(generation))
+        self._link.send(NowServing(generation))
+        self._link.send(OldRequestsDone(generation))
 
-    def serve(self, message: Serve) -> None:
-        """Serve a generation; the one before is settled by then, the supervisor sees to it."""
+    def on_serve_generation(self, message: ServeGeneration) -> None:
+        """Start to serve a newer generation.
+
+        The supervisor sends it only after all front ends have finished the swap before.
+        """
         if message.generation > self._generation:
             self._generation = message.generation
-            self._leaving = asyncio.create_task(self._serve(message))
+            self._replacing = asyncio.create_task(self._replace(message))
 
-    async def _serve(self, message: Serve) -> None:
-        service = await self._make(message)
+    async def _replace(self, message: ServeGeneration) -> None:
+        service = await self._make_service(message)
         self._old, self._state.service = self._state.service, service
-        self._link.tell(NowServing(message.generation))
+        self._link.send(NowServing(message.generation))
         if self._old:
             await self._old.retire(self._quiet_seconds)
             self._old = None
-        self._link.tell(OldRequestsDone(message.generation))
+        self._link.send(OldRequestsDone(message.generation))

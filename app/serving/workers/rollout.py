@@ -1,8 +1,10 @@
-"""Another checkpoint for a service of several processes, step by step over all of them.
+"""The supervisor's part of a checkpoint swap: the steps of all engine processes and front ends.
 
-Every engine process loads it beside the served one; then every front end serves it; and when the
-last of them has settled what it began with the one before, the engines drop that. A request is
-tokenized, scored and named by one generation: each has connections of its own.
+1. Every engine process loads the new checkpoint, while the old one goes on serving.
+2. Every front end sends its new requests to the new checkpoint.
+3. When all front ends have finished the requests of the old one, the engine processes drop it.
+
+A request is tokenized, scored and answered by one generation, which has ZeroMQ sockets of its own.
 """
 
 import logging
@@ -14,15 +16,16 @@ from pathlib import Path
 from app.core.errors import CheckpointRefusedError, ServiceError, SwapRunningError
 from app.core.served_model import RUNNING, ServedModel, Swap
 from app.serving.model_store import checkpoint_folder
-from app.serving.workers.child_process import Child
+from app.serving.workers.child_process import ChildProcess
 from app.serving.workers.control_messages import (
     CheckpointLoaded,
     CountSwap,
     DropCheckpoint,
     LoadCheckpoint,
+    Message,
     NowServing,
     OldRequestsDone,
-    Serve,
+    ServeGeneration,
     SwapRequested,
     SwapResult,
 )
@@ -32,59 +35,79 @@ log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class RolloutRequest:
-    """Who wants another checkpoint: a front end, or nobody but a signal."""
+    """A checkpoint to serve, and the front end that waits for the result (None: a signal)."""
 
     folder: Path
-    worker: Child | None = None
+    front_end: ChildProcess | None = None
     number: int = 0
 
 
 class Rollout:
-    """One checkpoint after another. Told what processes say, it tells them what to do."""
+    """Rolls out one checkpoint after another, driven by the messages of the child processes."""
 
-    def __init__(self, model: Path, engines: Sequence[Child], workers: Sequence[Child]) -> None:
-        """Take the setting, and the supervisor's lists of those that live."""
-        self._model, self._engines, self._workers = model, engines, workers
+    def __init__(
+        self, model: Path, engines: Sequence[ChildProcess], front_ends: Sequence[ChildProcess]
+    ) -> None:
+        """Set the rollout up.
+
+        Args:
+            model: the setting `model`.
+            engines: the supervisor's own list of engine processes that run.
+            front_ends: likewise of front ends.
+        """
+        self._model, self._engines, self._front_ends = model, engines, front_ends
         self.generation = 0
-        """What front ends that start now are to serve."""
-        self.served: ServedModel | None = None
-        self._request: RolloutRequest | None = None
+        """The generation that a front end which starts now serves first."""
+        self.served_model: ServedModel | None = None
+        self._running: RolloutRequest | None = None
         self._next: RolloutRequest | None = None
-        self._again = False
-        self._begin = 0.0
-        self._last = self._before = 0
-        self._old: ServedModel | None = None
-        self._loading: dict[Child, ServedModel | ServiceError | None] = {}
-        self._to_serve: set[Child] = set()
-        self._to_settle: set[Child] = set()
+        self._reload_requested = False
+        self._started = 0.0
+        self._last_generation = self._old_generation = 0
+        self._old_model: ServedModel | None = None
+        self._load_results: dict[ChildProcess, ServedModel | ServiceError | None] = {}
+        self._not_serving: set[ChildProcess] = set()
+        """Front ends that still send new requests to the old generation."""
+        self._not_done: set[ChildProcess] = set()
+        """Front ends that still have requests of the old generation."""
 
     def reload(self) -> None:
-        """Serve what the setting leads to by now; where a swap is running, after it."""
+        """Swap to the configured checkpoint; calls during a swap cause one more swap after it."""
         if self._busy:
-            self._again = True
+            self._reload_requested = True
         else:
             self._start(RolloutRequest(self._model))
 
-    def want(self, worker: Child, wanted: SwapRequested) -> None:
-        """Take a front end's request."""
+    def on_message(self, child: ChildProcess, message: Message) -> None:
+        """Handle a child's message; those that are not about swaps are ignored."""
+        if isinstance(message, SwapRequested):
+            self.on_swap_requested(child, message)
+        elif isinstance(message, CheckpointLoaded):
+            self.on_checkpoint_loaded(child, message)
+        elif isinstance(message, NowServing):
+            self.on_now_serving(child, message)
+        elif isinstance(message, OldRequestsDone):
+            self.on_old_requests_done(child, message)
+
+    def on_swap_requested(self, front_end: ChildProcess, message: SwapRequested) -> None:
+        """Start a swap, or send the front end the error that refuses it."""
         try:
-            request = RolloutRequest(
-                checkpoint_folder(self._model, wanted.name), worker, wanted.number
-            )
-            if self._request or self._next:
+            folder = checkpoint_folder(self._model, message.name)
+            if self._running or self._next:
                 raise SwapRunningError(RUNNING)
         except ServiceError as error:
-            worker.tell(SwapResult(wanted.number, error))
+            front_end.send(SwapResult(message.number, error))
             return
+        request = RolloutRequest(folder, front_end, message.number)
         if self._busy:
             self._next = request
         else:
             self._start(request)
 
-    def loaded(self, engine: Child, message: CheckpointLoaded) -> None:
-        """Note that an engine has loaded the checkpoint, or refused it."""
-        self._loading[engine] = message.result
-        results = list(self._loading.values())
+    def on_checkpoint_loaded(self, engine: ChildProcess, message: CheckpointLoaded) -> None:
+        """Note an engine's result; go on, or give up, when all have one."""
+        self._load_results[engine] = message.result
+        results = list(self._load_results.values())
         models = [one for one in results if isinstance(one, ServedModel)]
         errors = [one for one in results if isinstance(one, ServiceError)]
         if len(models) + len(errors) < len(results):
@@ -94,83 +117,84 @@ class Rollout:
         if errors:
             self._drop(message.generation)
             self._finish("refused", errors[0])
-        elif self.served and models[0].identity == self.served.identity:
-            self._finish("unchanged", Swap(self.served, self.served, self._seconds))
+        elif self.served_model and models[0].identity == self.served_model.identity:
+            self._finish("unchanged", Swap(self.served_model, self.served_model, self._seconds))
         else:
             self._serve(message.generation, models[0])
-        self._follow()
+        self._start_next()
 
-    def serving(self, worker: Child, message: NowServing) -> None:
-        """Note that a front end's new requests are the new one's."""
+    def on_now_serving(self, front_end: ChildProcess, message: NowServing) -> None:
+        """Note that a front end sends its new requests to the new generation."""
         if message.generation == self.generation:
-            self._to_serve.discard(worker)
-            self._go_on()
+            self._not_serving.discard(front_end)
+            self._advance()
 
-    def settled(self, worker: Child, message: OldRequestsDone) -> None:
-        """Note that a front end waits for no answer of the one before."""
+    def on_old_requests_done(self, front_end: ChildProcess, message: OldRequestsDone) -> None:
+        """Note that a front end has no request of the old generation left."""
         if message.generation == self.generation:
-            self._to_settle.discard(worker)
-            self._go_on()
+            self._not_done.discard(front_end)
+            self._advance()
 
-    def buried(self, worker: Child) -> None:
-        """Wait no longer for a front end that is no more."""
-        self._to_serve.discard(worker)
-        self._to_settle.discard(worker)
-        self._go_on()
+    def on_front_end_gone(self, front_end: ChildProcess) -> None:
+        """Do not wait for a front end that has ended."""
+        self._not_serving.discard(front_end)
+        self._not_done.discard(front_end)
+        self._advance()
 
     @property
     def _busy(self) -> bool:
-        return bool(self._request or self._to_settle)
+        return bool(self._running or self._not_done)
 
     @property
     def _seconds(self) -> float:
-        return time.perf_counter() - self._begin
+        return time.perf_counter() - self._started
 
     def _start(self, request: RolloutRequest) -> None:
-        self._request, self._begin = request, time.perf_counter()
-        self._last += 1
-        self._loading = dict.fromkeys(self._engines)
+        self._running, self._started = request, time.perf_counter()
+        self._last_generation += 1
+        self._load_results = dict.fromkeys(self._engines)
         for engine in self._engines:
-            engine.tell(LoadCheckpoint(self._last, request.folder))
+            engine.send(LoadCheckpoint(self._last_generation, request.folder))
 
     def _serve(self, generation: int, model: ServedModel) -> None:
-        self._old, self.served = self.served, model
-        self._before, self.generation = self.generation, generation
-        self._to_serve, self._to_settle = set(self._workers), set(self._workers)
-        for worker in self._workers:
-            worker.tell(Serve(len(self._engines), generation))
+        self._old_model, self.served_model = self.served_model, model
+        self._old_generation, self.generation = self.generation, generation
+        self._not_serving, self._not_done = set(self._front_ends), set(self._front_ends)
+        for front_end in self._front_ends:
+            front_end.send(ServeGeneration(len(self._engines), generation))
 
-    def _go_on(self) -> None:
-        if not (self._old and self.served) or self._to_serve:
+    def _advance(self) -> None:
+        if not (self._old_model and self.served_model) or self._not_serving:
             return
-        if self._request:
-            self._finish("ok", Swap(self._old, self.served, self._seconds))
-        if not self._to_settle:
-            self._old = None
-            self._drop(self._before)
-        self._follow()
+        if self._running:
+            self._finish("ok", Swap(self._old_model, self.served_model, self._seconds))
+        if not self._not_done:
+            self._old_model = None
+            self._drop(self._old_generation)
+        self._start_next()
 
-    def _finish(self, how: str, result: Swap | ServiceError) -> None:
-        request, self._request = self._request, None
-        self._engines[0].tell(CountSwap(how))
+    def _finish(self, outcome: str, result: Swap | ServiceError) -> None:
+        """Count, log and send the result of the running swap; `outcome` is the metric's label."""
+        request, self._running = self._running, None
+        self._engines[0].send(CountSwap(outcome))
         if isinstance(result, Swap):
             log.info("the service %s", result)
-        elif request and request.worker is None:
+        elif request and request.front_end is None:
             log.error("the model was not replaced: %s", result)
-        if request and request.worker:
-            request.worker.tell(SwapResult(request.number, result))
+        if request and request.front_end:
+            request.front_end.send(SwapResult(request.number, result))
 
-    def _follow(self) -> None:
-        """Begin what waited for the end of a swap."""
+    def _start_next(self) -> None:
+        """Start a swap that waited for the end of another one, if there is one."""
         if self._busy:
             return
         if self._next:
             request, self._next = self._next, None
             self._start(request)
-        elif self._again:
-            self._again = False
+        elif self._reload_requested:
+            self._reload_requested = False
             self._start(RolloutRequest(self._model))
 
     def _drop(self, generation: int) -> None:
         for engine in self._engines:
-            engine.tell(DropCheckpoint(generation))
+            engine.send(DropCheckpoint(generation))

@@ -1,37 +1,53 @@
-"""The private folder of a service of several processes: what they share lies in it."""
+"""The private folder in which the processes of one service share files and sockets."""
 
+import json
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 MAX_ENGINES = 64
-"""The ledger has room for so many: it is made before anyone has counted the devices."""
+"""Engines that the shared counters have room for; their file is made before devices are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeFolder:
-    """A folder that only its owner can enter; it goes when the service ends."""
+    """A temporary folder that only its owner can enter; the supervisor removes it at the end."""
 
     path: Path
 
     @property
-    def ledger(self) -> Path:
-        """What is admitted, see `app.serving.scheduling.shared_counters`."""
-        return self.path / "ledger"
+    def counters(self) -> Path:
+        """The file of `app.serving.scheduling.shared_counters`."""
+        return self.path / "counters"
 
     @property
     def status(self) -> Path:
-        """What `app.serving.metrics.Supervision` reads."""
+        """The file that `write_status` writes and `app.serving.metrics.Supervision` reads."""
         return self.path / "status"
 
     @property
     def metrics(self) -> Path:
-        """A folder of the metrics library's own files."""
+        """The folder of the Prometheus client's multiprocess mode."""
         return self.path / "metrics"
 
-    def served(self, number: int, generation: int) -> Path:
-        """What an engine process serves, for the front ends: model and tokenizer, pickled."""
-        return self.path / f"served-{number}.{generation}"
+    def served_model(self, engine: int, generation: int) -> Path:
+        """The model and tokenizer that an engine process serves, pickled for the front ends."""
+        return self.path / f"served-{engine}.{generation}"
 
-    def address(self, number: int, generation: int) -> str:
-        """Where an engine process takes requests for that checkpoint."""
-        return f"ipc://{self.path}/engine-{number}.{generation}"
+    def engine_address(self, engine: int, generation: int) -> str:
+        """The ZeroMQ address at which an engine process takes a generation's requests."""
+        return f"ipc://{self.path}/engine-{engine}.{generation}"
+
+    def write_status(self, children: Mapping[str, int], restarts: int) -> None:
+        """Write the processes of the service and how often a front end was replaced.
+
+        Args:
+            children: process ids by name; the calling process is added as "supervisor".
+            restarts: front ends replaced so far.
+        """
+        status = {"processes": {"supervisor": os.getpid(), **children}, "restarts": restarts}
+        # Renamed, so that no reader finds half a file.
+        unfinished = self.status.with_suffix(".new")
+        unfinished.write_text(json.dumps(status), encoding="ascii")
+        unfinished.replace(self.status)
