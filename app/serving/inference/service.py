@@ -164,7 +164,7 @@ class Service:
         """Return an ad as its reading finds it; see `AdTokenizer.without_markup`."""
         with self.in_use():
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._tokenizer.plain, ad
+                self._threads, self._tokenizer.without_markup, ad
             )
 
     def seconds_for(self, tokens: int) -> float:
