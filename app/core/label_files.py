@@ -37,7 +37,7 @@ def read_labels(path: Path) -> dict[str, Head]:
     return heads
 
 
-def nearest(label: str, labels: Labels) -> str:
+def did_you_mean(label: str, labels: Labels) -> str:
     """Return the end of a sentence: "; did you mean 'X'?" if a label is similar, else "."."""
     by_casefolded = {known.casefold(): known for known in labels}
     close = get_close_matches(label.casefold(), by_casefolded, n=1)

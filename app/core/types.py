@@ -27,7 +27,7 @@ class Ad:
     text: str
     title: str | None = None
     format: Format = "text"
-    more: tuple[str, ...] = ()
+    more_texts: tuple[str, ...] = ()
     """Further texts of the ad in the same format, appended to `text` unless it contains them."""
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from app.core.errors import DataError
 from app.core.head_labels import HEADS, IGNORED, Head
-from app.core.label_files import nearest
+from app.core.label_files import did_you_mean
 from app.core.types import Ad
 from app.data.files import Row, as_text, columns_of, read_rows
 
@@ -152,7 +152,7 @@ class LabelledAds:
                     raise DataError.at(
                         self.path,
                         f"'{label}' is none of the {len(known)} labels of {source}"
-                        f"{nearest(label, heads[name].labels)}",
+                        f"{did_you_mean(label, heads[name].labels)}",
                         row=row,
                         column=self.columns[name],
                     )

@@ -138,7 +138,7 @@ class AdTokenizer:
         title, cut = plain_text((ad.title or "").strip(), ad.format, self._title_characters)
         parts: list[str] = []
         room = self._max_characters
-        sent = [text.strip() for text in (ad.text, *ad.more)]
+        sent = [text.strip() for text in (ad.text, *ad.more_texts)]
         for given in sent:
             if room <= 0:
                 cut = True
@@ -209,7 +209,7 @@ class AdTokenizer:
 
     def estimate(self, ad: Ad) -> int:
         """Estimate the tokens of an ad from its length, for admission control; at least 3."""
-        characters = len(ad.text) + len(ad.title or "") + sum(map(len, ad.more))
+        characters = len(ad.text) + len(ad.title or "") + sum(map(len, ad.more_texts))
         return min(characters // 4 + 3, self.longest)
 
     @property

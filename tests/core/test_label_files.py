@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.core.errors import DataError
-from app.core.label_files import nearest, read_labels
+from app.core.label_files import did_you_mean, read_labels
 from tests.conftest import HEADS
 
 
@@ -48,5 +48,5 @@ def test_missing_file_is_rejected(tmp_path):
 
 
 def test_nearest_label_is_suggested_ignoring_case():
-    assert nearest("NURSIN", ("Cooking", "Nursing")) == "; did you mean 'Nursing'?"
-    assert nearest("xyz", ("Cooking", "Nursing")) == "."
+    assert did_you_mean("NURSIN", ("Cooking", "Nursing")) == "; did you mean 'Nursing'?"
+    assert did_you_mean("xyz", ("Cooking", "Nursing")) == "."

@@ -293,7 +293,7 @@ def test_further_text_without_room_is_truncated(make_tokenizer):
 
 def test_estimate_counts_further_texts(make_tokenizer):
     tokenizer = make_tokenizer()
-    assert tokenizer.estimate(Ad("x" * 40, more=("y" * 40, "z" * 40))) == tokenizer.estimate(
+    assert tokenizer.estimate(Ad("x" * 40, more_texts=("y" * 40, "z" * 40))) == tokenizer.estimate(
         Ad("x" * 120)
     )
 
