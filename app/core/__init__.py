@@ -1,1 +1,3 @@
-"""The vocabulary that all share: errors, value types, head labels, logits to answers."""
+"""The vocabulary that all share: errors, value types, head labels, label files, logits to
+answers.
+"""

@@ -119,7 +119,7 @@ class AdTokenizer:
         return Ad(text[: self._end_of_token(text, tokens)], title or None)
 
     def _end_of_token(self, text: str, tokens: int) -> int:
-        """Return the offset behind this many tokens, or the end of what is read of the text."""
+        """Return the offset after this many tokens, or the end of what is read of the text."""
         end, limit = 0, min(len(text), self._max_characters)
         while end < limit:
             start, end = end, _chunk_end(text, end, limit)
@@ -223,7 +223,7 @@ def _chunk_end(text: str, start: int, limit: int) -> int:
     latest = min(start + CHUNK_CHARACTERS, limit)
     if latest >= len(text):
         return len(text)
-    # A cut never falls behind white space: some tokenizers join a space to the next word, so it
+    # A cut never falls after white space: some tokenizers join a space to the next word, so it
     # has to stay with it. Other tokenizers ignore white space at the start of a chunk.
     for end in range(latest, start + CHUNK_CHARACTERS // 2, -1):
         if text[end].isspace() and not text[end - 1].isspace():

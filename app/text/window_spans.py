@@ -10,9 +10,9 @@ def window_spans(length: int, room: int, overlap: int, limit: int) -> list[tuple
 
     Args:
         length: tokens of the text.
-        room: tokens of a span.
+        room: tokens of a span, at most.
         overlap: tokens that neighbouring spans share, at least.
-        limit: number of spans; the text behind the last one is left out.
+        limit: number of spans; the text after the last one is left out.
 
     Returns:
         (start, end) pairs in order; one empty span for an empty text.
