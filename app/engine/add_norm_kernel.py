@@ -1,8 +1,8 @@
-"""The sum with what a sub-layer was given, and its norm: together in one CUDA kernel.
+"""One CUDA kernel for the residual sum and the layer norm behind it.
 
-As two of torch's kernels they took a fifth of a full pass of BERT-base on an H100 (2.8 of 15.3 ms),
-most of it to write the sum and to read it again. Compiled at load by the NVRTC that torch brings,
-so that no compiler has to be installed; and without headers, which nobody has to have either.
+As two kernels of torch they took a fifth of a full pass of BERT-base on an H100 (2.8 of 15.3 ms),
+mostly to write the sum and read it again. The kernel is compiled at load by the NVRTC that comes
+with torch and includes no headers, so neither a compiler nor CUDA's headers have to be installed.
 """
 
 import logging
@@ -17,18 +17,22 @@ from app.core.errors import first_line
 log = logging.getLogger(__name__)
 
 AddNorm = Callable[[Tensor, Tensor, nn.LayerNorm], Tensor]
-"""Takes two tensors of shape (tokens, hidden) and gives the norm of their sum, in their dtype."""
+"""Takes two tensors of shape (tokens, hidden) and returns the layer norm of their sum, in their
+dtype and shape."""
 
 WIDEN = {
     torch.float16: 'asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits))',
     torch.bfloat16: "value = __uint_as_float((unsigned)bits << 16)",
 }
+"""CUDA statements that convert `bits`, 16 of them, to the float `value`."""
+
 NARROW = {torch.float16: "cvt.rn.f16.f32", torch.bfloat16: "cvt.rn.bf16.f32"}
+"""PTX instructions that round a float to 16 bits."""
 
 WARPS = 4
-"""Rows of a block, each normed by one warp."""
+"""Warps of a block; each computes one row."""
 
-SOURCE = r"""
+KERNEL_SOURCE = r"""
 #define CHUNKS (WIDTH / 8)
 #define EACH ((CHUNKS + 31) / 32)
 
@@ -97,31 +101,37 @@ extern "C" __global__ void add_norm(const uint4* added, const uint4* states, con
   }
 }
 """
-"""A warp keeps a row in registers, in float32, from the sum to the norm."""
+"""The kernel: a warp holds one row in registers, in float32, from the sum to the norm.
+
+The width has to be a multiple of 8, because 8 values are read and written at a time.
+"""
 
 
 def add_norm(added: Tensor, states: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """Return the norm of the sum, by torch's own kernels, on any device."""
+    """Return the layer norm of the sum by torch's kernels, on any device."""
     normed: Tensor = norm(added + states)
     return normed
 
 
 def compiled_add_norm(width: int, dtype: torch.dtype) -> AddNorm:
-    """Return `add_norm` in one kernel for the current CUDA device, or as it is where that fails.
+    """Compile `add_norm` as one kernel for the current CUDA device.
 
     Args:
         width: the hidden size.
-        dtype: float16 or bfloat16, of everything.
+        dtype: of inputs, weights and output; float16 or bfloat16.
+
+    Returns:
+        The kernel, or `add_norm` itself if the width is no multiple of 8 or the compilation fails.
     """
     if width % 8:
         return add_norm
     source = f"#define WIDTH {width}\n#define WARPS {WARPS}\n#define WIDEN {WIDEN[dtype]}\n"
-    source += SOURCE.replace("NARROW", NARROW[dtype])
+    source += KERNEL_SOURCE.replace("NARROW", NARROW[dtype])
     try:
-        # Not yet a public name in torch; whatever becomes of it, the norms stay.
+        # A private function, which a release of torch may remove; then torch's kernels are used.
         kernel: Any = torch.cuda._compile_kernel(source, "add_norm")
     except (AttributeError, ImportError, OSError, RuntimeError) as error:
-        log.warning("sums and norms stay two kernels: %s", first_line(error))
+        log.warning("using torch's kernels for sum and layer norm: %s", first_line(error))
         return add_norm
 
     def compiled(added: Tensor, states: Tensor, norm: nn.LayerNorm) -> Tensor:

@@ -1,8 +1,9 @@
-"""CUDA graphs of the packed pass: one call launches what are hundreds of kernels.
+"""CUDA graphs of the packed forward pass: one call launches its hundreds of kernels.
 
-Launched one by one from Python, the kernels of a BERT-base take longer to launch than to run until
-a batch has some 25,000 tokens: one ad took 8 ms and takes 0.8. A graph replays one shape only, so
-there is one for each rung of a ladder of sizes, and a batch is laid into the lowest that holds it.
+Up to about 25,000 tokens a batch, the kernels of a BERT-base take longer to launch from Python one
+by one than to run: one ad took 8 ms without graphs and takes 0.8 ms with them. A graph has a fixed
+input shape, so there is one for each of a series of sizes, and a batch is padded to the smallest
+size that it fits into.
 """
 
 from bisect import bisect_left
@@ -14,101 +15,107 @@ from torch import Tensor
 
 from app.engine.packing import Packed
 
-STEPS = 8
-"""Rungs an octave: a batch is padded by an eighth at most, and by a sixteenth on average."""
+SIZES_PER_OCTAVE = 8
+"""Sizes from one power of two to the next: a batch is padded by at most an eighth."""
 
-ALIGNMENT = 64
-"""Tokens of a rung are a multiple of it, which suits the matrix products."""
+TOKEN_ALIGNMENT = 64
+"""The tokens of every size are a multiple of this, which suits the matrix products."""
 
-SMALLEST = 128
+SMALLEST_TOKENS = 128
+"""Tokens of the smallest size."""
 
-TOKENS_A_WINDOW = 64
-"""A rung has room for windows of this mean length. A window too many costs next to nothing, but a
-thousand of them some per cent; a batch of shorter ones takes a higher rung."""
+TOKENS_PER_WINDOW = 64
+"""Mean length of the windows that a size has room for; a batch of shorter windows may need a larger
+size. Unused windows are computed too: one costs next to nothing, a thousand some per cent."""
 
-Forward = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+PackedForward = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """Takes ids and positions, int64 of shape (1, tokens), bounds, int32 of shape (windows + 1,), and
-the longest window's tokens; gives both heads' logits, float32 of shape (windows, labels)."""
+the tokens of the longest window; returns both heads' logits, float32 of shape (windows, labels)."""
 
-Capture = Callable[[Callable[[], None]], Callable[[], object]]
-"""Takes work on the device and gives what does it again."""
+CaptureGraph = Callable[[Callable[[], None]], Callable[[], object]]
+"""Takes a function that launches kernels, captures them, and returns a function that replays them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """A size that there is a graph for: up to `windows` windows of fewer than `tokens` tokens."""
+class GraphSize:
+    """The input size of a graph: up to `windows` windows of fewer than `tokens` tokens together."""
 
     tokens: int
     windows: int
 
 
-def ladder(tokens: int) -> list[Rung]:
-    """Return the rungs for batches of up to `tokens` tokens, the lowest first."""
-    # One token more than the fullest batch: the bounds of windows that are not there point to it.
-    top = _aligned(tokens + 1)
-    sizes, octave = {top}, SMALLEST
-    while octave < top:
-        steps = (_aligned(octave + octave * step // STEPS) for step in range(STEPS))
-        sizes.update(size for size in steps if size < top)
+def graph_sizes(max_tokens: int) -> list[GraphSize]:
+    """Return the sizes for batches of up to `max_tokens` tokens, smallest first."""
+    # At least one token is padding: the bounds of unused windows point to it.
+    largest = _aligned(max_tokens + 1)
+    sizes, octave = {largest}, SMALLEST_TOKENS
+    while octave < largest:
+        steps = (octave * step // SIZES_PER_OCTAVE for step in range(SIZES_PER_OCTAVE))
+        sizes.update(size for step in steps if (size := _aligned(octave + step)) < largest)
         octave *= 2
-    return [Rung(size, size // TOKENS_A_WINDOW + 8) for size in sorted(sizes)]
+    return [GraphSize(size, size // TOKENS_PER_WINDOW + 8) for size in sorted(sizes)]
 
 
 def _aligned(tokens: int) -> int:
-    return -(-tokens // ALIGNMENT) * ALIGNMENT
+    return -(-tokens // TOKEN_ALIGNMENT) * TOKEN_ALIGNMENT
 
 
-class Graphs:
-    """The pass of one model, captured for every rung. Not thread-safe; replays in one stream."""
+class CudaGraphs:
+    """The forward pass of one model as graphs of several sizes.
+
+    It is not thread-safe, and all its graphs run in one stream.
+    """
 
     def __init__(
         self,
-        forward: Forward,
+        forward: PackedForward,
         *,
         labels: int,
-        longest: int,
+        max_window: int,
         device: torch.device,
-        capture: Capture,
+        capture_graph: CaptureGraph,
     ) -> None:
-        """Take the pass; `capture` makes the graphs.
+        """Make an object without graphs; `capture` adds them.
 
         Args:
-            forward: the pass, without any wait for the device inside it.
-            labels: of both heads together.
-            longest: the most tokens that a window can have.
-            device: where `forward` computes.
-            capture: makes one graph.
+            forward: the forward pass; it must not wait for the device.
+            labels: the number of labels of both heads together.
+            max_window: tokens of the longest window there can be.
+            device: the device of `forward`.
+            capture_graph: captures one graph.
         """
-        self._forward, self._labels, self._longest = forward, labels, longest
-        self._device, self._capture = device, capture
-        self._ladder: list[Rung] = []
+        self._forward, self._labels, self._max_window = forward, labels, max_window
+        self._device, self._capture_graph = device, capture_graph
+        self._sizes: list[GraphSize] = []
         self._replays: list[Callable[[], object]] = []
         self._inputs = self._logits = torch.empty(0)
 
-    def capture(self, tokens: int) -> None:
-        """Make the graphs for batches of up to `tokens` tokens."""
-        rungs = ladder(tokens)
-        top = rungs[-1]
-        # All graphs share them: one runs at a time, and whatever it reads is written anew.
-        self._inputs = torch.zeros(_size(top), dtype=torch.int32, device=self._device)
-        self._logits = torch.empty((top.windows, self._labels), device=self._device)
-        # The largest first, so that the others find its memory and need none of their own.
-        self._replays = [self._capture(self._pass(rung)) for rung in reversed(rungs)][::-1]
-        self._ladder = rungs
+    def capture(self, max_tokens: int) -> None:
+        """Capture the graphs for batches of up to `max_tokens` tokens."""
+        sizes = graph_sizes(max_tokens)
+        largest = sizes[-1]
+        # All graphs share these buffers: one graph runs at a time, and its input is written before.
+        self._inputs = torch.zeros(_length(largest), dtype=torch.int32, device=self._device)
+        self._logits = torch.empty((largest.windows, self._labels), device=self._device)
+        # The largest first, so that the others reuse its memory and need none of their own.
+        self._replays = [self._capture_graph(self._pass(size)) for size in reversed(sizes)][::-1]
+        self._sizes = sizes
 
     def replay(self, packed: Packed) -> Tensor | None:
-        """Launch the pass of a batch.
+        """Launch the forward pass of a batch.
 
         Returns:
             Both heads' logits, float32 of shape (windows, labels) on the device, valid until the
-            next call; None where no rung holds the batch.
+            next call; None if the batch is too large for every graph.
         """
-        index = self._rung(packed)
+        index = self._smallest_fit(packed)
         if index is None:
             return None
-        rung = self._ladder[index]
-        inputs = torch.zeros(_size(rung), dtype=torch.int32, pin_memory=self._device.type == "cuda")
-        ids, positions, bounds = _parts(inputs, rung)
+        size = self._sizes[index]
+        pinned = self._device.type == "cuda"
+        inputs = torch.zeros(_length(size), dtype=torch.int32, pin_memory=pinned)
+        ids, positions, bounds = _split(inputs, size)
         ids[: packed.tokens] = packed.input_ids[0]
         positions[: packed.tokens] = packed.position_ids[0]
         bounds.fill_(packed.tokens)
@@ -117,52 +124,54 @@ class Graphs:
         self._replays[index]()
         return self._logits[: packed.windows]
 
-    def _rung(self, packed: Packed) -> int | None:
-        first = bisect_left(self._ladder, packed.tokens + 1, key=lambda rung: rung.tokens)
-        for index in range(first, len(self._ladder)):
-            if packed.windows <= self._ladder[index].windows:
+    def _smallest_fit(self, packed: Packed) -> int | None:
+        first = bisect_left(self._sizes, packed.tokens + 1, key=lambda size: size.tokens)
+        for index in range(first, len(self._sizes)):
+            if packed.windows <= self._sizes[index].windows:
                 return index
         return None
 
-    def _pass(self, rung: Rung) -> Callable[[], None]:
-        ids, positions, bounds = _parts(self._inputs[: _size(rung)], rung)
+    def _pass(self, size: GraphSize) -> Callable[[], None]:
+        """Return a forward pass from the shared input buffer to the shared logits."""
+        ids, positions, bounds = _split(self._inputs[: _length(size)], size)
 
-        def work() -> None:
+        def launch() -> None:
             logits = self._forward(
                 ids.long().unsqueeze(0),
                 positions.long().unsqueeze(0),
                 bounds,
-                min(self._longest, rung.tokens),
+                min(self._max_window, size.tokens),
             )
-            self._logits[: rung.windows].copy_(logits)
+            self._logits[: size.windows].copy_(logits)
 
-        return work
-
-
-def _size(rung: Rung) -> int:
-    return 2 * rung.tokens + rung.windows + 1
+        return launch
 
 
-def _parts(inputs: Tensor, rung: Rung) -> tuple[Tensor, Tensor, Tensor]:
-    """Split what goes to the device in one copy: ids, positions, bounds."""
-    middle, end = rung.tokens, 2 * rung.tokens
+def _length(size: GraphSize) -> int:
+    """Return the length of the input buffer: ids, positions and bounds, copied together."""
+    return 2 * size.tokens + size.windows + 1
+
+
+def _split(inputs: Tensor, size: GraphSize) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the parts of an input buffer: ids, positions, bounds."""
+    middle, end = size.tokens, 2 * size.tokens
     return inputs[:middle], inputs[middle:end], inputs[end:]
 
 
-def cuda_capture() -> Capture:
-    """Return what captures on the current CUDA device; all its graphs share one pool of memory."""
+def cuda_capture() -> CaptureGraph:
+    """Return a function that captures graphs on the current CUDA device, in one memory pool."""
     pool = torch.cuda.graph_pool_handle()
 
-    def capture(work: Callable[[], None]) -> Callable[[], object]:
-        # Libraries choose their kernels and set up at the first call, which cannot be captured.
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has none there
+    def capture(launch: Callable[[], None]) -> Callable[[], object]:
+        # Libraries choose and load kernels in the first call, which cannot be captured.
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # untyped in torch
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            work()
+            launch()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
+            launch()
         return graph.replay
 
     return capture

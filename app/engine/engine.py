@@ -1,6 +1,6 @@
-"""The engine: packs encoded ads, runs one forward pass, brings the logits back to the host.
+"""The engine: packs encoded ads, runs one forward pass, and copies the logits to the host.
 
-The only module that touches a device.
+While the service runs, only the engine uses the device.
 """
 
 import logging
@@ -18,19 +18,19 @@ from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits, scores
 from app.core.types import Encoded, FloatArray, Scores
-from app.engine.add_norm_kernel import AddNorm, compiled_add_norm
-from app.engine.cuda_graphs import Graphs, cuda_capture
+from app.engine.add_norm_kernel import compiled_add_norm
+from app.engine.cuda_graphs import CudaGraphs, cuda_capture
 from app.engine.devices import (
     BATCH_TOKENS,
     DTYPES,
     HAS_ONEDNN,
-    out_of_memory,
+    is_out_of_memory,
     resolve_device,
     resolve_dtype,
 )
-from app.engine.fused_layer import FusedLayer
-from app.engine.int8_linear import quantize
-from app.engine.onednn_linear import padded_rows, prepack
+from app.engine.fused_layer import fuse_layers
+from app.engine.int8_linear import quantize_linears
+from app.engine.onednn_linear import can_prepack, padded_rows, prepack_layers
 from app.engine.packing import Packed, pack
 from app.model.checkpoint import Checkpoint
 from app.model.classifier import TwoHeadClassifier
@@ -41,22 +41,22 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """A loaded checkpoint on its device. `run` may be called from several threads.
+    """A loaded checkpoint on one device.
 
-    While one call waits for the device, another packs its batch and launches it behind the first,
-    so the device never waits for the host.
+    `run` may be called from several threads: while one call waits for its results, another packs
+    and launches its batch, so that the device never waits for the host.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str = "auto", dtype: str = "auto") -> None:
         """Load a verified checkpoint.
 
         Args:
-            checkpoint: what `open_checkpoint` returned.
+            checkpoint: a result of `open_checkpoint`.
             device: "auto", "cpu", "cuda" or "cuda:N".
-            dtype: "auto" (float32 on a CPU, 16 bit on CUDA), or one of `DTYPES`.
+            dtype: "auto" (float32 on a CPU, float16 on CUDA), or one of `DTYPES`.
 
         Raises:
-            SettingsError: the device is not there or cannot compute in the dtype.
+            SettingsError: the device is not present or does not support the dtype.
         """
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
@@ -64,39 +64,40 @@ class Engine:
         self._temperatures = {name: head.temperature for name, head in checkpoint.heads.items()}
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
-        self._filled = padded_rows if self.device.type == "cpu" else None
+        self._row_length = padded_rows if self.device.type == "cpu" else None
+        prepacks = HAS_ONEDNN and self.dtype != "int8" and can_prepack(DTYPES[self.dtype])
         if self._in_16_bit_on_cuda():
-            self._fuse()
-        elif self.device.type == "cpu" and self.dtype != "int8" and HAS_ONEDNN:
-            prepack(self._model)
+            self._fuse_layers()
+        elif self.device.type == "cpu" and prepacks:
+            prepack_layers(self._model)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()
         self._lock = threading.Lock()
 
     @staticmethod
-    def devices(wanted: str) -> list[str]:
-        """Return on which devices to load an engine each: all CUDA devices, or the one named.
+    def devices(requested: str) -> list[str]:
+        """Return the devices that need an engine each: all CUDA devices, or the one requested.
 
         Raises:
-            SettingsError: the device is unknown or not there.
+            SettingsError: the device is unknown or not present.
         """
-        if wanted in ("auto", "cuda") and resolve_device(wanted).type == "cuda":
+        if requested in ("auto", "cuda") and resolve_device(requested).type == "cuda":
             return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        return [wanted]
+        return [requested]
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens of a batch that suit the device."""
+        """The default tokens of a batch for this device."""
         return BATCH_TOKENS[self.device.type]
 
     def run(self, batch: Sequence[Encoded]) -> list[Scores | EngineError]:
-        """Return every ad's probabilities, in order, from one encoder pass over the whole batch.
+        """Return the probabilities of every ad, in order, from one encoder pass over the batch.
 
-        Where the device's memory does not suffice the batch is halved, down to one ad; an ad that
-        does not fit even alone, or that overflows the dtype, gets an error in its place.
+        If the device's memory does not suffice, the batch is halved, down to single ads. An ad that
+        does not fit even alone, or whose logits are not finite, gets an error in its place.
 
         Raises:
-            FatalEngineError: the device is lost.
+            FatalEngineError: the device failed, and the process has to restart.
         """
         results = self.logits(batch)
         whole = [result for result in results if not isinstance(result, EngineError)]
@@ -108,53 +109,57 @@ class Engine:
         return fill_gaps(errors, scored)
 
     def logits(self, batch: Sequence[Encoded]) -> list[WindowLogits | EngineError]:
-        """Return every ad's raw logits, window by window; otherwise as `run`."""
+        """Return the raw logits of every ad's windows, finite or not; otherwise like `run`."""
         if not batch:
             return []
         try:
-            logits = self._forward(pack(batch, self._position_start, self._filled))
+            logits = self._forward(pack(batch, self._position_start, self._row_length))
         except torch.AcceleratorError as error:
             raise FatalEngineError("The device failed; the service has to restart.") from error
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
                 failure = EngineError("The ad does not fit into the device's memory.")
-                # Without its traceback, whose frames would keep the failed pass's tensors alive.
+                # Without its traceback, whose frames would keep the tensors of the failed pass.
                 failure.__cause__ = error.with_traceback(None)
                 return [failure]
         else:
-            return _by_ad(batch, logits)
-        # Outside the handler: the traceback would keep the failed pass's tensors alive.
+            return _split_by_ad(batch, logits)
+        # Outside the handler, where the traceback would keep the tensors of the failed pass.
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(batch) // 2
         return self.logits(batch[:middle]) + self.logits(batch[middle:])
 
     def close(self) -> None:
-        """Give the model's memory back; nothing can be run any more."""
+        """Free the model's memory; nothing can be run afterwards."""
         with self._lock, self._on_device():
-            # The graphs hold a part of the device's memory, and this object by its pass.
+            # The graphs hold device memory, and refer to this object through its `_logits`.
             del self._model, self._graphs
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
     def warm_up(self, batch: Sequence[Encoded]) -> float:
-        """Run a batch as large as they come, and measure it.
+        """Run a batch and measure its speed.
 
-        Twice, where the first pass loads or compiles what computes: then the faster one counts.
-        On CUDA in 16 bit, the passes of all batches up to its size are captured as graphs first.
+        It runs twice where the first pass loads or compiles kernels; then the faster one counts. On
+        CUDA in 16 bit, graphs for all batches of up to this size are captured before.
+
+        Args:
+            batch: as large as the largest batch that will be run.
 
         Returns:
             Tokens a second.
 
         Raises:
-            CheckpointError: the model answers with something that is no number.
+            CheckpointError: the model's logits are not finite.
+            SettingsError: an ad of the batch does not fit into the device's memory.
         """
         tokens = sum(encoded.tokens for encoded in batch)
         self._capture(tokens)
         seconds = []
-        # In floating point a CPU's first pass takes at most a tenth longer than those behind it.
+        # In floating point a CPU's first pass takes at most a tenth longer than the following ones.
         passes = 1 if self.device.type == "cpu" and self.dtype != "int8" else 2
         for _ in range(passes):
             begin = time.perf_counter()
@@ -165,7 +170,7 @@ class Engine:
                 raise SettingsError(
                     "The longest ad does not fit into the device's memory; lower MAX_WINDOWS."
                 )
-            if not _finite(result):
+            if not _all_finite(result):
                 raise CheckpointError(
                     f"The checkpoint {self.name} answers with NaN in {self.dtype}; "
                     "its weights are damaged or need float32."
@@ -174,10 +179,10 @@ class Engine:
 
     @torch.inference_mode()
     def _forward(self, packed: Packed) -> dict[str, FloatArray]:
-        # The lock is held while the pass is launched; a device computes it afterwards.
+        # The lock is held only while the pass is launched; CUDA computes it asynchronously.
         with self._lock, self._on_device():
-            fetched = self._fetch(self._launch(packed))
-        rows = fetched()
+            wait = self._copy_to_host(self._launch(packed))
+        rows = wait()
         parts = np.split(rows, np.cumsum(self._widths)[:-1], axis=1)
         return dict(zip(HEADS, parts, strict=True))
 
@@ -185,7 +190,7 @@ class Engine:
         if self._graphs and (logits := self._graphs.replay(packed)) is not None:
             return logits
         ids, positions, bounds = map(
-            self._send, (packed.input_ids, packed.position_ids, packed.cu_seq_lens)
+            self._copy_to_device, (packed.input_ids, packed.position_ids, packed.cu_seq_lens)
         )
         return self._logits(ids, positions, bounds, packed.longest)
 
@@ -195,14 +200,14 @@ class Engine:
         )
         return torch.cat([output[f"{head}_logits"] for head in HEADS], dim=1).float()
 
-    def _fetch(self, logits: Tensor) -> Callable[[], FloatArray]:
-        """Begin to bring rows to the host; the returned call waits for them."""
+    def _copy_to_host(self, logits: Tensor) -> Callable[[], FloatArray]:
+        """Start to copy logits to the host; the function returned waits for them."""
         if self.device.type != "cuda":
             return logits.numpy
         rows = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
         rows.copy_(logits, non_blocking=True)
-        # The waiting thread sleeps, where it would else take a core to ask again and again.
-        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch has none
+        # `blocking` lets the waiting thread sleep; otherwise it would poll and occupy a core.
+        copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # untyped in torch
         copied.record()
 
         def wait() -> FloatArray:
@@ -211,33 +216,33 @@ class Engine:
 
         return wait
 
-    def _send(self, tensor: Tensor) -> Tensor:
+    def _copy_to_device(self, tensor: Tensor) -> Tensor:
         if self.device.type != "cuda":
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def _on_device(self) -> AbstractContextManager[object]:
-        # Events and streams belong to the thread's current device, which is the first one.
+        # New events and streams belong to the thread's current device, by default the first one.
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _in_16_bit_on_cuda(self) -> bool:
         return self.device.type == "cuda" and self.dtype != "float32"
 
-    def _fuse(self) -> None:
-        encoder = self._model.config.encoder
+    def _fuse_layers(self) -> None:
+        width = self._model.config.encoder.hidden_size
         with self._on_device():
-            fuse(self._model, compiled_add_norm(encoder.hidden_size, DTYPES[self.dtype]))
+            fuse_layers(self._model, compiled_add_norm(width, DTYPES[self.dtype]))
 
-    def _make_graphs(self) -> Graphs | None:
-        # In float32 the attention is a loop over the windows, which the host has to count.
+    def _make_graphs(self) -> CudaGraphs | None:
+        # In float32 the attention loops over the windows on the host, which a graph cannot capture.
         if not self._in_16_bit_on_cuda():
             return None
-        return Graphs(
+        return CudaGraphs(
             self._logits,
             labels=sum(self._widths),
-            longest=self._model.config.max_length,
+            max_window=self._model.config.max_length,
             device=self.device,
-            capture=cuda_capture(),
+            capture_graph=cuda_capture(),
         )
 
     @torch.inference_mode()
@@ -248,30 +253,31 @@ class Engine:
             with self._on_device():
                 self._graphs.capture(tokens)
         except torch.OutOfMemoryError:
-            log.warning("no memory for CUDA graphs; small batches are slower without")
+            log.warning("no memory for CUDA graphs; small batches are slower without them")
             self._graphs = None
 
 
 def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadClassifier:
-    """Load a checkpoint's weights on the CPU, in one of `DTYPES`."""
+    """Load a checkpoint's model on the CPU.
+
+    Args:
+        checkpoint: a result of `open_checkpoint`.
+        dtype: one of `DTYPES`.
+        attention: the name of the attention; with `PACKED` the model takes packed input only.
+    """
     model = checkpoint.model(DTYPES[dtype], attention)
     if attention == PACKED:
         model.keep_first_tokens()
     if dtype == "int8":
-        # What meets every token alone: embeddings, pooler and heads cost next to nothing.
+        # Only layers that are computed for every token: pooler and heads cost next to nothing.
         for layer in model.encoder.encoder.layer:
-            quantize(layer.every_token if isinstance(layer, FirstTokenLayer) else layer)
+            quantize_linears(layer.every_token if isinstance(layer, FirstTokenLayer) else layer)
     return model
 
 
-def fuse(model: TwoHeadClassifier, add_norm: AddNorm) -> None:
-    """Put a `FusedLayer` in the place of every layer but the last, which meets few tokens."""
-    layers = model.encoder.encoder.layer
-    for index in range(len(layers) - 1):
-        layers[index] = FusedLayer(layers[index], add_norm)
-
-
-def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits | EngineError]:
+def _split_by_ad(
+    batch: Sequence[Encoded], logits: WindowLogits
+) -> list[WindowLogits | EngineError]:
     results: list[WindowLogits | EngineError] = []
     start = 0
     for encoded in batch:
@@ -281,5 +287,5 @@ def _by_ad(batch: Sequence[Encoded], logits: WindowLogits) -> list[WindowLogits 
     return results
 
 
-def _finite(logits: WindowLogits) -> bool:
+def _all_finite(logits: WindowLogits) -> bool:
     return all(bool(np.isfinite(values).all()) for values in logits.values())

@@ -1,4 +1,4 @@
-"""Many ads' windows in one row without padding, on the host."""
+"""Packs the windows of many ads into one row without padding between them, on the host."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,11 @@ from app.core.types import Encoded
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A batch laid end to end on the host: ids and positions (1, tokens), bounds (windows + 1,).
+    """A batch as one row of windows laid end to end, on the host.
 
-    Tokens behind the last bound belong to no window and fill the row up.
+    `input_ids` and `position_ids` are int64 of shape (1, tokens); `cu_seq_lens` are the windows'
+    bounds, int32 of shape (windows + 1,); `longest` is the number of tokens of the longest window.
+    Tokens behind the last bound are padding and belong to no window.
     """
 
     input_ids: Tensor
@@ -25,35 +27,37 @@ class Packed:
 
     @property
     def tokens(self) -> int:
-        """How many tokens the row has, with those that fill it up."""
+        """The length of the row, padding included."""
         return self.input_ids.shape[1]
 
     @property
     def windows(self) -> int:
-        """How many windows lie in it."""
+        """The number of windows."""
         return len(self.cu_seq_lens) - 1
 
 
 def pack(
-    batch: Sequence[Encoded], position_start: int = 0, filled: Callable[[int], int] | None = None
+    batch: Sequence[Encoded],
+    position_start: int = 0,
+    row_length: Callable[[int], int] | None = None,
 ) -> Packed:
-    """Lay all windows of all ads end to end; positions restart with every window.
+    """Lay the windows of all ads end to end; positions restart with every window.
 
     Args:
-        batch: the ads.
-        position_start: the position of a window's first token.
-        filled: gives the row's length for a number of tokens; just these where None.
+        batch: the ads, in order; at least one.
+        position_start: the position id of a window's first token.
+        row_length: maps the number of tokens to the length of the padded row; None for no padding.
     """
     windows = [window for encoded in batch for window in encoded.windows]
     lengths = [len(window) for window in windows]
     bounds = np.zeros(len(windows) + 1, dtype=np.int32)
     np.cumsum(lengths, out=bounds[1:])
     tokens = int(bounds[-1])
-    filling = filled(tokens) - tokens if filled else 0
-    # What fills up stands at the first position: it may be longer than any window.
-    positions = [*map(np.arange, lengths), np.zeros(filling, dtype=np.int64)]
+    padding = row_length(tokens) - tokens if row_length else 0
+    # All padding has the first position, because it may be longer than the encoder has positions.
+    positions = [*map(np.arange, lengths), np.zeros(padding, dtype=np.int64)]
     return Packed(
-        input_ids=_row([*windows, np.zeros(filling, dtype=np.int32)]),
+        input_ids=_row([*windows, np.zeros(padding, dtype=np.int32)]),
         position_ids=_row(positions) + position_start,
         cu_seq_lens=torch.from_numpy(bounds),
         longest=max(lengths),

@@ -1,4 +1,4 @@
-"""Base encoders: a pretrained encoder and its tokenizer, from a folder or the model hub."""
+"""Base encoders: pretrained encoders with their tokenizers, from a folder or the model hub."""
 
 import json
 import tempfile
@@ -23,16 +23,16 @@ from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
 from app.model.classifier import ENCODERS, TwoHeadConfig
 from app.text.tokenization import SMALLEST_WINDOW, AdTokenizer, SpecialTokens
 
-LONGEST_WINDOW = 512
-"""Windows get no longer than this by themselves, however many positions an encoder has."""
+MAX_DEFAULT_WINDOW = 512
+"""The longest window in tokens that is chosen without `--max-length`."""
 
-# What a saved tokenizer says about the machine it was loaded on.
+# Keys of a saved tokenizer's configuration that describe the machine it was loaded on.
 _LOCAL_KEYS = ("name_or_path", "is_local", "local_files_only")
 
 
 @dataclass(frozen=True)
 class BaseEncoder:
-    """A base encoder's configuration and tokenizer; its weights are loaded on demand."""
+    """A base encoder's configuration and tokenizer; `encoder` loads its weights."""
 
     name: str
     config: PreTrainedConfig
@@ -40,14 +40,14 @@ class BaseEncoder:
     tokenizer_files: Mapping[str, bytes]
 
     def encoder(self) -> PreTrainedModel:
-        """Load the pretrained encoder in float32, on the CPU.
+        """Load the pretrained encoder on the CPU, in float32.
 
         Raises:
-            CheckpointError: there are no weights, or they cannot be read.
+            CheckpointError: the weights are missing or unreadable.
         """
         try:
             encoder: PreTrainedModel = AutoModel.from_pretrained(
-                self.name, dtype=torch.float32, **_where(self.name)
+                self.name, dtype=torch.float32, **_loading_options(self.name)
             )
         except Exception as error:
             raise CheckpointError(
@@ -55,47 +55,51 @@ class BaseEncoder:
             ) from error
         return encoder
 
-    def blank(self) -> PreTrainedModel:
+    def untrained_encoder(self) -> PreTrainedModel:
         """Return the encoder with random weights, in float32."""
         encoder: PreTrainedModel = AutoModel.from_config(self.config, dtype=torch.float32)
         return encoder
 
     def tokenizer(self, max_length: int) -> AdTokenizer:
-        """Return a fresh tokenizer that cuts ads into windows of at most `max_length` tokens."""
+        """Return a new tokenizer that cuts ads into windows of at most `max_length` tokens."""
         tokenizer = Tokenizer.from_str(self.tokenizer_files[TOKENIZER].decode())
         return AdTokenizer(tokenizer, self.special, max_length)
 
-    def window(self, wanted: int | None) -> int:
-        """Return the window length in tokens: what is wanted, or what the encoder has, up to 512.
+    def window(self, max_length: int | None) -> int:
+        """Return the window length in tokens.
+
+        Args:
+            max_length: the length to check and return; None for as many tokens as the encoder has
+                positions for, at most `MAX_DEFAULT_WINDOW`.
 
         Raises:
-            CheckpointError: the encoder has no positions for what is wanted.
+            CheckpointError: `max_length` is too short, or more than the encoder has positions for.
         """
         longest = TwoHeadConfig(encoder=self.config.to_dict()).longest_window()
-        if wanted is None:
-            return min(LONGEST_WINDOW, longest)
-        if not SMALLEST_WINDOW <= wanted <= longest:
+        if max_length is None:
+            return min(MAX_DEFAULT_WINDOW, longest)
+        if not SMALLEST_WINDOW <= max_length <= longest:
             raise CheckpointError(
                 f"--max-length has to lie between {SMALLEST_WINDOW} and {longest}, "
-                f"the positions of '{self.name}', not at {wanted}."
+                f"the number of positions of '{self.name}', not at {max_length}."
             )
-        return wanted
+        return max_length
 
 
 def open_base(name: str) -> BaseEncoder:
-    """Read a base encoder's configuration and tokenizer, and check that training can use them.
+    """Read a base encoder's configuration and tokenizer, and check that they are supported.
 
     Args:
         name: a folder, or the name of a model on the hub.
 
     Raises:
-        CheckpointError: with one sentence, where it is not there, or of an unsupported kind.
+        CheckpointError: the base is missing, incomplete, or of an unsupported type.
     """
     path = Path(name)
     if not path.is_dir() and (path.is_absolute() or name.startswith((".", "~")) or path.is_file()):
         raise CheckpointError(f"There is no folder {name} with a base encoder.")
     try:
-        config = AutoConfig.from_pretrained(name, **_where(name))
+        config = AutoConfig.from_pretrained(name, **_loading_options(name))
     except Exception as error:
         raise CheckpointError(_not_found(name, error)) from error
     if config.model_type not in ENCODERS:
@@ -104,28 +108,31 @@ def open_base(name: str) -> BaseEncoder:
             f"supported are {', '.join(ENCODERS)}."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **_where(name))
+        tokenizer = AutoTokenizer.from_pretrained(name, **_loading_options(name))
     except Exception as error:
         raise CheckpointError(
             f"The tokenizer of the base '{name}' cannot be loaded: {first_line(error)}."
         ) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise CheckpointError(f"The base '{name}' has no fast tokenizer (a {TOKENIZER}).")
-    return BaseEncoder(name, config, _special(name, config, tokenizer), _files(tokenizer))
+    return BaseEncoder(
+        name, config, _special_tokens(name, config, tokenizer), _tokenizer_files(tokenizer)
+    )
 
 
 def base_name(name: str) -> str:
-    """Return what to call a base in a card: a folder's own name, never where it lies."""
+    """Return the name of a base for a model card: of a folder only the last part of its path."""
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 
 def keep_layers(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
-    """Keep `layers` of an encoder's layers, evenly spread, the first and the last among them.
+    """Remove all but `layers` evenly spaced layers of an encoder, in place, and return it.
 
-    As DistilBERT is started from BERT (Sanh et al. 2019).
+    The first and the last layer stay; DistilBERT is initialized from BERT in a similar way (Sanh
+    et al. 2019).
 
     Raises:
-        CheckpointError: the encoder has fewer layers.
+        CheckpointError: `layers` is below 1, or the encoder has fewer.
     """
     stack = encoder.encoder.layer
     if not 1 <= layers <= len(stack):
@@ -138,10 +145,10 @@ def keep_layers(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
 
 
 def freeze(encoder: PreTrainedModel, layers: int) -> None:
-    """Keep the embeddings and the lowest `layers` layers as they are in training.
+    """Exclude the embeddings and the lowest `layers` layers from training.
 
-    Words that the training rows lack then keep their place beside those that they have, and what is
-    below the first trained layer needs no backward pass.
+    Words that do not occur in the training rows then keep their distances to those that do, and
+    nothing below the first trained layer needs a backward pass.
 
     Raises:
         CheckpointError: the encoder has fewer layers.
@@ -154,13 +161,13 @@ def freeze(encoder: PreTrainedModel, layers: int) -> None:
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """Return the indices of `count` of `total` layers, evenly spread, first and last included."""
+    """Return `count` evenly spaced indices of `total` layers, from the first to the last."""
     step = (total - 1) / max(count - 1, 1)
     return [round(index * step) for index in range(count)]
 
 
-def _where(name: str) -> dict[str, bool]:
-    # A folder is never looked up on the hub, and nobody's code but the library's is run.
+def _loading_options(name: str) -> dict[str, bool]:
+    # A folder never causes a request to the hub, and no code from a model repository is executed.
     return {"local_files_only": Path(name).is_dir(), "trust_remote_code": False}
 
 
@@ -170,10 +177,10 @@ def _not_found(name: str, error: Exception) -> str:
     causes = (error, error.__cause__, error.__context__)
     if any(isinstance(cause, HfHubHTTPError) for cause in causes):
         return f"The base '{name}' is neither a folder nor a public model on huggingface.co."
-    return f"There is no folder {name}, and no base of this name can be had: {first_line(error)}."
+    return f"There is no folder {name}, and no base of this name was found: {first_line(error)}."
 
 
-def _special(
+def _special_tokens(
     name: str, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerFast
 ) -> SpecialTokens:
     if len(tokenizer) > config.vocab_size:
@@ -185,12 +192,12 @@ def _special(
     sep = tokenizer.sep_token_id if tokenizer.sep_token else tokenizer.eos_token_id
     if cls is None or sep is None:
         raise CheckpointError(
-            f"The tokenizer of the base '{name}' names no tokens to open and close a text with."
+            f"The tokenizer of the base '{name}' has no tokens for the start and end of a text."
         )
     return SpecialTokens(cls=cls, sep=sep)
 
 
-def _files(tokenizer: PreTrainedTokenizerFast) -> dict[str, bytes]:
+def _tokenizer_files(tokenizer: PreTrainedTokenizerFast) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         config = json.loads((Path(folder) / TOKENIZER_CONFIG).read_text(encoding="utf-8"))

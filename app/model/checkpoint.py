@@ -1,7 +1,8 @@
-"""A checkpoint folder: saved whole or not at all, verified before it is trusted, loaded, described.
+"""Opens and saves checkpoint folders.
 
-The folder holds `config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json`,
-`metrics.json` and `README.md`, its card. Only safetensors are read: no pickles, no remote code.
+A checkpoint folder holds `config.json`, `model.safetensors`, `tokenizer.json`,
+`tokenizer_config.json`, `metrics.json` and `README.md`, its card. Weights are read from safetensors
+only: no pickle is loaded and no remote code is executed.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ from app.text.tokenization import AdTokenizer, SpecialTokens
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint folder, its weights still on the disk."""
+    """A verified checkpoint folder; `model` loads its weights."""
 
     path: Path
     config: TwoHeadConfig
@@ -48,11 +49,11 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """The folder's name, which answers carry."""
+        """The folder's name, which is part of every answer."""
         return self.path.name
 
     def tokenizer(self, max_windows: int = 4) -> AdTokenizer:
-        """Return a fresh tokenizer that cuts ads into this checkpoint's windows."""
+        """Return a new tokenizer that cuts ads into at most `max_windows` windows."""
         return AdTokenizer(
             Tokenizer.from_file(str(self.path / TOKENIZER)),
             self.special,
@@ -61,7 +62,12 @@ class Checkpoint:
         )
 
     def model(self, dtype: torch.dtype, attention: str) -> TwoHeadClassifier:
-        """Load the weights on the CPU, in evaluation mode."""
+        """Load the weights on the CPU, in evaluation mode.
+
+        Args:
+            dtype: of the weights, whatever they were saved in.
+            attention: the name of an attention registered with transformers, as "sdpa" or `PACKED`.
+        """
         model: TwoHeadClassifier = TwoHeadClassifier.from_pretrained(
             self.path,
             dtype=dtype,
@@ -74,10 +80,10 @@ class Checkpoint:
 
 
 def open_checkpoint(folder: Path | str) -> Checkpoint:
-    """Verify a folder and return what it holds.
+    """Verify a checkpoint folder and describe it.
 
     Raises:
-        CheckpointError: with one sentence that names the file and what is wrong with it.
+        CheckpointError: a file is missing or invalid; the message names it and the fault.
     """
     # Resolved, so that a folder given as `.` has a name too.
     path = Path(folder).resolve()
@@ -91,7 +97,7 @@ def open_checkpoint(folder: Path | str) -> Checkpoint:
         heads=heads,
         special=special,
         parameters=parameters,
-        revision=revision(path),
+        revision=compute_revision(path),
         metrics=read_json(path / METRICS),
     )
 
@@ -103,42 +109,44 @@ def save_checkpoint(
     metrics: Mapping[str, Any],
     card: str,
 ) -> Checkpoint:
-    """Write a checkpoint beside `folder`, verify it, then rename it into place.
+    """Write a checkpoint to a temporary folder, verify it, then rename it to `folder`.
+
+    So there is either a complete checkpoint or none at `folder`.
 
     Args:
         folder: must not exist, or be empty.
-        model: saved in the dtype it has.
+        model: saved in its own dtype.
         tokenizer_files: the bytes of `tokenizer.json` and `tokenizer_config.json`.
-        metrics: what was measured, as JSON can hold it.
-        card: the text of the card.
+        metrics: the content of `metrics.json`.
+        card: the text of the model card.
 
     Raises:
-        CheckpointError: the folder is taken, or what was written does not verify.
+        CheckpointError: `folder` is not empty, or the files written are no valid checkpoint.
     """
     refuse_taken(folder)
-    # Resolved, so that `.` and a link to an empty folder can be renamed onto.
+    # Resolved, because neither `.` nor a link to an empty folder can be the target of a rename.
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
-    # The library writes weights for their owner alone; a server runs as another user.
-    (beside / WEIGHTS).chmod((beside / CONFIG).stat().st_mode)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    # The library lets only the owner read the weights, but a server may run as another user.
+    (partial / WEIGHTS).chmod((partial / CONFIG).stat().st_mode)
     for name in (TOKENIZER, TOKENIZER_CONFIG):
-        (beside / name).write_bytes(tokenizer_files[name])
-    (beside / METRICS).write_text(
+        (partial / name).write_bytes(tokenizer_files[name])
+    (partial / METRICS).write_text(
         json.dumps(metrics, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (beside / CARD).write_text(card, encoding="utf-8")
-    verified = open_checkpoint(beside)
+    (partial / CARD).write_text(card, encoding="utf-8")
+    verified = open_checkpoint(partial)
     if folder.exists():
         folder.rmdir()
-    beside.rename(folder)
+    partial.rename(folder)
     return replace(verified, path=folder)
 
 
 def refuse_taken(folder: Path) -> None:
-    """Stop before work begins whose result would overwrite something.
+    """Check, before any work, that saving to `folder` would overwrite nothing.
 
     Raises:
         CheckpointError: `folder` exists and is not an empty folder.
@@ -147,8 +155,8 @@ def refuse_taken(folder: Path) -> None:
         raise CheckpointError(f"{folder} exists already; choose another folder or remove it.")
 
 
-def revision(path: Path) -> str:
-    """Return the first 8 hex digits of a SHA-256 over what decides the answers."""
+def compute_revision(path: Path) -> str:
+    """Return the first 8 hex digits of a SHA-256 over the files that determine the answers."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG):
         with (path / name).open("rb") as file:

@@ -1,4 +1,4 @@
-"""Is a folder a checkpoint? Every file is looked at before any of it is trusted."""
+"""Verifies a checkpoint folder: all its files are checked before any weights are loaded."""
 
 import json
 import os
@@ -20,21 +20,21 @@ CONFIG, WEIGHTS, METRICS, CARD = "config.json", "model.safetensors", "metrics.js
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, METRICS, CARD)
 
-# In order, for the message. Quantized integers would load without a word and answer nonsense.
-FLOATS = dict.fromkeys(("F16", "BF16", "F32", "F64"))
-# In no vocabulary of a European language: a tokenizer without a piece for the unknown fails on it.
+# Quantized integers would load without an error and give wrong answers. In order, for the message.
+FLOAT_TYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"))
 UNHEARD_OF = "𓀀"
+"""A character that no vocabulary of a European language contains."""
 
 
 def verify_files(path: Path, name: str) -> None:
-    """See that every file is there and may be read.
+    """Check that the folder has all files of a checkpoint and that this user may read them.
 
     Args:
         path: the folder.
-        name: what to call it.
+        name: the folder as the user wrote it, for messages.
 
     Raises:
-        CheckpointError: something is missing or not to be read by this user.
+        CheckpointError: the folder or a file is missing, or a file is not readable.
     """
     if not path.is_dir():
         raise CheckpointError(f"There is no checkpoint folder {name}.")
@@ -46,7 +46,11 @@ def verify_files(path: Path, name: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the object a JSON file holds."""
+    """Return the object in a JSON file.
+
+    Raises:
+        CheckpointError: the file is unreadable, or not a JSON object in UTF-8.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -59,7 +63,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> tuple[TwoHeadConfig, dict[str, Head]]:
-    """Return the configuration and both heads, checked against each other."""
+    """Return the model's configuration and its heads, both validated.
+
+    Raises:
+        CheckpointError: the configuration is malformed, or of an unsupported model.
+    """
     content = read_json(path)
     if content.get("model_type") != TwoHeadConfig.model_type:
         raise CheckpointError(
@@ -91,35 +99,24 @@ def read_config(path: Path) -> tuple[TwoHeadConfig, dict[str, Head]]:
     wanted = config.max_length
     if not (isinstance(wanted, int) and SMALLEST_WINDOW <= wanted <= longest):
         raise CheckpointError(
-            f"{path} asks for windows of {wanted!r} tokens; "
+            f"{path} has windows of {wanted!r} tokens; "
             f"its encoder takes from {SMALLEST_WINDOW} to {longest}."
         )
     return config, heads
 
 
 def verify_weights(path: Path, config: TwoHeadConfig) -> int:
-    """Compare names and shapes without reading the tensors; return the number of parameters."""
-    try:
-        with torch.device("meta"):
-            expected = {
-                name: tuple(tensor.shape)
-                for name, tensor in TwoHeadClassifier(config).state_dict().items()
-            }
-    except Exception as error:
-        raise CheckpointError(
-            f"{path.with_name(CONFIG)} describes no model: {_one_line(error)}."
-        ) from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
-            found = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
-            types = {tensor.get_dtype() for tensor in tensors.values()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or no safetensors file: {_one_line(error)}."
-        ) from error
-    if strange := sorted(types - FLOATS.keys()):
-        raise CheckpointError(f"{path} holds {strange[0]}; weights have to be {', '.join(FLOATS)}.")
+    """Compare names, shapes and dtypes of the saved tensors with those the configuration needs.
+
+    Only the header of the file is read.
+
+    Returns:
+        The number of parameters.
+
+    Raises:
+        CheckpointError: the file is damaged, or a tensor is missing, unknown or of a wrong shape.
+    """
+    expected, found = _expected_shapes(path.with_name(CONFIG), config), _saved_shapes(path)
     if missing := sorted(expected.keys() - found.keys()):
         raise CheckpointError(f"{path} has no tensor '{missing[0]}' ({len(missing)} are missing).")
     if foreign := sorted(found.keys() - expected.keys()):
@@ -140,8 +137,42 @@ def verify_weights(path: Path, config: TwoHeadConfig) -> int:
     return sum(torch.Size(shape).numel() for shape in found.values())
 
 
+def _expected_shapes(path: Path, config: TwoHeadConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of the model that the configuration at `path` describes."""
+    try:
+        # On the meta device no memory is allocated.
+        with torch.device("meta"):
+            tensors = TwoHeadClassifier(config).state_dict()
+    except Exception as error:
+        raise CheckpointError(f"{path} describes no model: {_one_line(error)}.") from error
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def _saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor in a safetensors file, which may hold floats only."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+            types = {tensor.get_dtype() for tensor in tensors.values()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file: {_one_line(error)}."
+        ) from error
+    if strange := sorted(types - FLOAT_TYPES.keys()):
+        raise CheckpointError(
+            f"{path} holds {strange[0]}; weights have to be {', '.join(FLOAT_TYPES)}."
+        )
+    return shapes
+
+
 def verify_tokenizer(path: Path, config: TwoHeadConfig) -> SpecialTokens:
-    """Return the ids around a window's parts, of a tokenizer that fits the embedding."""
+    """Return the ids of the tokenizer's special tokens, after checking that it fits the model.
+
+    Raises:
+        CheckpointError: a tokenizer file is invalid, has more pieces than the embedding, lacks a
+            special token, or fails on unknown characters.
+    """
     file = path / TOKENIZER
     try:
         tokenizer = Tokenizer.from_file(str(file))
@@ -152,7 +183,19 @@ def verify_tokenizer(path: Path, config: TwoHeadConfig) -> SpecialTokens:
         raise CheckpointError(
             f"{file} has {pieces} pieces, but the embedding only {config.encoder.vocab_size}."
         )
-    content = read_json(path / TOKENIZER_CONFIG)
+    special = _special_tokens(path / TOKENIZER_CONFIG, tokenizer)
+    try:
+        tokenizer.encode(UNHEARD_OF, add_special_tokens=False)
+    except Exception as error:
+        raise CheckpointError(
+            f"{file} fails on a word that it does not know: {_one_line(error)}."
+        ) from error
+    return special
+
+
+def _special_tokens(path: Path, tokenizer: Tokenizer) -> SpecialTokens:
+    """Return the ids of the special tokens that the tokenizer configuration at `path` names."""
+    content = read_json(path)
     ids = {}
     for role, fallback in (("cls_token", "bos_token"), ("sep_token", "eos_token")):
         token = content.get(role) or content.get(fallback)
@@ -160,18 +203,11 @@ def verify_tokenizer(path: Path, config: TwoHeadConfig) -> SpecialTokens:
         text = token.get("content") if isinstance(token, dict) else token
         number = tokenizer.token_to_id(text) if isinstance(text, str) else None
         if number is None:
-            raise CheckpointError(
-                f"{path / TOKENIZER_CONFIG} names no {role} that {TOKENIZER} knows."
-            )
+            raise CheckpointError(f"{path} names no {role} that {TOKENIZER} knows.")
         ids[role] = number
-    try:
-        tokenizer.encode(UNHEARD_OF, add_special_tokens=False)
-    except Exception as error:
-        raise CheckpointError(
-            f"{file} fails on a word that it does not know: {_one_line(error)}."
-        ) from error
     return SpecialTokens(cls=ids["cls_token"], sep=ids["sep_token"])
 
 
 def _one_line(error: Exception) -> str:
+    # All lines, not only the first: transformers names the reason in the second.
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,6 +1,6 @@
-"""The two-head classifier: one encoder, its first token pooled, two linear heads beside each other.
+"""The two-head classifier: one encoder, a pooler over the first token, and two linear heads.
 
-No I/O of its own: `from_pretrained` and `save_pretrained` are the library's.
+Loading and saving are inherited from transformers: `from_pretrained` and `save_pretrained`.
 """
 
 from typing import Any, ClassVar
@@ -10,31 +10,31 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.configuration_utils import SubConfigSpec
 
-import app.model.packed_attention  # noqa: F401  (registers the packed attention by its name)
+import app.model.packed_attention  # noqa: F401  (registers the packed attention)
 from app.core.head_labels import HEADS, Head
 from app.model.first_token_layer import FirstTokenLayer
 from app.model.output import TwoHeadOutput, two_head_loss
 
 ENCODERS = ("bert", "electra", "roberta", "xlm-roberta", "camembert")
-"""Encoder types whose attention, positions and first token are known to survive packing."""
+"""Supported encoder types: those that give the same outputs for packed and padded windows."""
 
 
 class TwoHeadConfig(PreTrainedConfig):  # type: ignore[misc]  # checked as untyped
-    """The encoder's configuration, the two heads and the window length in tokens."""
+    """The encoder's configuration, both heads, and the window length in tokens."""
 
     model_type = "two_head"
     sub_configs_defaults: ClassVar = {
         "encoder": SubConfigSpec(config_class=AutoConfig, model_type="bert")
     }
 
-    # The library parses the encoder's own configuration into its class.
+    # transformers turns the encoder's configuration, a dict in JSON, into an object of its class.
     encoder: Any = None
     heads: Any = None
     head_dropout: float = 0.1
     max_length: int = 512
 
     def parsed_heads(self) -> dict[str, Head]:
-        """Return both heads, checked.
+        """Return both heads, validated.
 
         Raises:
             ValueError: a head is missing, unknown or malformed.
@@ -46,13 +46,13 @@ class TwoHeadConfig(PreTrainedConfig):  # type: ignore[misc]  # checked as untyp
 
     def position_start(self) -> int:
         """Return the position id of a window's first token."""
-        # RoBERTa and its kin number positions from the padding index on.
+        # RoBERTa and models derived from it number positions from the padding index + 1.
         if self.encoder.model_type in ("roberta", "xlm-roberta", "camembert"):
             return int(self.encoder.pad_token_id) + 1
         return 0
 
     def longest_window(self) -> int:
-        """Return how many tokens the encoder has positions for."""
+        """Return the number of tokens that the encoder has positions for."""
         return int(self.encoder.max_position_embeddings) - self.position_start()
 
 
@@ -69,14 +69,14 @@ class Pooler(nn.Module):
 
 
 class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as untyped
-    """An encoder whose one pass feeds both heads."""
+    """An encoder with two classification heads, computed in one pass."""
 
     config_class = TwoHeadConfig
     base_model_prefix = "encoder"
     _supports_sdpa = True
     _supports_attention_backend = True
     supports_gradient_checkpointing = True
-    # The loss is a mean over rows, so the Trainer has to average over accumulation steps itself.
+    # The loss is a mean over rows; so transformers' Trainer has to average over accumulation steps.
     accepts_loss_kwargs = False
 
     def __init__(self, config: TwoHeadConfig) -> None:
@@ -88,11 +88,11 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             )
         heads = config.parsed_heads()
         hidden = config.encoder.hidden_size
-        # Without a dtype the encoder would take the one in its own configuration, 16 bit where it
-        # was published so, and the heads another.
+        # Without a dtype the encoder would take the one of its own configuration, which may be
+        # 16 bit, and differ from the heads.
         self.encoder = AutoModel.from_config(config.encoder, dtype=torch.get_default_dtype())
-        # The pooler is kept here and not in the encoder: it has to read the first token of every
-        # packed window, where the library's would read the first of the row.
+        # The encoder's own pooler would read only the first token of a packed row, not of every
+        # window.
         self.encoder.pooler = None
         self.pooler = Pooler(hidden)
         self.dropout = nn.Dropout(config.head_dropout)
@@ -104,10 +104,10 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
     def from_encoder(
         cls, encoder: PreTrainedModel, heads: dict[str, Head], **options: Any
     ) -> "TwoHeadClassifier":
-        """Put fresh heads on a pretrained encoder, taking its pooler where it has one.
+        """Return a model with a pretrained encoder, its pooler if it has one, and new heads.
 
         Args:
-            encoder: a base model of one of the types in `ENCODERS`.
+            encoder: a model of one of the types in `ENCODERS`; its weights are copied.
             heads: both heads by name.
             **options: further fields of `TwoHeadConfig`.
 
@@ -115,7 +115,7 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             ValueError: the encoder's type is not supported.
         """
         encoder_config = encoder.config.to_dict()
-        # Where the base lay on the trainer's machine is nobody else's business.
+        # A path on the machine that trains must not get into a published checkpoint.
         encoder_config.pop("_name_or_path", None)
         config = TwoHeadConfig(
             encoder=encoder_config,
@@ -142,21 +142,21 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
         min_education: Tensor | None = None,
         output_hidden_states: bool = False,
     ) -> TwoHeadOutput:
-        """Run the encoder once and both heads on what it pooled.
+        """Run the encoder once, then both heads on the pooled first tokens.
 
         Args:
             input_ids: int64 of shape (windows, length), padded; or (1, tokens), packed.
             attention_mask: 1 for tokens and 0 for padding, shape as `input_ids`; padded only.
             position_ids: shape as `input_ids`; restarts with every window of a packed row.
-            cu_seq_lens: the packed windows' bounds, int32 of shape (windows + 1,). Its presence
-                makes the call a packed one and asks for the attention named `PACKED`.
-            longest: the longest packed window's tokens.
-            job_category: targets, int64 of shape (windows,), `IGNORED` where a row has none.
+            cu_seq_lens: for packed input only, which needs the attention named `PACKED`: the
+                bounds of the windows, int32 of shape (windows + 1,).
+            longest: tokens of the longest window; packed only.
+            job_category: targets, int64 of shape (windows,), `IGNORED` for a row without label.
             min_education: likewise.
-            output_hidden_states: give every layer's states too.
+            output_hidden_states: whether to return the hidden states of all layers too.
 
         Returns:
-            Both heads' logits; with any targets, the sum of the given heads' mean losses.
+            Both heads' logits; if there are targets, also the sum of the heads' mean losses.
         """
         packed = cu_seq_lens is not None
         bounds = (
@@ -176,7 +176,8 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             output_hidden_states=output_hidden_states,
             **bounds,
         )
-        pooled = self.dropout(self.pooler(self._first(encoded.last_hidden_state, cu_seq_lens)))
+        first_tokens = self._first_tokens(encoded.last_hidden_state, cu_seq_lens)
+        pooled = self.dropout(self.pooler(first_tokens))
         output = TwoHeadOutput(
             job_category_logits=self.job_category(pooled),
             min_education_logits=self.min_education(pooled),
@@ -188,15 +189,16 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
         return output
 
     def keep_first_tokens(self) -> None:
-        """Compute only what the pooler reads in the last layer: from now on for packed rows alone.
+        """Let the last layer compute the first token of each window only, which the pooler reads.
 
-        The hidden states of the last layer are then no longer there to be asked for.
+        From then on the model takes packed input only, and `hidden_states` lacks the states of the
+        last layer's other tokens.
         """
         layers = self.encoder.encoder.layer
         layers[-1] = FirstTokenLayer(layers[-1])
 
-    def _first(self, states: Tensor, cu_seq_lens: Tensor | None) -> Tensor:
-        """Return the windows' first tokens, of shape (windows, hidden)."""
+    def _first_tokens(self, states: Tensor, cu_seq_lens: Tensor | None) -> Tensor:
+        """Return the states of the windows' first tokens, of shape (windows, hidden)."""
         if cu_seq_lens is None:
             return states[:, 0]
         if isinstance(self.encoder.encoder.layer[-1], FirstTokenLayer):

@@ -1,9 +1,9 @@
-"""The last layer of a packed pass, for the only tokens that anybody reads: each window's first.
+"""The last encoder layer of a packed pass, computed for each window's first token only.
 
-The pooler reads a window's first token, and a token depends on the others through their keys and
-values alone. So of the last layer's twelve square matrices (query, key, value, output, and the
-feed-forward part four times as wide, up and down), two are multiplied with every token and ten with
-one a window. The answer is the same.
+The pooler reads nothing but a window's first token, which depends on the other tokens only through
+their keys and values. So of a layer's weights, counted in matrices of (hidden, hidden), two (key
+and value) are multiplied with every token, and ten (query, attention output, and twice four of the
+feed-forward part) with one token a window. The logits are the same.
 """
 
 from typing import Any
@@ -15,16 +15,19 @@ from app.model.packed_attention import packed_attention
 
 
 class FirstTokenLayer(nn.Module):
-    """The parts of one encoder layer, computing the first token of every packed window."""
+    """An encoder layer that computes the first token of every packed window.
+
+    It shares the weights of the transformers layer it is made from, which may be of any supported
+    encoder type.
+    """
 
     def __init__(self, layer: Any) -> None:
-        """Take over the parts of the library's layer, of any of the supported encoders."""
         super().__init__()
         attention = layer.attention.self
         self._heads, self._scaling = attention.num_attention_heads, attention.scaling
         self.query = attention.query
         self.every_token = nn.ModuleDict({"key": attention.key, "value": attention.value})
-        self.attended = layer.attention.output
+        self.attention_output = layer.attention.output
         self.intermediate, self.output = layer.intermediate, layer.output
 
     def forward(
@@ -35,19 +38,19 @@ class FirstTokenLayer(nn.Module):
         max_length_q: int,
         **__: object,
     ) -> Tensor:
-        """Map (1, tokens, hidden) to the first tokens' (1, windows, hidden).
+        """Return the states of the first tokens, of shape (1, windows, hidden).
 
         Args:
-            hidden_states: of the layer before, for all tokens.
-            cu_seq_lens_q: int32 of shape (windows + 1,), 0 first, the number of tokens last.
-            max_length_q: the longest window's tokens.
+            hidden_states: output of the layer before, of shape (1, tokens, hidden).
+            cu_seq_lens_q: the windows' bounds, int32 of shape (windows + 1,).
+            max_length_q: tokens of the longest window.
         """
         first = hidden_states[:, cu_seq_lens_q[:-1]]
         attended, _weights = packed_attention(
             self,
-            self._by_head(self.query(first)),
-            self._by_head(self.every_token["key"](hidden_states)),
-            self._by_head(self.every_token["value"](hidden_states)),
+            self._split_heads(self.query(first)),
+            self._split_heads(self.every_token["key"](hidden_states)),
+            self._split_heads(self.every_token["value"](hidden_states)),
             None,
             cu_seq_lens_q=torch.arange(
                 len(cu_seq_lens_q), dtype=cu_seq_lens_q.dtype, device=cu_seq_lens_q.device
@@ -57,9 +60,9 @@ class FirstTokenLayer(nn.Module):
             max_length_k=max_length_q,
             scaling=self._scaling,
         )
-        states = self.attended(attended.flatten(2), first)
+        states = self.attention_output(attended.flatten(2), first)
         mapped: Tensor = self.output(self.intermediate(states), states)
         return mapped
 
-    def _by_head(self, states: Tensor) -> Tensor:
+    def _split_heads(self, states: Tensor) -> Tensor:
         return states.view(1, states.shape[1], self._heads, -1).transpose(1, 2)

@@ -1,4 +1,4 @@
-"""What the two-head classifier returns, and the loss of both heads."""
+"""The two-head classifier's output, and the loss over both heads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from app.core.head_labels import HEADS, IGNORED
 
 @dataclass
 class TwoHeadOutput(ModelOutput):  # type: ignore[misc]  # checked as untyped
-    """What `TwoHeadClassifier.forward` returns; logits are of shape (windows, labels).
+    """The output of `TwoHeadClassifier.forward`; logits are of shape (windows, labels).
 
-    `hidden_states`, where asked for, are those of the embeddings and of each layer, of shape
-    (windows, length, hidden).
+    `hidden_states`, with `output_hidden_states`, are those of the embeddings and of each layer, of
+    shape (windows, length, hidden).
     """
 
     loss: Tensor | None = None
@@ -32,28 +32,29 @@ def two_head_loss(
     label_smoothing: float = 0.0,
     distance_weights: Mapping[str, float] | None = None,
 ) -> Tensor:
-    """Sum both heads' losses, so that one backward pass trains both.
+    """Return the sum of both heads' losses, so that one backward pass trains both.
 
-    A head's loss is its cross-entropy; for a head with a distance weight, that weight times the
-    expected distance in levels is added, which for one true level is the earth mover's distance
-    between prediction and truth (Hou, Yu and Samaras 2016), so that far misses cost more.
+    A head's loss is the mean cross-entropy of its labelled rows. For a head with a distance weight,
+    that weight times `expected_distance` is added, so that a prediction costs more the more levels
+    it is off.
 
     Args:
         output: the logits of both heads.
-        targets: by head, int64 of shape (windows,); `IGNORED` leaves a row out of that head only,
-            None leaves out the head.
+        targets: by head, int64 of shape (windows,); `IGNORED` excludes a row from that head's loss,
+            None excludes the head.
         class_weights: by head, float of shape (labels,).
-        label_smoothing: share of the target spread over all labels, from 0 to below 1.
-        distance_weights: by head whose labels are levels, from 0.
+        label_smoothing: share of the target that is spread evenly over all labels, in [0, 1).
+        distance_weights: by ordered head, at least 0.
 
     Returns:
-        A scalar; 0 where no row has a label.
+        A scalar; 0 if no row has a label.
     """
     losses = []
     for head in HEADS:
         target, logits = targets.get(head), output[f"{head}_logits"]
         if target is None or not (target != IGNORED).any():
-            # The mean over no rows would be NaN; this keeps the head in the graph, with no pull.
+            # The mean over no rows would be NaN. This zero keeps the head in the autograd graph,
+            # because distributed training waits for a gradient of every parameter.
             losses.append(logits.float().sum() * 0.0)
             continue
         losses.append(
@@ -71,11 +72,14 @@ def two_head_loss(
 
 
 def expected_distance(logits: Tensor, target: Tensor) -> Tensor:
-    """Return how many levels off a draw from the prediction is on average, over labelled rows.
+    """Return the mean over labelled rows of the expected distance, in levels, to the true level.
+
+    The expectation is over the predicted probabilities; it equals the earth mover's distance to a
+    one-hot target (Hou, Yu and Samaras 2016).
 
     Args:
         logits: shape (windows, levels).
-        target: int64 of shape (windows,), at least one of them not `IGNORED`.
+        target: int64 of shape (windows,), with at least one label that is not `IGNORED`.
     """
     labelled = target != IGNORED
     levels = torch.arange(logits.shape[-1], device=logits.device)

@@ -1,4 +1,4 @@
-"""Brings in a state dict of an encoder with two linear heads that was trained elsewhere."""
+"""Imports a state dict of an encoder with two linear heads, trained elsewhere, as a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from app.model.classifier import TwoHeadClassifier
 
 StateDict = Mapping[str, Tensor]
 
-# Kept with the weights by older libraries; the encoder makes them anew.
+# Buffers that older libraries save with the weights; the encoder computes them itself.
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
-# What a state dict is wrapped in by those who save more than it.
+# Keys of the state dict in files that hold more, such as an optimizer's state.
 _WRAPPERS = ("state_dict", "model_state_dict")
 
 
 @dataclass(frozen=True)
 class Prefixes:
-    """What the names of the foreign tensors begin with."""
+    """The prefixes of tensor names in the state dict to import, one for each part of the model."""
 
     encoder: str = "bert."
     job_category: str = "classifier_job_type."
     min_education: str = "classifier_edu_level."
 
     def translate(self, name: str) -> str | None:
-        """Return our name of a foreign tensor, or None where it has no place here."""
+        """Return this project's name of a tensor to import, or None if no prefix matches."""
         for head in HEADS:
             prefix = getattr(self, head)
             if name.startswith(prefix):
@@ -45,7 +45,7 @@ class Prefixes:
         return rest if rest.startswith("pooler.dense.") else f"encoder.{rest}"
 
     def original(self, name: str) -> str:
-        """Return the foreign name of one of our tensors: the other way of `translate`."""
+        """Return the name in the imported state dict of one of this project's tensors."""
         part, _, rest = name.partition(".")
         if part in HEADS:
             return f"{getattr(self, part)}{rest}"
@@ -60,38 +60,38 @@ def import_checkpoint(
     prefixes: Prefixes,
     max_length: int | None = None,
 ) -> Checkpoint:
-    """Save a foreign state dict as a checkpoint that answers as its original did.
+    """Save a state dict as a checkpoint that gives the same logits as the original model.
 
     Args:
-        state_dict: safetensors, or a pickle that is read with weights only.
-        base: the base encoder it was trained from; gives configuration and tokenizer.
+        state_dict: a safetensors file, or a pickle, which is read with `weights_only`.
+        base: the base encoder the model was trained from; gives configuration and tokenizer.
         labels: the label file; label *i* of a head belongs to row *i* of its weights.
-        out: the folder to make.
+        out: the folder to create.
         prefixes: of the tensors' names.
-        max_length: tokens of a window.
+        max_length: tokens of a window; None for the base encoder's default.
 
     Raises:
-        StartupError: something does not fit, in one sentence.
+        StartupError: a file is unreadable, or base, labels and tensors do not fit together.
     """
     refuse_taken(out)
     heads = read_labels(labels)
     tensors = read_state_dict(state_dict)
-    opened = open_base(base)
-    window = opened.window(max_length)
-    model = TwoHeadClassifier.from_encoder(opened.blank(), heads, max_length=window)
-    ours = _fit(tensors, model, prefixes, state_dict)
-    model.load_state_dict(ours)
-    model.to(_dtype(ours))
-    return save_checkpoint(
-        out, model, opened.tokenizer_files, {"note": "imported, not measured"}, _card(out, base)
-    )
+    base_encoder = open_base(base)
+    window = base_encoder.window(max_length)
+    encoder = base_encoder.untrained_encoder()
+    model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=window)
+    renamed = _rename_and_check(tensors, model, prefixes, state_dict)
+    model.load_state_dict(renamed)
+    model.to(_common_dtype(renamed))
+    metrics = {"note": "imported, not measured"}
+    return save_checkpoint(out, model, base_encoder.tokenizer_files, metrics, _card(out, base))
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Read tensors by name.
+    """Return the tensors of a state dict file by name.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds something else.
+        CheckpointError: the file is missing, damaged, or no state dict.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no file {path}.")
@@ -103,7 +103,7 @@ def read_state_dict(path: Path) -> StateDict:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged or no safetensors file.") from error
-    # torch reports a foreign file by whatever its parts stumble over.
+    # torch raises many kinds of errors for files of other formats.
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be read as a state dict with weights only; save it with "
@@ -121,43 +121,42 @@ def read_state_dict(path: Path) -> StateDict:
     return tensors
 
 
-def _fit(
+def _rename_and_check(
     tensors: StateDict, model: TwoHeadClassifier, prefixes: Prefixes, path: Path
 ) -> dict[str, Tensor]:
-    """Give the tensors our names and compare them with what the model has."""
+    """Return the tensors under the model's names, after comparing names and shapes."""
     expected = model.state_dict()
-    ours: dict[str, Tensor] = {}
+    renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         translated = prefixes.translate(name)
         if translated is not None and translated in expected:
-            ours[translated] = tensor
+            renamed[translated] = tensor
         elif not name.endswith(_BUFFERS):
             raise CheckpointError(
                 f"{path} has a foreign tensor '{name}'; are the base and the prefixes right?"
             )
     for name, tensor in expected.items():
         original = prefixes.original(name)
-        if name not in ours:
+        if name not in renamed:
             raise CheckpointError(
                 f"{path} has no tensor '{original}'; are the base and the prefixes right?"
             )
-        if ours[name].shape == tensor.shape:
+        if renamed[name].shape == tensor.shape:
             continue
-        found, head = tuple(ours[name].shape), name.partition(".")[0]
+        found, head = tuple(renamed[name].shape), name.partition(".")[0]
         if head in HEADS and found[:1] != tensor.shape[:1]:
             raise CheckpointError(
                 f"{path}: '{original}' is {(*found, 0)[0]} wide, "
                 f"but the label file has {tensor.shape[0]} labels for {head}."
             )
         raise CheckpointError(
-            f"{path}: '{original}' is of shape {found}, but the base asks for "
-            f"{tuple(tensor.shape)}."
+            f"{path}: '{original}' is of shape {found}, but the base needs {tuple(tensor.shape)}."
         )
-    return ours
+    return renamed
 
 
-def _dtype(tensors: StateDict) -> torch.dtype:
-    """Return the one dtype that all tensors have, float32 where they differ."""
+def _common_dtype(tensors: StateDict) -> torch.dtype:
+    """Return the dtype of all tensors, or float32 if they differ."""
     dtypes = {tensor.dtype for tensor in tensors.values()}
     return dtypes.pop() if len(dtypes) == 1 else torch.float32
 

@@ -1,4 +1,4 @@
-"""The model store: the folder that the served checkpoint lies in, and the others beside it."""
+"""The model store: the folder that contains the served checkpoint's folder and others."""
 
 import os
 import re
@@ -6,28 +6,27 @@ from pathlib import Path
 
 from app.core.errors import InvalidRequestError
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
-"""One folder's name: no path, and nothing hidden."""
+FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
+"""One folder's name: no path, and no hidden folder."""
 
 MODEL_STORE = Path("model_store")
-"""The store of the default setting."""
+"""The store that the default of the setting `MODEL` lies in."""
 
 
 def checkpoint_folder(model: Path, name: str | None) -> Path:
-    """Return the folder that a running server is asked to serve; it may not be there.
+    """Return the folder of the checkpoint that a running server shall load; it may not exist.
 
     Args:
-        model: the setting; its parent is the store.
-        name: of a folder in the store, or None for the setting itself, which may be a link to
-            wherever the operator let it point.
+        model: the setting `MODEL`; its parent is the store, even where `model` is a link.
+        name: of a folder in the store; None for `model` itself, which may link out of the store.
 
     Raises:
-        InvalidRequestError: no folder's name, or one that leads out of the store.
+        InvalidRequestError: `name` is not the name of a folder, or a link out of the store.
     """
     if name is None:
         return model
-    store = Path(os.path.abspath(model)).parent  # noqa: PTH100  not where a link leads to
-    if not NAME.fullmatch(name):
+    store = Path(os.path.abspath(model)).parent  # noqa: PTH100  unlike resolve(), it keeps links
+    if not FOLDER_NAME.fullmatch(name):
         raise InvalidRequestError(
             f"body.model: {name[:100]!r} is not the name of a folder in the model store."
         )

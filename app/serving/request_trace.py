@@ -1,7 +1,7 @@
-"""One request's way: its id, and how long it stayed in each stage.
+"""The trace of a request: its id, and the seconds it spent in each stage.
 
-A context variable: whatever runs for a request finds its trace with `current`, in tasks that it
-starts too.
+It is kept in a context variable: code that runs for a request gets its trace with `current`, also
+in tasks that the request starts.
 """
 
 import time
@@ -13,12 +13,17 @@ TOKENIZE, QUEUE, BATCH, EXPLAIN = "tokenize", "queue", "batch", "explain"
 
 
 class Trace:
-    """Filled in on a request's way; read for its answer's header and its line in the log."""
+    """Id, ads, tokens and stage times of one request, for its answer's header and its log line.
+
+    Args:
+        request_id: appears in every log line of the request.
+        clock: seconds, monotonic.
+    """
 
     __slots__ = (
-        "_begun",
         "_clock",
         "_stages",
+        "_started",
         "ads",
         "entered",
         "reason",
@@ -30,31 +35,25 @@ class Trace:
     def __init__(
         self, request_id: str = "", clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        """Begin now.
-
-        Args:
-            request_id: goes into every line that is logged for the request.
-            clock: seconds, monotonic.
-        """
         self.request_id = request_id
         self.ads = 0
         self.tokens = 0
         self.reason = ""
-        """Why the request failed, in one word; empty while it has not."""
+        """Why the request failed, in one word; empty if it has not failed."""
         self._clock = clock
-        self._begun = clock()
+        self._started = clock()
         self._stages: dict[str, float] = {}
         self.stage, self.entered = "", 0.0
-        """Where the request is, and since when by the clock."""
+        """The request's stage, empty between stages, and the clock's time when it entered it."""
 
     def enter(self, stage: str, at: float | None = None) -> None:
-        """Leave the stage before and begin this one, now or at a time of the clock."""
+        """End the current stage, if any, and start this one now, or at the clock's time `at`."""
         at = self._clock() if at is None else at
         self._leave(at)
         self.stage, self.entered = stage, at
 
     def leave(self) -> None:
-        """End the stage that the request is in, if any."""
+        """End the current stage, if any."""
         self._leave(self._clock())
 
     def _leave(self, at: float) -> None:
@@ -63,15 +62,15 @@ class Trace:
             self.stage = ""
 
     def merge(self, stages: Mapping[str, float], tokens: int) -> None:
-        """Add the seconds in stages, and the tokens, of a part that went its way elsewhere."""
+        """Add the stage seconds and tokens that another process measured for this request."""
         for stage, seconds in stages.items():
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
         self.tokens += tokens
 
     def stages(self) -> dict[str, float]:
-        """Return the seconds in each stage, in order; in the one it is in, up to now.
+        """Return the seconds in each stage, in order of entry; the current stage counts up to now.
 
-        They do not overlap, so their sum is never above `seconds`.
+        Stages do not overlap, so their sum is never above `seconds`.
         """
         return self._until(self._clock()) if self.stage else self._stages
 
@@ -81,11 +80,11 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the request began."""
-        return self._clock() - self._begun
+        """Seconds since the request started."""
+        return self._clock() - self._started
 
     def server_timing(self) -> str:
-        """Write the stages and the total so far, in milliseconds, as W3C's Server Timing has it."""
+        """Return the value of a `Server-Timing` header (W3C): stages and total in milliseconds."""
         times = {**self.stages(), "total": self.seconds}
         return ", ".join(f"{name};dur={seconds * 1000:.2f}" for name, seconds in times.items())
 
@@ -94,20 +93,20 @@ _current: ContextVar[Trace] = ContextVar("trace")
 
 
 def set_current(trace: Trace) -> None:
-    """Let `current` return this trace from here on, in this task and those it starts."""
+    """Make `current` return this trace from now on, in this task and in tasks that it starts."""
     _current.set(trace)
 
 
 def current() -> Trace:
-    """Return the trace of the request that this code runs for; outside of any, an unread one."""
+    """Return the trace of the request that is being handled; outside of any, a new, unused one."""
     return _current.get(None) or Trace()
 
 
 @contextmanager
 def detached() -> Iterator[None]:
-    """Inside of the block, `current` returns another trace of the same request, read by nobody.
+    """Inside the block, `current` returns a throw-away trace with the same request id.
 
-    For work beside the request's own, whose ads and stages are not to be taken for it.
+    For extra work whose ads and stages must not count as the request's own.
     """
     trace = current()
     set_current(Trace(trace.request_id))

@@ -1,6 +1,6 @@
-"""The server's settings: one frozen object, read once, checked as a whole.
+"""The server's settings: one frozen object, read once and checked as a whole.
 
-Each is the environment variable `DOPPELKOPF_<NAME>` and an option of `doppelkopf serve`.
+Each setting is the environment variable `DOPPELKOPF_<NAME>` and an option of `doppelkopf serve`.
 """
 
 import os
@@ -17,14 +17,15 @@ from app.core.errors import SettingsError
 
 PREFIX = "DOPPELKOPF_"
 CLIENT_KEY = "api_key"
-"""The key that the commands which ask a server send; in their shell a server may be started too."""
+"""The variable with the key that client commands send. No setting, but no error in a server's
+environment either: operators run both in one shell."""
 
-KEY = re.compile(r"[\x21-\x7e]{16,}")
+KEY_PATTERN = re.compile(r"[\x21-\x7e]{16,}")
 Access = Literal["open", "key", "off"]
 
 
 class Settings(BaseSettings):
-    """What an operator can set; a description is the help text of its option."""
+    """What an operator can set. A field's description is the help text of its option."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
@@ -34,30 +35,30 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N; auto takes a GPU if any")
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = Field(
         "auto",
-        description="computation type; auto is float32 on a CPU and float16 on CUDA; "
+        description="type to compute in; auto is float32 on a CPU and float16 on CUDA; "
         "int8 is for CPUs",
     )
     workers: int = Field(
         1,
         ge=1,
         le=64,
-        description="processes that take requests; from 2 on the engine has one of its own",
+        description="processes that take requests; from 2 on, the engine runs in its own process",
     )
     threads: int = Field(0, ge=0, le=1024, description="CPU threads of the engine; 0: all cores")
     max_batch_tokens: int = Field(
         0, ge=0, description="tokens of one encoder pass; 0: 1024 on a CPU, 32768 on CUDA"
     )
     max_windows: int = Field(
-        4, ge=1, le=64, description="windows a long ad is read in at most; the rest is cut"
+        4, ge=1, le=64, description="windows of a long ad that are read at most; the rest is cut"
     )
     max_queued_ads: int = Field(
-        4096, ge=1, description="ads in the house at once; more are refused with 429"
+        4096, ge=1, description="ads admitted and not yet answered; more are refused with 429"
     )
     max_queue_seconds: float = Field(
-        3.0, gt=0, description="work that may be waiting ahead of a request; more gets 429"
+        3.0, gt=0, description="seconds of work that may be ahead of a request; beyond it, 429"
     )
     max_batch_ads: int = Field(
-        256, ge=1, description="ads of one POST /classify/batch, lines of a stream inside at once"
+        256, ge=1, description="ads of one POST /classify/batch; lines of a stream in work at once"
     )
     explain_concurrency: int = Field(
         2, ge=0, description="ads that a process explains at once; more get 429; 0: none"
@@ -65,29 +66,30 @@ class Settings(BaseSettings):
     explain_tokens: int = Field(
         8192,
         ge=64,
-        description="tokens of an explanation; sentences are joined until it fits",
+        description="tokens of an explained ad's variants; sentences are joined until they fit",
     )
     max_body_bytes: int = Field(
-        8 * 2**20, ge=1024, description="size of a body or a stream's line; a larger one gets 413"
+        8 * 2**20, ge=1024, description="bytes of a body or a stream's line; a larger one gets 413"
     )
     grace_seconds: float = Field(
-        30.0, ge=0, description="time to finish accepted work after SIGTERM"
+        30.0, ge=0, description="seconds to finish accepted work after SIGTERM"
     )
     client_seconds: float = Field(
         30.0,
         gt=0,
-        description="time a client has to send a request's head, its body, to take the answer",
+        description="seconds a client has to send the head, then the body, then to take the answer",
     )
     hang_seconds: float = Field(
         30.0,
         gt=0,
-        description="a batch that takes so long beyond 10 times its expected time ends the process",
+        description="seconds that a batch may take beyond 10 times its expected time; "
+        "then the server ends",
     )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted API keys, separated by commas; none leaves the service open"
     )
     admin_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        (), description="keys for POST /admin/model, as API keys are; none: there is no such route"
+        (), description="keys for POST /admin/model, separated by commas; none: no such route"
     )
     metrics_access: Access = Field(
         "open", description="/metrics: open to all, with a key only, or off"
@@ -106,9 +108,9 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys", "admin_keys")
     @classmethod
-    def _well_formed(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-        # Others could not be sent in a header, or not by every client.
-        if not all(KEY.fullmatch(key.get_secret_value()) for key in keys):
+    def _keys_are_well_formed(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # Other characters cannot be sent in a header, or not by every client.
+        if not all(KEY_PATTERN.fullmatch(key.get_secret_value()) for key in keys):
             raise ValueError(
                 "a key needs at least 16 characters, letters, digits and signs of ASCII only"
             )
@@ -119,12 +121,12 @@ class Settings(BaseSettings):
         if self.max_batch_ads > self.max_queued_ads:
             raise ValueError(
                 f"MAX_BATCH_ADS ({self.max_batch_ads}) is above MAX_QUEUED_ADS "
-                f"({self.max_queued_ads}), so a full batch could never be taken"
+                f"({self.max_queued_ads}), so a full batch could never be admitted"
             )
         return self
 
     @model_validator(mode="after")
-    def _key_exists(self) -> "Settings":
+    def _keys_exist_where_needed(self) -> "Settings":
         for name in ("metrics_access", "docs_access"):
             if getattr(self, name) == "key" and not self.api_keys:
                 raise ValueError(f"{name.upper()} is 'key', but there are no API_KEYS")
@@ -134,10 +136,10 @@ class Settings(BaseSettings):
 def load_settings(
     overrides: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read the settings from the environment; `overrides` by field name go before it.
+    """Read the settings from the environment; `overrides`, by field name, take precedence.
 
     Raises:
-        SettingsError: a variable is unknown, or a value is not what its setting takes.
+        SettingsError: a variable is unknown, or a value is invalid; one sentence.
     """
     environment = os.environ if environment is None else environment
     given = {
@@ -152,7 +154,7 @@ def load_settings(
             hint = f"; did you mean {PREFIX}{near[0].upper()}" if near else ""
             raise SettingsError(f"{PREFIX}{name.upper()} is no setting of Doppelkopf{hint}.")
     try:
-        # Everything is handed over here, so that tests need no process environment.
+        # All values are passed in, so that tests need no process environment.
         return Settings(**{**given, **(overrides or {})})
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from error

@@ -4,17 +4,11 @@ import ast
 
 import pytest
 
-from tests.docs.pages import ARCHITECTURE, ROOT
+from tests.docs.pages import ARCHITECTURE
+from tests.support.repository import ROOT
+from tests.support.rooms import rooms, serving_files
 
-
-def rooms() -> dict[str, tuple[str, str]]:
-    """Return purpose and imports of each room by its path from the root, as both tables say."""
-    top, serving = ARCHITECTURE.table("room", "purpose", "may import")
-    return {
-        f"{parent}/{room.strip('`').rstrip('/')}": (purpose, imports)
-        for parent, rows in (("app", top), ("app/serving", serving))
-        for room, purpose, imports in rows
-    }
+ROOMS = rooms()
 
 
 def folders(parent: str) -> set[str]:
@@ -22,29 +16,26 @@ def folders(parent: str) -> set[str]:
 
 
 def test_the_tables_name_the_rooms_that_there_are():
-    assert set(rooms()) == folders("app") | folders("app/serving")
+    assert {name.replace(".", "/") for name in ROOMS} == folders("app") | folders("app/serving")
 
 
-@pytest.mark.parametrize("room", rooms())
+@pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_its_purpose_as_the_table_does(room):
     """A package that hands on names has a docstring for those who import it."""
-    purpose, _ = rooms()[room]
-    tree = ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8"))
+    path = ROOT / room.replace(".", "/") / "__init__.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     docstring = ast.get_docstring(tree)
     assert docstring
     if len(tree.body) == 1:
         # The table refers to the other table where the docstring cannot.
-        assert " ".join(docstring.split()).startswith(purpose.removesuffix(", see below"))
+        purpose = ROOMS[room].purpose.removesuffix(", see below")
+        assert " ".join(docstring.split()).startswith(purpose)
 
 
 def test_a_room_may_import_rooms_that_there_are():
-    names = {path.rpartition("/")[2] for path in rooms()}
-    for room, (_, imports) in rooms().items():
-        if imports in ("nothing of `app`", "all", "the six files above"):
-            continue
-        words = imports.replace("(the engine is handed in)", "").replace(";", ",").split(",")
-        first = {word.split()[0] for word in words}
-        assert first <= names, f"{room}: {first - names}"
+    names = {*ROOMS, *serving_files()}
+    for room in ROOMS.values():
+        assert room.imports | room.imports_later <= names
 
 
 def test_every_step_of_an_ads_way_is_numbered():

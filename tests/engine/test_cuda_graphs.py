@@ -7,7 +7,7 @@ import torch
 
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
-from app.engine.cuda_graphs import ALIGNMENT, Graphs, ladder
+from app.engine.cuda_graphs import TOKEN_ALIGNMENT, CudaGraphs, graph_sizes
 from app.engine.engine import Engine
 from app.engine.packing import pack
 from app.model.packed_attention import PACKED
@@ -16,38 +16,38 @@ TOKENS = 1000
 
 
 def of_length(*lengths: int) -> list[Encoded]:
-    """Make ads of tokens that tell one from the other."""
+    """Return ads of these lengths with different tokens."""
     return [
         Encoded((np.arange(position, position + length, dtype=np.int32) % 40 + 5,))
         for position, length in enumerate(lengths)
     ]
 
 
-class Tape:
-    """Stands for the device: what is captured runs once, and again at each replay."""
+class FakeDevice:
+    """Takes the place of CUDA: a captured function is called at once, and at each replay."""
 
     def __init__(self) -> None:
         self.replays: list[int] = []
         self.captured = 0
 
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        work()
+    def capture(self, launch: Callable[[], None]) -> Callable[[], None]:
+        launch()
         index, self.captured = self.captured, self.captured + 1
 
         def replay() -> None:
             self.replays.append(index)
-            work()
+            launch()
 
         return replay
 
 
 @pytest.fixture
-def tape():
-    return Tape()
+def device():
+    return FakeDevice()
 
 
 @pytest.fixture
-def graphs(checkpoint, tape):
+def graphs(checkpoint, device):
     model = checkpoint.model(torch.float32, PACKED)
 
     def forward(ids, positions, bounds, longest):
@@ -57,29 +57,34 @@ def graphs(checkpoint, tape):
             )
         return torch.cat([output[f"{head}_logits"] for head in HEADS], dim=1)
 
-    made = Graphs(forward, labels=6, longest=64, device=torch.device("cpu"), capture=tape.capture)
+    made = CudaGraphs(
+        forward,
+        labels=6,
+        max_window=64,
+        device=torch.device("cpu"),
+        capture_graph=device.capture,
+    )
     made.capture(TOKENS)
     return made
 
 
 @pytest.mark.parametrize("tokens", [1, 127, 128, 1000, 1024, 32768, 40000])
-def test_a_ladder_has_a_rung_above_every_size_and_none_far_above(tokens):
-    rungs = ladder(tokens)
-    sizes = [rung.tokens for rung in rungs]
+def test_the_sizes_are_aligned_and_close_to_each_other(tokens):
+    sizes = [size.tokens for size in graph_sizes(tokens)]
     assert sizes == sorted(set(sizes))
-    assert all(size % ALIGNMENT == 0 for size in sizes)
+    assert all(size % TOKEN_ALIGNMENT == 0 for size in sizes)
     assert sizes[-1] > tokens
-    assert sizes[-1] - tokens <= ALIGNMENT
+    assert sizes[-1] - tokens <= TOKEN_ALIGNMENT
     for lower, upper in pairwise(sizes):
-        assert upper - lower <= max(ALIGNMENT, lower // 8 + ALIGNMENT)
+        assert upper - lower <= max(TOKEN_ALIGNMENT, lower // 8 + TOKEN_ALIGNMENT)
 
 
 @pytest.mark.parametrize(
     "lengths", [(3,), (60, 2, 31), (64,) * 15, (5,) * 20, (62,) * 16, (40,) * 24]
 )
-def test_a_replay_answers_as_the_engine_does(graphs, tape, checkpoint, lengths):
+def test_a_replay_gives_the_engines_logits(graphs, device, checkpoint, lengths):
     ads = of_length(*lengths)
-    # What a batch before it left behind in the buffers is no matter.
+    # Earlier batches leave other values in the buffers.
     for before in (of_length(*(64,) * 15), of_length(50, 60)):
         assert graphs.replay(pack(before)) is not None
         rows = graphs.replay(pack(ads)).clone()
@@ -88,43 +93,43 @@ def test_a_replay_answers_as_the_engine_does(graphs, tape, checkpoint, lengths):
             [np.concatenate([ad[head] for head in HEADS], axis=1) for ad in expected]
         )
         np.testing.assert_allclose(rows.numpy(), joined, atol=2e-6)
-    assert len(tape.replays) == 4
+    assert len(device.replays) == 4
 
 
-def test_a_batch_takes_the_lowest_rung_that_holds_it(graphs, tape):
-    highest_first = [rung.tokens for rung in ladder(TOKENS)][::-1]
-    # A full rung has no token left for the bounds of windows that are not there.
-    for length, rung in ((63, 128), (64, 128), (127, 128), (128, 192), (191, 192), (192, 256)):
+def test_a_batch_uses_the_smallest_size_it_fits(graphs, device):
+    largest_first = [size.tokens for size in graph_sizes(TOKENS)][::-1]
+    # A batch must leave one token of a size, which the bounds of unused windows point to.
+    for length, tokens in ((63, 128), (64, 128), (127, 128), (128, 192), (191, 192), (192, 256)):
         graphs.replay(pack(of_length(*[length // 4] * 3, length - length // 4 * 3)))
-        assert highest_first[tape.replays[-1]] == rung
+        assert largest_first[device.replays[-1]] == tokens
 
 
-def test_many_short_windows_take_a_higher_rung(graphs, tape):
-    highest_first = [rung.tokens for rung in ladder(TOKENS)][::-1]
+def test_many_short_windows_use_a_larger_size(graphs, device):
+    largest_first = [size.tokens for size in graph_sizes(TOKENS)][::-1]
     graphs.replay(pack(of_length(*[3] * 12)))
-    assert highest_first[tape.replays[-1]] > 128
+    assert largest_first[device.replays[-1]] > 128
 
 
 @pytest.mark.parametrize("lengths", [(64,) * 16, (1,) * 100])
-def test_what_no_rung_holds_is_left_to_the_caller(graphs, tape, lengths):
+def test_a_batch_too_large_for_all_graphs_is_not_replayed(graphs, device, lengths):
     assert graphs.replay(pack(of_length(*lengths))) is None
-    assert tape.replays == []
+    assert device.replays == []
 
 
-def test_before_the_capture_everything_is_left_to_the_caller(tape):
-    none = Graphs(
+def test_nothing_is_replayed_before_the_capture(device):
+    graphs = CudaGraphs(
         lambda *_: pytest.fail("ran"),
         labels=6,
-        longest=64,
+        max_window=64,
         device=torch.device("cpu"),
-        capture=tape.capture,
+        capture_graph=device.capture,
     )
-    assert none.replay(pack(of_length(3))) is None
+    assert graphs.replay(pack(of_length(3))) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_graphs_on_cuda_answer_as_single_launches_do(checkpoint, dtype):
+def test_graphs_on_cuda_give_the_logits_of_single_launches(checkpoint, dtype):
     ads = of_length(3, 64, 20, 31, 7, 64, 5)
     plain, warm = Engine(checkpoint, "cuda", dtype), Engine(checkpoint, "cuda", dtype)
     warm.warm_up(of_length(*[64] * 16))

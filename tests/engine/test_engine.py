@@ -11,9 +11,9 @@ from app.core.errors import CheckpointError, EngineError, FatalEngineError, Sett
 from app.core.head_labels import HEADS
 from app.core.postprocessing import probabilities
 from app.core.types import Ad, Encoded, Scores
-from app.engine.devices import HAS_ONEDNN, resolve_device, resolve_dtype
+from app.engine.devices import HAS_ONEDNN
 from app.engine.engine import Engine
-from app.engine.onednn_linear import STEP, padded_rows
+from app.engine.onednn_linear import ROW_STEP, padded_rows
 from app.model.checkpoint import Checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.model.packed_attention import PACKED
@@ -32,7 +32,7 @@ ADS = [
 
 @dataclass(frozen=True)
 class Observed(Checkpoint):
-    """A checkpoint that hands its loaded model to a test before the engine gets it."""
+    """A checkpoint that passes its loaded model to `prepare` before the engine gets it."""
 
     prepare: Callable[[TwoHeadClassifier], object] | None = None
 
@@ -46,13 +46,16 @@ class Observed(Checkpoint):
 def observed(
     checkpoint: Checkpoint, prepare: Callable[[TwoHeadClassifier], object], dtype: str = "auto"
 ) -> Engine:
-    """Return an engine on a model that `prepare` has hooked into or changed."""
+    """Return an engine whose model `prepare` has changed or added hooks to."""
     values = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
     return Engine(Observed(**values, prepare=prepare), "cpu", dtype)
 
 
 def failing(error: Callable[[int], Exception | None], seen: list[int] | None = None):
-    """Let every pass raise what `error` makes of its number of tokens; note the numbers."""
+    """Return a `prepare` for a model whose passes raise what `error` returns for their tokens.
+
+    The number of tokens of each pass is appended to `seen`.
+    """
 
     def hook(_module, _args, kwargs):
         tokens = kwargs["input_ids"].numel()
@@ -64,7 +67,8 @@ def failing(error: Callable[[int], Exception | None], seen: list[int] | None = N
     return lambda model: model.encoder.register_forward_pre_hook(hook, with_kwargs=True)
 
 
-def fits(most: int) -> Callable[[int], Exception | None]:
+def memory_for(most: int) -> Callable[[int], Exception | None]:
+    """Return an `error` for `failing`: the memory suffices for `most` tokens."""
     return lambda tokens: torch.OutOfMemoryError("CUDA out of memory") if tokens > most else None
 
 
@@ -97,11 +101,11 @@ def assert_same(given: Sequence[object], expected: Sequence[object], tolerance: 
 # --- answers
 
 
-def test_a_batchs_answers_equal_the_single_answers_in_order(engine, batch):
+def test_a_batch_gives_the_answers_of_single_ads_in_order(engine, batch):
     together = engine.run(batch)
     assert_same(together, [engine.run([encoded])[0] for encoded in batch])
     assert_same(engine.run(batch[::-1]), together[::-1])
-    # Equal ads agree, others do not, or equality would say nothing.
+    # Equal ads have equal answers and others do not, or equality would prove nothing.
     answers = [result.probabilities["job_category"] for result in together]
     assert abs(answers[0] - answers[5]).max() < 1e-6
     assert min(abs(answers[0] - answers[index]).max() for index in (1, 2, 3, 4)) > 1e-4
@@ -120,11 +124,11 @@ def test_the_encoder_runs_once_a_batch_for_both_heads(checkpoint, batch):
     passes: list[int] = []
     engine = observed(checkpoint, failing(lambda _: None, passes))
     assert len(engine.run(batch)) == len(batch)
-    # No token is computed twice, and no more are filled up than the products like.
+    # No token is computed twice, and the padding is what oneDNN needs.
     assert passes == [padded_rows(sum(encoded.tokens for encoded in batch))]
 
 
-def test_nothing_to_do_runs_nothing(checkpoint):
+def test_an_empty_batch_runs_no_pass(checkpoint):
     passes: list[int] = []
     engine = observed(checkpoint, failing(lambda _: None, passes))
     assert engine.run([]) == []
@@ -132,7 +136,7 @@ def test_nothing_to_do_runs_nothing(checkpoint):
 
 
 @pytest.mark.parametrize("max_windows", [1, 4, 6])
-def test_an_ad_of_3000_tokens_is_the_mean_over_its_windows(engine, checkpoint, max_windows):
+def test_a_long_ads_answer_is_the_mean_over_its_windows(engine, checkpoint, max_windows):
     tokenizer = checkpoint.tokenizer(max_windows)
     (encoded,) = tokenizer.encode([Ad("Koch Küche Restaurant " * 1000, "Koch")])
     assert (len(encoded.windows), encoded.tokens) == (max_windows, max_windows * POSITIONS)
@@ -159,54 +163,54 @@ def test_each_heads_temperature_is_applied(tokenizer_files, checkpoint, batch, t
             )
 
 
-def test_bfloat16_on_a_cpu_answers_nearly_as_float32(engine, checkpoint, batch):
+def test_bfloat16_on_a_cpu_is_close_to_float32(engine, checkpoint, batch):
     assert_same(Engine(checkpoint, "cpu", "bfloat16").run(batch), engine.run(batch), 0.05)
 
 
-def test_several_threads_may_run_at_once(engine, batch):
+def test_several_threads_may_call_run_at_once(engine, batch):
     expected = engine.run(batch)
     with ThreadPoolExecutor(4) as pool:
         for given in pool.map(lambda _: engine.run(batch), range(8)):
             assert_same(given, expected)
 
 
-def test_the_engine_knows_what_it_serves(engine, checkpoint):
+def test_the_engine_has_name_revision_device_and_dtype(engine, checkpoint):
     assert (engine.name, engine.revision) == ("tiny", checkpoint.revision)
     assert (engine.device.type, engine.dtype) == ("cpu", "float32")
 
 
-# --- what goes wrong
+# --- failures
 
 
 def test_a_batch_too_large_for_the_memory_is_halved(checkpoint, engine):
     seen: list[int] = []
     ads = of_length(10, 20, 30, 5, 25)
-    assert_same(observed(checkpoint, failing(fits(STEP), seen)).run(ads), engine.run(ads))
+    assert_same(observed(checkpoint, failing(memory_for(ROW_STEP), seen)).run(ads), engine.run(ads))
     assert seen == list(map(padded_rows, [90, 30, 60, 30, 30]))
 
 
 def test_an_ad_that_never_fits_fails_alone(checkpoint, engine):
     ads = of_length(10, 20, 60, 5)
-    given = observed(checkpoint, failing(fits(STEP))).run(ads)
+    given = observed(checkpoint, failing(memory_for(ROW_STEP))).run(ads)
     expected = engine.run(ads)
     assert isinstance(given[2], EngineError)
     assert not isinstance(given[2], FatalEngineError)
     assert str(given[2]) == "The ad does not fit into the device's memory."
     cause = given[2].__cause__
     assert isinstance(cause, torch.OutOfMemoryError)
-    # A traceback would hold the failed pass's tensors for as long as the answer lives.
+    # A traceback would keep the tensors of the failed pass as long as the result exists.
     assert cause.__traceback__ is None
     assert_same([*given[:2], given[3]], [*expected[:2], expected[3]])
 
 
-def test_an_engine_works_on_after_it_ran_out_of_memory(checkpoint, engine):
-    small = observed(checkpoint, failing(fits(STEP)))
+def test_an_engine_works_after_it_ran_out_of_memory(checkpoint, engine):
+    small = observed(checkpoint, failing(memory_for(ROW_STEP)))
     assert isinstance(small.run(of_length(60))[0], EngineError)
     assert_same(small.run(of_length(30)), engine.run(of_length(30)))
 
 
-def test_a_cpu_that_runs_out_of_memory_is_recognised_too(checkpoint, engine):
-    # More than any machine can address: what the allocator really says.
+def test_a_cpu_out_of_memory_is_recognised(checkpoint, engine):
+    # More than any machine can address, to get the allocator's real message.
     with pytest.raises(RuntimeError) as refused:
         torch.empty(2**55, dtype=torch.uint8)
     for error in (refused.value, MemoryError()):
@@ -227,11 +231,11 @@ def test_a_lost_device_is_fatal(checkpoint):
 
 
 def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
-    """NaN is no answer, and JSON cannot even say it."""
+    """NaN is no probability, and JSON has no number for it."""
     ads = of_length(10, 20, 5)
 
     def overflow(model):
-        # Piece 20 stands in the second ad only.
+        # Only the second ad contains piece 20.
         model.encoder.embeddings.word_embeddings.weight.data[20] = float("inf")
 
     given = observed(checkpoint, overflow).run(ads)
@@ -245,9 +249,8 @@ def test_an_ad_that_overflows_the_dtype_fails_alone(checkpoint, engine):
 
 
 @pytest.mark.parametrize(("dtype", "passes"), [("float32", 1), ("int8", 2)])
-def test_the_warm_up_measures_tokens_a_second_twice_where_the_first_pass_is_slow(
-    checkpoint, dtype, passes
-):
+def test_the_warm_up_measures_tokens_a_second(checkpoint, dtype, passes):
+    """It runs the batch twice if the first pass is slow."""
     if dtype == "int8" and not HAS_ONEDNN:
         pytest.skip("this torch has no oneDNN")
     seen: list[int] = []
@@ -258,71 +261,22 @@ def test_the_warm_up_measures_tokens_a_second_twice_where_the_first_pass_is_slow
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_the_warm_up_refuses_weights_that_answer_with_no_number(checkpoint, poison):
+def test_the_warm_up_refuses_weights_that_give_nan(checkpoint, poison):
     broken = observed(checkpoint, lambda model: model.pooler.dense.weight.data.fill_(poison))
     with pytest.raises(CheckpointError, match=r"tiny answers with NaN in float32") as caught:
         broken.warm_up(of_length(5))
     assert "\n" not in str(caught.value)
 
 
-def test_the_warm_up_refuses_a_device_too_small_for_the_longest_ad(checkpoint):
-    small = observed(checkpoint, failing(fits(STEP)))
+def test_the_warm_up_refuses_a_too_small_memory(checkpoint):
+    small = observed(checkpoint, failing(memory_for(ROW_STEP)))
     with pytest.raises(SettingsError, match="lower MAX_WINDOWS"):
         small.warm_up(of_length(60, 20))
 
 
-# --- device and dtype
-
-
-def test_auto_takes_cuda_where_there_is_any_and_16_bit_with_it():
-    expected = "cuda" if torch.cuda.is_available() else "cpu"
-    assert resolve_device("auto").type == expected
-    assert resolve_device("cpu") == torch.device("cpu")
-    assert resolve_dtype("auto", torch.device("cpu")) == "float32"
-    assert resolve_dtype("auto", torch.device("cuda", 0)) == "float16"
-
-
-@pytest.mark.parametrize("wanted", ["", "CPU", "gpu", "cuda:x", "cuda:-1", "mps", "meta"])
-def test_an_unknown_device_is_refused_in_one_sentence(wanted):
-    with pytest.raises(SettingsError) as caught:
-        resolve_device(wanted)
-    assert str(caught.value) == f"DEVICE has to be auto, cpu, cuda or cuda:N, not '{wanted}'."
-
-
-def test_a_device_that_is_not_there_is_refused():
-    beyond = f"cuda:{torch.cuda.device_count()}"
-    with pytest.raises(SettingsError, match=f"DEVICE is '{beyond}', but"):
-        resolve_device(beyond)
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
-def test_both_devices_compute_in_float32_and_bfloat16(device, wanted):
-    assert resolve_dtype(wanted, torch.device(device)) == wanted
-
-
-def test_dtypes_that_cannot_be_are_refused():
-    assert resolve_dtype("float16", torch.device("cuda")) == "float16"
-    with pytest.raises(SettingsError, match="DTYPE float16 is for CUDA"):
-        resolve_dtype("float16", torch.device("cpu"))
-    with pytest.raises(SettingsError, match=r"DTYPE has to be auto, float32, .*, not 'int4'"):
-        resolve_dtype("int4", torch.device("cpu"))
-
-
-def test_int8_is_for_cpus_whose_torch_has_its_products():
-    assert resolve_dtype("int8", torch.device("cpu"), onednn=True) == "int8"
-    with pytest.raises(SettingsError, match="DTYPE int8 is for CPUs; CUDA computes in float16"):
-        resolve_dtype("int8", torch.device("cuda", 0))
-    with pytest.raises(SettingsError, match="DTYPE int8 needs a torch built with oneDNN"):
-        resolve_dtype("int8", torch.device("cpu"), onednn=False)
-
-
-def test_a_closed_engine_lets_go_of_its_model(checkpoint):
+def test_a_closed_engine_frees_its_model(checkpoint):
     models = []
-    fields_ = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-    engine = Engine(
-        Observed(**fields_, prepare=lambda model: models.append(weakref.ref(model))), "cpu"
-    )
+    engine = observed(checkpoint, lambda model: models.append(weakref.ref(model)))
     engine.run(checkpoint.tokenizer().encode(ADS))
     assert models[0]() is not None
     engine.close()

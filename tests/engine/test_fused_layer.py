@@ -1,23 +1,23 @@
 import pytest
 
 from app.engine.add_norm_kernel import add_norm
-from app.engine.engine import fuse
-from app.engine.fused_layer import FusedLayer
+from app.engine.fused_layer import FusedLayer, fuse_layers
 from app.model.classifier import ENCODERS
 from tests.conftest import tiny_model
-from tests.model.test_classifier import assert_equal, run_packed, some_windows
+from tests.support.packed_models import assert_same_logits, run_packed, some_windows
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_fused_layers_answer_as_the_librarys(kind):
+def test_fused_layers_give_the_logits_of_the_originals(kind):
     model, windows = tiny_model(kind), some_windows()
     expected = run_packed(model, windows)
     model.keep_first_tokens()
-    fuse(model, add_norm)
-    assert_equal(run_packed(model, windows), expected, 1e-5)
+    fuse_layers(model, add_norm)
+    assert_same_logits(run_packed(model, windows), expected, 1e-5)
 
 
-def test_all_layers_but_the_last_are_fused_and_every_sum_is_left_to_what_is_given():
+def test_all_layers_but_the_last_are_fused():
+    """Each fused layer computes both of its sums with the function given."""
     model, sums = tiny_model("bert"), []
 
     def counted(added, states, norm):
@@ -25,7 +25,7 @@ def test_all_layers_but_the_last_are_fused_and_every_sum_is_left_to_what_is_give
         return add_norm(added, states, norm)
 
     model.keep_first_tokens()
-    fuse(model, counted)
+    fuse_layers(model, counted)
     layers = model.encoder.encoder.layer
     assert [isinstance(layer, FusedLayer) for layer in layers] == [True] * (len(layers) - 1) + [
         False

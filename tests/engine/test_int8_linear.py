@@ -1,4 +1,4 @@
-"""Linear layers in 8 bit against the same in float32, within the bound that rounding sets."""
+"""Compares int8 linear layers with float32, within the bound that rounding sets."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from torch import nn
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
 from app.engine.engine import Engine
-from app.engine.int8_linear import QuantizedLinear, quantize, widest_pairs
+from app.engine.int8_linear import QuantizedLinear, largest_pair_sums, quantize_linears
 from app.model.packed_attention import PACKED
 from tests.conftest import POSITIONS
 
@@ -29,16 +29,16 @@ def states(*shape: int) -> torch.Tensor:
 
 
 def bound(layer: nn.Linear, given: torch.Tensor) -> torch.Tensor:
-    """Half a step for each activation, half a step for each weight: what rounding can add up to."""
+    """Return the largest rounding error: half a step for each activation and for each weight."""
     weight = layer.weight.detach()
-    weight_steps = widest_pairs(weight) / 127
+    weight_steps = largest_pair_sums(weight) / 127
     token_steps = (given.amax(-1, keepdim=True) - given.amin(-1, keepdim=True)) / 255
     widest = weight.abs().sum(1) + weight.shape[1] * weight_steps / 2
     return given.abs().sum(-1, keepdim=True) * weight_steps / 2 + token_steps / 2 * widest
 
 
 def outlier() -> torch.Tensor:
-    """One channel 100 times as large as the rest, as encoders have them."""
+    """Return activations with one channel 100 times as large as the rest, as encoders have."""
     given = states(1, 20, 48)
     given[:, :, 7] *= 100
     return given
@@ -60,7 +60,7 @@ def outlier() -> torch.Tensor:
     ids=["random", "padded", "one", "outlier", "huge", "tiny", "above 0", "below 0", "uneven"],
 )
 @torch.inference_mode()
-def test_a_layer_answers_as_float32_within_the_rounding(given):
+def test_a_layer_differs_from_float32_by_rounding_only(given):
     layer = linear()
     expected, answered = layer(given), QuantizedLinear(layer)(given)
     assert answered.shape == expected.shape
@@ -73,9 +73,9 @@ def test_a_layer_answers_as_float32_within_the_rounding(given):
 
 
 @torch.inference_mode()
-def test_activations_are_rounded_to_the_nearest_step_of_their_token():
+def test_activations_are_rounded_to_their_tokens_nearest_step():
     layer = nn.Linear(5, 1, bias=False)
-    # Neighbours of different signs, which are themselves rounded to what they are.
+    # Neighbours have different signs, so these weights are exact in int8.
     layer.weight.data = torch.tensor([[1.0, -1, 1, -1, 1]])
     quantized = QuantizedLinear(layer)
     assert quantized(torch.tensor([[255, 3.4, 3.6, 0, 100.2]])).item() == pytest.approx(356)
@@ -85,18 +85,18 @@ def test_activations_are_rounded_to_the_nearest_step_of_their_token():
 
 
 @torch.inference_mode()
-def test_weights_are_rounded_in_eight_bits_where_large_neighbours_differ_in_sign():
+def test_neighbours_of_different_signs_have_eight_bits_each():
     layer = nn.Linear(6, 1, bias=False)
     layer.weight.data = torch.tensor([[127.0, -127, 100, 27, -126, -1]])
     assert torch.equal(QuantizedLinear(layer)(torch.eye(6)).round().T, layer.weight)
 
 
-def test_the_widest_pair_is_of_one_sign_and_starts_at_an_even_input():
+def test_pair_sums_are_of_one_sign_and_aligned_pairs():
     weight = torch.tensor(
         [[1.0, 2, 4, -3], [-1, -4, 3, 1], [0, 9, 9, 0], [-2, 1, 1, -2], [0, 0, 0, 0]]
     )
-    assert widest_pairs(weight).tolist() == [4, 5, 9, 2, 0]
-    assert widest_pairs(torch.tensor([[1.0, 2, 4], [1, 2, -4]])).tolist() == [4, 4]
+    assert largest_pair_sums(weight).tolist() == [4, 5, 9, 2, 0]
+    assert largest_pair_sums(torch.tensor([[1.0, 2, 4], [1, 2, -4]])).tolist() == [4, 4]
 
 
 @torch.inference_mode()
@@ -108,7 +108,7 @@ def test_a_layer_maps_zeros_to_its_bias():
 
 
 @torch.inference_mode()
-def test_a_layer_whose_weights_are_zeros_answers_with_its_bias():
+def test_an_output_with_zero_weights_is_its_bias():
     layer = linear()
     layer.weight.data[2] = 0
     answered = QuantizedLinear(layer)(states(1, 4, 48))
@@ -118,8 +118,8 @@ def test_a_layer_whose_weights_are_zeros_answers_with_its_bias():
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 @torch.inference_mode()
-def test_what_is_no_number_stays_none_and_in_its_token(poison):
-    """The engine refuses such an answer; rounding must not turn it into one that looks well."""
+def test_nan_and_infinity_stay_non_finite_in_their_token(poison):
+    """The engine refuses such a result; rounding must not turn it into a finite one."""
     given = states(1, 6, 48)
     given[0, 2, 9] = poison
     answered = QuantizedLinear(linear())(given)[0]
@@ -139,19 +139,19 @@ def test_a_tokens_answer_does_not_depend_on_its_neighbours():
 
 
 @torch.inference_mode()
-def test_a_layer_takes_no_tokens_too():
+def test_a_layer_accepts_zero_tokens():
     assert QuantizedLinear(linear())(states(1, 0, 48)).shape == (1, 0, 40)
 
 
 @torch.inference_mode()
 def largest_products() -> float:
-    """Return how far off the layer is where neighbours' products are as large as can be."""
+    """Return the layer's largest error when neighbours' products are as large as possible."""
     numbers = torch.Generator().manual_seed(2)
     first, second = torch.randint(0, 128, (2, 32, 768), generator=numbers)
     one_sign, negative = torch.randint(0, 2, (2, 32, 768), generator=numbers).bool()
     pairs = torch.stack([first, torch.where(one_sign, 127 - first, -second)], 2)
     weight = torch.where(negative.unsqueeze(2), -pairs, pairs).flatten(1).float()
-    # Steps of 1, so that nothing is rounded but these, both up.
+    # The step is 1, so only these weights are rounded, both up.
     weight[0] = 63.5
     layer = nn.Linear(1536, 32, bias=False)
     layer.weight.data = weight
@@ -169,14 +169,14 @@ def test_the_largest_products_do_not_saturate_on_any_processor(instructions):
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": instructions},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    # A step of float32 where sums are this large; products that saturate are off by more.
+    # A step of float32 for sums this large; saturated products would differ by more.
     assert float(shown.stdout) <= 4
 
 
-def test_only_linear_layers_are_replaced_and_their_float32_weights_dropped():
+def test_only_linear_layers_are_replaced_and_their_weights_freed():
     module = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 4)))
     dropped = [weakref.ref(module[0].weight), weakref.ref(module[1][1].weight)]
-    quantize(module)
+    quantize_linears(module)
     assert isinstance(module[0], QuantizedLinear)
     assert isinstance(module[1][0], nn.LayerNorm)
     assert isinstance(module[1][1], QuantizedLinear)
@@ -209,7 +209,7 @@ def spread(answers, others, head):
     )
 
 
-def test_the_engine_answers_nearly_as_in_float32(engine, checkpoint, ads):
+def test_int8_answers_are_close_to_float32(engine, checkpoint, ads):
     answers, exact = engine.run(ads), Engine(checkpoint, "cpu", "float32").run(ads)
     for head in HEADS:
         assert (labels(answers, head) == labels(exact, head)).mean() >= 0.98
@@ -218,20 +218,20 @@ def test_the_engine_answers_nearly_as_in_float32(engine, checkpoint, ads):
         assert 0 < difference.mean() < 0.01
 
 
-def test_an_ads_answer_does_not_depend_on_who_shares_its_batch(engine, ads):
+def test_an_ads_answer_does_not_depend_on_its_batch(engine, ads):
     together, alone = engine.run(ads[:60]), [engine.run([ad])[0] for ad in ads[:60]]
     for head in HEADS:
-        # Attention adds up in another order; where that tips a rounding, a step is seen.
+        # Attention sums in another order, which may change the rounding by one step.
         assert spread(together, alone, head).max() < 2e-3
         assert np.median(spread(together, alone, head)) < 1e-6
 
 
-def test_the_engine_names_its_dtype_and_warms_up(engine, ads):
+def test_the_engine_has_dtype_int8_and_warms_up(engine, ads):
     assert engine.dtype == "int8"
     assert engine.warm_up(ads[:4]) > 0
 
 
-def test_what_meets_no_more_than_one_token_a_window_stays_as_it_is(engine, checkpoint):
+def test_layers_for_single_tokens_are_not_quantized(engine, checkpoint):
     exact = checkpoint.model(torch.float32, PACKED)
     exact.keep_first_tokens()
     last = f"encoder.encoder.layer.{exact.config.encoder.num_hidden_layers - 1}."

@@ -5,7 +5,7 @@ from app.core.types import Encoded
 from app.engine.packing import pack
 
 
-def test_packing_lays_windows_end_to_end_with_positions_that_restart():
+def test_windows_lie_end_to_end_and_positions_restart():
     one = Encoded((np.array([7, 8, 9], dtype=np.int32), np.array([5], dtype=np.int32)))
     other = Encoded((np.array([6, 4], dtype=np.int32),))
     packed = pack([one, other])
@@ -17,15 +17,15 @@ def test_packing_lays_windows_end_to_end_with_positions_that_restart():
     assert packed.cu_seq_lens.dtype == torch.int32
 
 
-def test_packing_starts_positions_where_the_encoder_does():
+def test_positions_start_at_the_encoders_first():
     assert pack(
         [Encoded((np.array([7, 8, 9]), np.array([5, 4])))], position_start=2
     ).position_ids.tolist() == [[2, 3, 4, 2, 3]]
 
 
-def test_a_row_is_filled_up_behind_the_last_window():
+def test_a_row_is_padded_behind_the_last_window():
     batch = [Encoded((np.array([7, 8, 9]), np.array([5, 4])))]
-    packed = pack(batch, position_start=2, filled=lambda tokens: tokens + 3)
+    packed = pack(batch, position_start=2, row_length=lambda tokens: tokens + 3)
     assert (packed.tokens, packed.windows, packed.cu_seq_lens.tolist()) == (8, 2, [0, 3, 5])
     assert packed.position_ids.tolist() == [[2, 3, 4, 2, 3, 2, 2, 2]]
     assert pack(batch).tokens == 5

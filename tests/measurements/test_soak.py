@@ -64,12 +64,11 @@ def test_a_minute_that_saw_nothing_has_a_row_too():
 
 
 @pytest.mark.server
-@pytest.mark.alone
 def test_a_few_seconds_of_it_meet_only_documented_answers(tiny_folder, tmp_path):
     ads, out = tmp_path / "ads.jsonl", tmp_path / "figures.json"
     ads.write_text("".join(json.dumps(ad) + "\n" for ad in ADS))
     options = ["--model", tiny_folder, "--ads", ads, "--out", out]
-    options += ["--minutes", "0.1", "--capacity-seconds", "1"]
+    options += ["--minutes", "0.05", "--capacity-seconds", "0.5"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.measurements.soak", *options],
         env=clean_environment(),

@@ -11,7 +11,7 @@ from tests.conftest import POSITIONS, tiny_encoder
 
 @pytest.fixture
 def broken(tmp_path, tiny_base):
-    """A copy of the base to damage."""
+    """A copy of the base that a test may damage."""
     shutil.copytree(tiny_base, tmp_path / "base")
     return tmp_path / "base"
 
@@ -21,7 +21,7 @@ def edit(folder, name, **changes):
     (folder / name).write_text(json.dumps(content))
 
 
-def test_a_base_gives_encoder_tokenizer_and_window(tiny_base):
+def test_a_base_has_encoder_tokenizer_and_window(tiny_base):
     base = open_base(str(tiny_base))
     assert base.window(None) == POSITIONS
     assert base.window(16) == 16
@@ -31,13 +31,13 @@ def test_a_base_gives_encoder_tokenizer_and_window(tiny_base):
     assert b"local" not in base.tokenizer_files["tokenizer_config.json"]
 
 
-@pytest.mark.parametrize("wanted", [7, POSITIONS + 1])
-def test_a_window_the_encoder_has_no_positions_for_is_refused(tiny_base, wanted):
+@pytest.mark.parametrize("max_length", [7, POSITIONS + 1])
+def test_an_impossible_window_length_is_refused(tiny_base, max_length):
     with pytest.raises(CheckpointError, match="--max-length has to lie between 8 and 64"):
-        open_base(str(tiny_base)).window(wanted)
+        open_base(str(tiny_base)).window(max_length)
 
 
-def test_a_folder_that_is_not_there_is_refused_without_a_look_at_the_network(tmp_path):
+def test_a_missing_folder_is_refused_without_network_access(tmp_path):
     for name in (str(tmp_path / "none"), "./none", "../none"):
         with pytest.raises(CheckpointError, match=r"There is no folder .*none"):
             open_base(name)
@@ -60,13 +60,13 @@ def test_a_tokenizer_with_more_pieces_than_the_embedding_is_refused(broken):
         open_base(str(broken))
 
 
-def test_a_tokenizer_that_is_missing_is_refused(broken):
+def test_a_missing_tokenizer_is_refused(broken):
     (broken / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match="tokenizer"):
         open_base(str(broken))
 
 
-def test_weights_that_are_damaged_are_refused_in_one_line(broken):
+def test_damaged_weights_are_refused_in_one_line(broken):
     (broken / "model.safetensors").write_bytes(b"short")
     with pytest.raises(CheckpointError, match="weights of the base") as error:
         open_base(str(broken)).encoder()
@@ -76,7 +76,7 @@ def test_weights_that_are_damaged_are_refused_in_one_line(broken):
 @pytest.mark.parametrize(
     ("of", "kept", "indices"), [(12, 6, [0, 2, 4, 7, 9, 11]), (4, 4, [0, 1, 2, 3]), (4, 1, [0])]
 )
-def test_layers_are_kept_evenly_spread(of, kept, indices):
+def test_evenly_spaced_layers_are_kept(of, kept, indices):
     encoder = tiny_encoder(layers=of)
     before = list(encoder.encoder.layer)
     keep_layers(encoder, kept)
@@ -85,6 +85,6 @@ def test_layers_are_kept_evenly_spread(of, kept, indices):
 
 
 @pytest.mark.parametrize("layers", [0, 3])
-def test_layers_the_base_does_not_have_are_refused(layers):
+def test_more_layers_than_the_base_has_are_refused(layers):
     with pytest.raises(CheckpointError, match="--layers has to lie between 1 and 2"):
         keep_layers(tiny_encoder(), layers)

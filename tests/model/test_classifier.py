@@ -4,78 +4,36 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
 from app.core.head_labels import IGNORED, Head
-from app.core.types import Encoded
-from app.engine.packing import pack
 from app.model.classifier import ENCODERS, TwoHeadClassifier, TwoHeadConfig
-from app.model.output import TwoHeadOutput, two_head_loss
-from app.model.packed_attention import PACKED
+from app.model.output import TwoHeadOutput
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
+from tests.support.packed_models import (
+    LENGTHS,
+    OUTPUTS,
+    assert_same_logits,
+    run_packed,
+    run_padded,
+    some_windows,
+)
 
-LENGTHS = [5, 64, 2, 33, 64]
-OUTPUTS = ("job_category_logits", "min_education_logits")
-
-
-def some_windows(lengths=LENGTHS, lowest=5) -> list[np.ndarray]:
-    random = np.random.default_rng(1)
-    return [random.integers(lowest, 400, length, dtype=np.int32) for length in lengths]
-
-
-@torch.inference_mode()
-def run_packed(model, windows):
-    model.set_attn_implementation(PACKED)
-    batch = pack([Encoded(tuple(windows))], model.config.position_start())
-    return model(batch.input_ids, None, batch.position_ids, batch.cu_seq_lens, batch.longest)
-
-
-@torch.inference_mode()
-def run_padded(model, windows):
-    """Run as training does: the library's own attention, positions and mask."""
-    model.set_attn_implementation("sdpa")
-    pad = model.config.encoder.pad_token_id
-    longest = max(len(window) for window in windows)
-    ids = torch.full((len(windows), longest), pad)
-    mask = torch.zeros_like(ids)
-    for row, window in enumerate(windows):
-        ids[row, : len(window)] = torch.from_numpy(window)
-        mask[row, : len(window)] = 1
-    return model(ids, attention_mask=mask)
-
-
-def assert_equal(given, expected, tolerance):
-    for name in OUTPUTS:
-        torch.testing.assert_close(given[name], expected[name], atol=tolerance, rtol=0)
-
-
-def both(**rows) -> TwoHeadOutput:
-    return TwoHeadOutput(**{f"{head}_logits": torch.tensor(value) for head, value in rows.items()})
-
-
-# --- packed, padded, alone
+# --- packed, padded and single windows
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_packed_equals_padded_equals_one_by_one(kind):
+def test_packed_padded_and_single_windows_give_equal_logits(kind):
     model, windows = tiny_model(kind), some_windows()
     packed = run_packed(model, windows)
-    assert_equal(packed, run_padded(model, windows), 1e-5)
+    assert_same_logits(packed, run_padded(model, windows), 1e-5)
     for row, window in enumerate(windows):
         alone = TwoHeadOutput(**{name: packed[name][row : row + 1] for name in OUTPUTS})
-        assert_equal(run_packed(model, [window]), alone, 1e-5)
-        assert_equal(run_padded(model, [window]), alone, 1e-5)
-    # The windows do differ, or equality would say nothing.
+        assert_same_logits(run_packed(model, [window]), alone, 1e-5)
+        assert_same_logits(run_padded(model, [window]), alone, 1e-5)
+    # The windows have different logits, or equality would prove nothing.
     assert packed.job_category_logits.std(dim=0).min() > 0.01
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_the_answer_is_the_same_where_only_first_tokens_are_kept(kind):
-    model, windows = tiny_model(kind), some_windows()
-    expected = run_packed(model, windows)
-    model.keep_first_tokens()
-    assert_equal(run_packed(model, windows), expected, 1e-5)
-
-
-@pytest.mark.parametrize("kind", ENCODERS)
-def test_bfloat16_on_a_cpu_comes_near_float32(kind):
+def test_bfloat16_on_a_cpu_is_close_to_float32(kind):
     model, windows = tiny_model(kind), some_windows()
     exact = run_packed(model, windows)
     near = run_packed(model.bfloat16(), windows)
@@ -86,8 +44,8 @@ def test_bfloat16_on_a_cpu_comes_near_float32(kind):
 
 
 @pytest.mark.parametrize("pad", [0, 1])
-def test_positions_that_start_behind_the_padding_index_survive_packing(pad):
-    """RoBERTa's kin number positions from the padding index on, which is 1 in their releases."""
+def test_packing_keeps_positions_that_start_behind_the_padding_index(pad):
+    """RoBERTa and its relatives do so; their published padding index is 1."""
     config = tiny_encoder("roberta").config
     config.pad_token_id = pad
     config.max_position_embeddings = POSITIONS + pad + 1
@@ -97,16 +55,16 @@ def test_positions_that_start_behind_the_padding_index_survive_packing(pad):
     assert model.config.position_start() == pad + 1
     assert model.config.longest_window() == POSITIONS
     windows = some_windows()
-    assert_equal(run_packed(model, windows), run_padded(model, windows), 1e-5)
+    assert_same_logits(run_packed(model, windows), run_padded(model, windows), 1e-5)
 
 
-def test_a_packed_row_may_be_longer_than_the_encoders_positions():
+def test_a_packed_row_may_exceed_the_encoders_positions():
     windows = some_windows([POSITIONS] * 10)
     model = tiny_model()
-    assert_equal(run_packed(model, windows), run_padded(model, windows), 1e-5)
+    assert_same_logits(run_packed(model, windows), run_padded(model, windows), 1e-5)
 
 
-def test_a_packed_window_does_not_feel_its_neighbours():
+def test_a_packed_window_does_not_depend_on_its_neighbours():
     model, windows = tiny_model(), some_windows()
     before = run_packed(model, windows)
     after = run_packed(model, [windows[0], windows[1][::-1].copy(), *windows[2:]])
@@ -129,76 +87,7 @@ def test_the_encoder_runs_once_for_both_heads():
     assert output.loss is None
 
 
-# --- the loss
-
-
-JOB = [[2.0, 0.0, -1.0], [0.5, 0.5, 3.0], [1.0, -2.0, 0.0]]
-LEVEL = [[0.0, 1.0], [4.0, 0.0], [-1.0, 1.0]]
-
-
-def cross_entropy(row: list[float], target: int) -> float:
-    """Compute -log softmax by hand."""
-    return float(np.log(np.exp(np.array(row)).sum()) - row[target])
-
-
-def test_the_loss_is_the_sum_of_both_heads_means():
-    targets = {"job_category": torch.tensor([0, 2, 1]), "min_education": torch.tensor([1, 0, 0])}
-    loss = two_head_loss(both(job_category=JOB, min_education=LEVEL), targets)
-    job = np.mean([cross_entropy(row, t) for row, t in zip(JOB, (0, 2, 1), strict=True)])
-    level = np.mean([cross_entropy(row, t) for row, t in zip(LEVEL, (1, 0, 0), strict=True)])
-    assert loss.item() == pytest.approx(job + level, abs=1e-6)
-
-
-def test_a_missing_label_leaves_out_that_row_for_that_head_only():
-    targets = {
-        "job_category": torch.tensor([0, IGNORED, 1]),
-        "min_education": torch.tensor([IGNORED, 0, IGNORED]),
-    }
-    loss = two_head_loss(both(job_category=JOB, min_education=LEVEL), targets)
-    job = (cross_entropy(JOB[0], 0) + cross_entropy(JOB[2], 1)) / 2
-    assert loss.item() == pytest.approx(job + cross_entropy(LEVEL[1], 0), abs=1e-6)
-
-
-@pytest.mark.parametrize("nothing", [None, torch.full((3,), IGNORED)])
-def test_a_head_without_a_labelled_row_adds_nothing(nothing):
-    output = both(job_category=JOB, min_education=LEVEL)
-    given = two_head_loss(
-        output, {"job_category": torch.tensor([0, 2, 1]), "min_education": nothing}
-    )
-    job = np.mean([cross_entropy(row, t) for row, t in zip(JOB, (0, 2, 1), strict=True)])
-    assert given.item() == pytest.approx(job, abs=1e-6)
-    assert two_head_loss(output, {"job_category": nothing, "min_education": nothing}).item() == 0
-
-
-def test_class_weights_weigh_the_rows_of_their_head_only():
-    targets = {"job_category": torch.tensor([0, 2, 1]), "min_education": torch.tensor([1, 0, 0])}
-    weights = {"job_category": torch.tensor([1.0, 5.0, 0.5])}
-    loss = two_head_loss(both(job_category=JOB, min_education=LEVEL), targets, weights)
-    rows = [cross_entropy(row, t) for row, t in zip(JOB, (0, 2, 1), strict=True)]
-    # The weighted mean of the rows, by each row's own class.
-    job = (1.0 * rows[0] + 0.5 * rows[1] + 5.0 * rows[2]) / 6.5
-    level = np.mean([cross_entropy(row, t) for row, t in zip(LEVEL, (1, 0, 0), strict=True)])
-    assert loss.item() == pytest.approx(job + level, abs=1e-6)
-
-
-def test_a_distance_weight_adds_the_expected_levels_off_for_its_head_alone():
-    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]))
-    output = TwoHeadOutput(job_category_logits=logits, min_education_logits=logits)
-    targets = {
-        "job_category": torch.tensor([0, 2, 1]),
-        "min_education": torch.tensor([0, 2, IGNORED]),
-    }
-    plain = two_head_loss(output, targets)
-    weighted = two_head_loss(output, targets, distance_weights={"min_education": 2.0})
-    # (0.3 * 1 + 0.2 * 2) and (0.1 * 2 + 0.1 * 1) levels off; the third row has no label.
-    assert weighted - plain == pytest.approx(2.0 * (0.7 + 0.3) / 2, abs=1e-6)
-
-
-def test_label_smoothing_spreads_a_share_of_the_target_over_all_labels():
-    targets = {"job_category": torch.tensor([0, IGNORED, IGNORED]), "min_education": None}
-    loss = two_head_loss(both(job_category=JOB, min_education=LEVEL), targets, label_smoothing=0.3)
-    even = np.mean([cross_entropy(JOB[0], label) for label in range(3)])
-    assert loss.item() == pytest.approx(0.7 * cross_entropy(JOB[0], 0) + 0.3 * even, abs=1e-6)
+# --- training
 
 
 def train_step(job, level, dtype=torch.float32) -> tuple[TwoHeadClassifier, torch.Tensor]:
@@ -209,7 +98,7 @@ def train_step(job, level, dtype=torch.float32) -> tuple[TwoHeadClassifier, torc
     return model, loss
 
 
-def pulled(model: TwoHeadClassifier, part: str) -> bool:
+def has_gradient(model: TwoHeadClassifier, part: str) -> bool:
     gradients = [parameter.grad for parameter in getattr(model, part).parameters()]
     assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
     return any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients)
@@ -220,28 +109,28 @@ PARTS = ("encoder", "pooler", "job_category", "min_education")
 
 def test_one_backward_pass_trains_encoder_pooler_and_both_heads():
     model, _ = train_step(torch.tensor([0, 1, IGNORED]), torch.tensor([IGNORED, 2, 1]))
-    assert [pulled(model, part) for part in PARTS] == [True] * 4
+    assert [has_gradient(model, part) for part in PARTS] == [True] * 4
     deepest = model.encoder.embeddings.word_embeddings.weight.grad
     assert deepest.abs().max() > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_batch_without_labels_for_one_head_trains_the_rest(dtype):
+def test_a_batch_without_labels_for_one_head_trains_the_other(dtype):
     model, loss = train_step(torch.tensor([0, 1, 2]), torch.full((3,), IGNORED), dtype)
     assert loss.isfinite()
     assert loss > 0
-    assert [pulled(model, part) for part in PARTS] == [True, True, True, False]
-    # In the graph even so: distributed training waits for a gradient of every parameter.
+    assert [has_gradient(model, part) for part in PARTS] == [True, True, True, False]
+    # It is in the autograd graph: distributed training waits for a gradient of every parameter.
     assert model.min_education.weight.grad is not None
 
 
-def test_a_batch_without_any_label_pulls_nowhere():
+def test_a_batch_without_labels_gives_zero_gradients():
     model, loss = train_step(torch.full((3,), IGNORED), torch.full((3,), IGNORED))
     assert loss.item() == 0
-    assert [pulled(model, part) for part in PARTS] == [False] * 4
+    assert [has_gradient(model, part) for part in PARTS] == [False] * 4
 
 
-def test_labels_for_one_head_alone_are_enough():
+def test_labels_for_one_head_are_enough():
     model = tiny_model()
     ids = torch.from_numpy(np.stack(some_windows([9, 9]))).long()
     output = model(ids, min_education=torch.tensor([0, 2]))
@@ -249,22 +138,22 @@ def test_labels_for_one_head_alone_are_enough():
     assert output.loss.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
-def test_dropout_lies_before_both_heads_in_training_only():
+def test_dropout_precedes_both_heads_in_training_only():
     model = TwoHeadClassifier.from_encoder(
         tiny_encoder(), HEADS, max_length=POSITIONS, head_dropout=1.0
     )
     ids = torch.from_numpy(np.stack(some_windows([9, 9]))).long()
     dropped = model.train()(ids)
-    # Without anything pooled the heads answer with their bias.
+    # With all inputs dropped, a head returns its bias.
     assert torch.equal(dropped.job_category_logits, model.job_category.bias.expand(2, 3))
     assert torch.equal(dropped.min_education_logits, model.min_education.bias.expand(2, 3))
     assert not torch.equal(model.eval()(ids).job_category_logits, dropped.job_category_logits)
 
 
-# --- where weights come from and go to
+# --- making, saving and loading
 
 
-def test_from_encoder_takes_the_encoder_and_its_pooler_over():
+def test_from_encoder_copies_the_encoder_and_its_pooler():
     encoder = tiny_encoder()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     model = TwoHeadClassifier.from_encoder(encoder, HEADS, max_length=POSITIONS).eval()
@@ -274,12 +163,12 @@ def test_from_encoder_takes_the_encoder_and_its_pooler_over():
         torch.testing.assert_close(
             model(ids).job_category_logits, model.job_category(pooled), atol=1e-6, rtol=0
         )
-    # The caller's encoder stays whole: a second model can be made from it.
+    # The encoder is unchanged, so a second model can be made from it.
     assert encoder.state_dict().keys() == before.keys()
     torch.testing.assert_close(encoder.pooler.dense.weight, before["pooler.dense.weight"])
 
 
-def test_from_encoder_makes_a_fresh_pooler_where_there_is_none():
+def test_from_encoder_makes_a_new_pooler_if_there_is_none():
     encoder = tiny_encoder("electra")
     model = TwoHeadClassifier.from_encoder(encoder, HEADS, max_length=POSITIONS)
     assert model.pooler.dense.weight.std() > 0
@@ -295,7 +184,7 @@ def test_an_encoder_published_in_16_bit_is_trained_in_float32(dtype):
     assert run_packed(model.eval(), some_windows()).job_category_logits.isfinite().all()
 
 
-def test_from_encoder_forgets_where_the_base_lay(tiny_base):
+def test_from_encoder_removes_the_path_of_the_base(tiny_base):
     from transformers import AutoModel
 
     encoder = AutoModel.from_pretrained(tiny_base)
@@ -313,7 +202,7 @@ def test_an_encoder_of_another_type_is_refused():
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_a_saved_model_comes_back_with_equal_logits_and_settings(kind, tmp_path):
+def test_saving_and_loading_keeps_logits_and_settings(kind, tmp_path):
     heads = {
         "job_category": HEADS["job_category"].model_copy(update={"temperature": 1.7}),
         "min_education": HEADS["min_education"],
@@ -324,7 +213,7 @@ def test_a_saved_model_comes_back_with_equal_logits_and_settings(kind, tmp_path)
     model.save_pretrained(tmp_path)
     again = TwoHeadClassifier.from_pretrained(tmp_path).eval()
     windows = some_windows()
-    assert_equal(run_packed(again, windows), run_packed(model, windows), 0)
+    assert_same_logits(run_packed(again, windows), run_packed(model, windows), 0)
     assert (again.config.max_length, again.config.head_dropout) == (48, 0.25)
     assert again.config.parsed_heads() == heads
     assert again.config.encoder.model_type == kind
@@ -341,7 +230,7 @@ def test_a_saved_model_comes_back_with_equal_logits_and_settings(kind, tmp_path)
         {"job_category": {"labels": ["a", "b"]}, "min_education": {"labels": ["a", "a"]}},
     ],
 )
-def test_missing_foreign_or_malformed_heads_are_refused(heads):
+def test_missing_unknown_or_malformed_heads_are_refused(heads):
     with pytest.raises(ValueError, match=r"heads have to be|appears twice"):
         TwoHeadConfig(encoder=tiny_encoder().config, heads=heads).parsed_heads()
 

@@ -15,7 +15,7 @@ from tests.conftest import HEADS, tiny_encoder
 
 
 class Original(nn.Module):
-    """What people trained before: BERT with two linear heads on its pooled output."""
+    """A model as trained elsewhere: BERT with two linear heads on its pooled output."""
 
     def __init__(self):
         super().__init__()
@@ -36,7 +36,7 @@ def original():
 
 
 @pytest.fixture
-def bring(tmp_path, tiny_base):
+def import_tensors(tmp_path, tiny_base):
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps({name: head.model_dump() for name, head in HEADS.items()}))
 
@@ -50,7 +50,7 @@ def bring(tmp_path, tiny_base):
     return make
 
 
-def agree(original, checkpoint):
+def assert_logits_of(original, checkpoint):
     ad = checkpoint.tokenizer().encode([Ad("Koch für die Küche")])[0]
     with torch.inference_mode():
         job, education = original(torch.from_numpy(ad.windows[0]).long()[None])
@@ -60,29 +60,33 @@ def agree(original, checkpoint):
 
 
 @pytest.mark.parametrize("file", ["old.safetensors", "pytorch_model.bin", "old.pt"])
-def test_an_imported_checkpoint_answers_as_its_original(original, bring, file):
-    checkpoint = bring(original.state_dict(), file)
+def test_an_imported_checkpoint_gives_the_originals_logits(original, import_tensors, file):
+    checkpoint = import_tensors(original.state_dict(), file)
     assert checkpoint.heads == HEADS
-    agree(original, checkpoint)
+    assert_logits_of(original, checkpoint)
 
 
-def test_prefixes_can_be_named(original, bring):
+def test_prefixes_can_be_chosen(original, import_tensors):
     renamed = {
         name.replace("bert.", "model.encoder.", 1)
         .replace("classifier_job_type", "job", 1)
         .replace("classifier_edu_level", "edu", 1): tensor
         for name, tensor in original.state_dict().items()
     }
-    agree(original, bring(renamed, prefixes=Prefixes("model.encoder.", "job.", "edu.")))
+    assert_logits_of(
+        original, import_tensors(renamed, prefixes=Prefixes("model.encoder.", "job.", "edu."))
+    )
 
 
-def test_buffers_and_a_wrapped_state_dict_are_tolerated(original, bring):
+def test_buffers_and_a_nested_state_dict_are_accepted(original, import_tensors):
     tensors = original.state_dict() | {"bert.embeddings.position_ids": torch.arange(64)[None]}
-    agree(original, bring({"epoch": 3, "state_dict": dict(tensors)}, "old.pt"))
+    assert_logits_of(original, import_tensors({"epoch": 3, "state_dict": dict(tensors)}, "old.pt"))
 
 
-def test_half_precision_stays_half(original, bring):
-    checkpoint = bring({name: tensor.half() for name, tensor in original.state_dict().items()})
+def test_float16_weights_stay_float16(original, import_tensors):
+    checkpoint = import_tensors(
+        {name: tensor.half() for name, tensor in original.state_dict().items()}
+    )
     assert checkpoint.config.dtype == torch.float16
 
 
@@ -105,17 +109,19 @@ def test_half_precision_stays_half(original, bring):
         ),
         (
             lambda t: t | {"classifier_job_type.weight": torch.ones(3, 64)},
-            r"is of shape \(3, 64\), but the base asks for \(3, 32\)",
+            r"is of shape \(3, 64\), but the base needs \(3, 32\)",
         ),
         (
             lambda t: t | {"bert.embeddings.word_embeddings.weight": torch.ones(400, 32)},
-            r"is of shape \(400, 32\), but the base asks for \(500, 32\)",
+            r"is of shape \(400, 32\), but the base needs \(500, 32\)",
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_own_name(original, bring, tmp_path, change, message):
+def test_a_misfit_tensor_is_refused_by_its_original_name(
+    original, import_tensors, tmp_path, change, message
+):
     with pytest.raises(CheckpointError, match=message) as error:
-        bring(change(original.state_dict()))
+        import_tensors(change(original.state_dict()))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "new").exists()
 
@@ -131,18 +137,18 @@ def without(tensors, name):
         ("old.bin", b"short", "cannot be read as a state dict with weights only"),
     ],
 )
-def test_a_damaged_file_is_refused(bring, file, content, message):
+def test_a_damaged_file_is_refused(import_tensors, file, content, message):
     with pytest.raises(CheckpointError, match=message):
-        bring(content, file, save=lambda data, path: path.write_bytes(data))
+        import_tensors(content, file, save=lambda data, path: path.write_bytes(data))
 
 
-def test_a_pickle_that_would_run_code_is_refused(original, bring):
-    # The whole module, not its state dict: reading it means running what it names.
+def test_a_pickle_that_runs_code_is_refused(original, import_tensors):
+    # A pickle of the module, not of its state dict, runs the code that it names.
     with pytest.raises(CheckpointError, match=re.escape("torch.save(model.state_dict()")):
-        bring(original, "model.pt")
+        import_tensors(original, "model.pt")
 
 
 @pytest.mark.parametrize(("content", "message"), [({}, "no state dict"), ({"a": 1}, "under 'a'")])
-def test_other_content_is_refused(bring, content, message):
+def test_a_file_without_a_state_dict_is_refused(import_tensors, content, message):
     with pytest.raises(CheckpointError, match=message):
-        bring(content, "old.pt")
+        import_tensors(content, "old.pt")

@@ -8,10 +8,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -180,6 +181,16 @@ def peak_megabytes(process: subprocess.Popen[bytes]) -> float:
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
+
+
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Return what a process and its children have computed: waiting for others does not count."""
+    server, seconds = psutil.Process(process.pid), 0.0
+    for one in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            times = one.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:

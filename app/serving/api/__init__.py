@@ -1,1 +1,1 @@
-"""The HTTP API: routes, errors as problem documents, telemetry, and the try-it page."""
+"""HTTP routes, with `stream/`, `jobposting/`, `static/`."""

@@ -1,4 +1,4 @@
-"""A running server takes another checkpoint: loaded beside the one that it serves, then swapped."""
+"""Hot swap: a running server loads another checkpoint beside the served one, then serves it."""
 
 import asyncio
 import logging
@@ -20,152 +20,153 @@ from app.serving.inference.loading import ENGINE, identify, load
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.model_store import checkpoint_folder
+from app.serving.process import run_in_short_lived_thread
 from app.serving.settings import Settings
-from app.serving.threads import run_in_short_lived_thread
 
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 2.0
-"""So long nobody asks a service that was replaced, and it goes; see `Service.retire`."""
+"""How long a replaced service must have had no call before it retires; see `Service.retire`."""
 
-LEAVING_SECONDS = 60.0
-"""So long a swap waits for the end of what the swap before replaced."""
+MAX_RETIRING_SECONDS = 60.0
+"""How long a swap waits for the service that the previous swap replaced to retire."""
 
 LOADING = "The model is still loading; try again in a few seconds."
 
-
-Load = Callable[[Path], Awaitable[Callable[[], Service]]]
-"""Verifies, loads and warms up a checkpoint; what it returns puts it into service."""
+LoadCheckpointService = Callable[[Path], Awaitable[Callable[[], Service]]]
+"""Verifies, loads and warms up a checkpoint; returns a function that makes its service."""
 
 
 class Swapping(Protocol):
-    """How a process has its model replaced: by a `Swapper` of its own, or by its supervisor."""
+    """Replaces a process's model: a `Swapper`, or a client of the supervisor in a front end."""
 
     async def swap(self, name: str | None = None) -> Swap:
         """See `Swapper.swap`."""
 
     async def drain(self) -> None:
-        """Let nothing begin any more, and settle what the replaced model has not answered."""
+        """See `Swapper.drain`."""
 
 
 class HoldsService(Protocol):
-    """Where requests find their service: an application's state."""
+    """The object that requests get their service from: an application's state."""
 
     service: Service | None
 
 
 class Swapper:
-    """Replaces an application's service, one at a time; requests keep the one they began with."""
+    """Replaces an application's service, one swap at a time; running requests keep theirs.
+
+    Args:
+        state: holds the service.
+        model: the setting `MODEL`.
+        load: loads a checkpoint; raises a `StartupError` if it cannot be served.
+        identify: verifies a checkpoint and returns its name and revision, or raises a
+            `StartupError`. Called in a thread.
+        metrics: where swaps are counted.
+        quiet_seconds: see `Service.retire`.
+    """
 
     def __init__(
         self,
-        serving: HoldsService,
+        state: HoldsService,
         model: Path,
-        load: Load,
+        load: LoadCheckpointService,
         identify: Callable[[Path], tuple[str, str]],
         metrics: Metrics,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        """Take what to replace and how.
-
-        Args:
-            serving: holds the service.
-            model: the setting.
-            load: see `Load`; raises a `StartupError` where the checkpoint cannot be served.
-            identify: verifies a checkpoint and returns its name and revision; likewise. Called in
-                a thread.
-            metrics: where swaps are counted.
-            quiet_seconds: see `Service.retire`.
-        """
-        self._serving, self._model, self._load, self._identify = serving, model, load, identify
+        self._state, self._model, self._load, self._identify = state, model, load, identify
         self._metrics, self._quiet_seconds = metrics, quiet_seconds
-        self._turn = asyncio.Lock()
-        self._again = False
+        self._swapping = asyncio.Lock()
+        self._reload_again = False
         self._old: Service | None = None
-        self._leaving: asyncio.Task[None] | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._retiring: asyncio.Task[None] | None = None
+        self._reloading: asyncio.Task[None] | None = None
 
     async def swap(self, name: str | None = None) -> Swap:
-        """Serve another checkpoint of the model store, or what the setting leads to by now.
+        """Serve the checkpoint `name` of the model store; None: the setting, read again.
 
         Returns:
-            Once whoever asks gets answers of the new one.
+            What was replaced, once all new requests are answered by the new checkpoint.
 
         Raises:
-            SwapRunningError: another swap is not over.
-            InvalidRequestError: `name` names nothing in the store.
-            CheckpointRefusedError: it cannot be served; says why. The old one goes on.
-            NotReadyError: the service is still loading, or ends.
+            SwapRunningError: another swap is running.
+            InvalidRequestError: `name` is not the name of a folder in the store.
+            CheckpointRefusedError: it cannot be served; says why. The old one stays.
+            NotReadyError: the service is still loading, or shutting down.
         """
-        if self._turn.locked():
+        if self._swapping.locked():
             raise SwapRunningError(RUNNING)
         return await self._swap(checkpoint_folder(self._model, name))
 
     async def swap_to_path(self, model: Path) -> Swap:
-        """Serve a checkpoint that lies anywhere, once a running swap is over; else as `swap`."""
+        """Serve the checkpoint in any folder; waits for a running swap, otherwise as `swap`."""
         return await self._swap(model)
 
     def reload(self) -> None:
-        """Begin to swap to what the setting leads to; a second call meanwhile, once more then."""
-        self._again = True
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._reread())
+        """Swap to the configured checkpoint, in the background; logs a failure.
+
+        A call during such a swap causes one more swap after it.
+        """
+        self._reload_again = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
 
     async def drain(self) -> None:
-        """Let nothing begin any more, and settle what the replaced model has not answered."""
-        if self._reading:
-            self._reading.cancel()
-        if self._old and self._leaving and self._leaving.cancel():
+        """Start no more reloads, and fail the requests that the replaced model has not answered."""
+        if self._reloading:
+            self._reloading.cancel()
+        if self._old and self._retiring and self._retiring.cancel():
             await self._old.drain(0)
 
-    async def _reread(self) -> None:
-        while self._again:
+    async def _reload(self) -> None:
+        while self._reload_again:
             try:
                 await self._swap(self._model)
             except ServiceError as error:
                 log.error("the model was not replaced: %s", error)
 
     async def _swap(self, folder: Path) -> Swap:
-        async with self._turn:
+        async with self._swapping:
             if folder is self._model:
-                self._again = False
+                self._reload_again = False
             swap = await self._replace(folder)
             log.info("the service %s", swap)
             return swap
 
     async def _replace(self, folder: Path) -> Swap:
         started = time.perf_counter()
-        old = await self._service()
+        old = await self._ready_service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
             if identity == old.model.identity:
                 self._metrics.count_swap("unchanged")
                 return Swap(old.model, old.model, time.perf_counter() - started)
-            await self._until_two_fit()
-            put_into_service = await self._load(folder)
+            await self._wait_for_retirement()
+            make_service = await self._load(folder)
         except SwapRunningError:
             raise
         except Exception as error:
             self._metrics.count_swap("refused")
             raise refusal(error) from error
-        # It may have begun to drain, or have lost its device, meanwhile.
-        await self._service()
-        new = self._serving.service = put_into_service()
+        # While it loaded, the service may have started to drain, or lost its device.
+        await self._ready_service()
+        new = self._state.service = make_service()
         self._metrics.count_swap("ok")
-        self._old, self._leaving = old, asyncio.create_task(old.retire(self._quiet_seconds))
+        self._old, self._retiring = old, asyncio.create_task(old.retire(self._quiet_seconds))
         return Swap(old.model, new.model, time.perf_counter() - started)
 
-    async def _until_two_fit(self) -> None:
-        """Wait until nobody needs the one before any more: memory is planned for two at once."""
-        if self._leaving:
-            await asyncio.wait({self._leaving}, timeout=LEAVING_SECONDS)
-            if not self._leaving.done():
+    async def _wait_for_retirement(self) -> None:
+        """Wait until the service replaced before has retired: memory suffices for two models."""
+        if self._retiring:
+            await asyncio.wait({self._retiring}, timeout=MAX_RETIRING_SECONDS)
+            if not self._retiring.done():
                 raise SwapRunningError(
                     "The model that was replaced last still answers; try again later."
                 )
 
-    async def _service(self) -> Service:
-        service = self._serving.service
+    async def _ready_service(self) -> Service:
+        service = self._state.service
         if service is None:
             raise NotReadyError(LOADING)
         await service.require_ready()
@@ -173,43 +174,43 @@ class Swapper:
 
 
 async def load_service(
-    serving: HoldsService,
+    state: HoldsService,
     settings: Settings,
     metrics: Metrics,
     on_fatal: Callable[[FatalEngineError], None],
     engine: str = ENGINE,
 ) -> tuple[Service, Swapper]:
-    """Load the checkpoint that is set; return its service, and what replaces it in `serving`.
+    """Load the configured checkpoint; return its service and the swapper that can replace it.
 
     Args:
-        serving: will hold the service.
-        settings: what to load and how.
+        state: will hold the service; the swapper replaces it there.
+        settings: the checkpoint, the device and the limits.
         metrics: where everything is recorded.
         on_fatal: called once the device is lost.
-        engine: the name of what computes.
+        engine: the name of the engine's class.
 
     Raises:
-        StartupError: with one sentence, where the service cannot begin.
+        StartupError: the checkpoint cannot be served; one sentence.
     """
     loaded = await run_in_short_lived_thread(load, settings, engine)
     batcher = loaded.batcher(settings, metrics, on_fatal)
 
     async def load_beside(model: Path) -> Callable[[], Service]:
-        chosen = settings.model_copy(update={"model": model})
-        beside = await run_in_short_lived_thread(load, chosen, engine)
+        its_settings = settings.model_copy(update={"model": model})
+        successor = await run_in_short_lived_thread(load, its_settings, engine)
 
-        def put_into_service() -> Service:
-            successor = beside.batcher(settings, metrics, on_fatal, batcher.house)
-            return Service(beside.model, beside.tokenizer, successor, metrics)
+        def make_service() -> Service:
+            its_batcher = successor.batcher(settings, metrics, on_fatal, batcher.house)
+            return Service(successor.model, successor.tokenizer, its_batcher, metrics)
 
-        return put_into_service
+        return make_service
 
     service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
-    return service, Swapper(serving, settings.model, load_beside, identify, metrics)
+    return service, Swapper(state, settings.model, load_beside, identify, metrics)
 
 
 def refusal(error: Exception) -> CheckpointRefusedError:
-    """Return what to say of a checkpoint that could not be loaded; logs what no sentence tells."""
+    """Return the client's error for a checkpoint that could not be loaded; log unexpected ones."""
     if isinstance(error, StartupError):
         return CheckpointRefusedError(str(error))
     log.error("a checkpoint could not be loaded", exc_info=error)

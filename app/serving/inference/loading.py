@@ -1,4 +1,4 @@
-"""From settings to what answers: the checkpoint loaded, its engine warm, a batcher before it."""
+"""Loading: from the settings to a verified checkpoint, a warm engine and its batcher."""
 
 import os
 import pkgutil
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from app.engine.engine import Engine
 
 ENGINE = "app.engine:Engine"
-"""What computes, by name: importing it takes seconds, which a process spends when it lives."""
+"""The engine's class. By name, because a process has to answer health probes before it imports it,
+which takes seconds."""
 
 NOT_NEEDED_FOR_SERVING = (
     "accelerate",
@@ -37,13 +38,12 @@ NOT_NEEDED_FOR_SERVING = (
     "sklearn",
     "trio",
 )
-"""What serving does not need, of training and tests, and other libraries import where they find it.
-"""
+"""Libraries for training and tests, which other libraries import if they are installed."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that is ready to answer: `rate` in tokens a second."""
+    """A loaded checkpoint with its warm engine; `rate` is in tokens a second."""
 
     engine: "Engine"
     tokenizer: AdTokenizer
@@ -56,10 +56,18 @@ class Loaded:
         settings: Settings,
         metrics: Metrics,
         on_fatal: Callable[[FatalEngineError], None],
-        house: AdmissionController | None = None,
-        ledger: SharedCounters | None = None,
+        admission: AdmissionController | None = None,
+        counters: SharedCounters | None = None,
     ) -> MicroBatcher:
-        """Put a batcher of this event loop before the engine; `house` of the one it succeeds."""
+        """Return a batcher for the engine, in this event loop.
+
+        Args:
+            settings: the limits.
+            metrics: where batches, waiting times and refusals are recorded.
+            on_fatal: called once the engine is lost.
+            admission: the controller of the batcher that it replaces, if any.
+            counters: what is admitted, if several processes share it.
+        """
         return MicroBatcher(
             self.engine.run,
             max_batch_tokens=self.max_batch_tokens,
@@ -67,10 +75,10 @@ class Loaded:
             max_queue_seconds=settings.max_queue_seconds,
             tokens_per_second=self.rate,
             metrics=metrics,
-            ledger=ledger,
-            house=house,
-            free=self.engine.close,
-            # A device of its own computes while the CPU packs; a CPU would compete with itself.
+            ledger=counters,
+            admission=admission,
+            close_engine=self.engine.close,
+            # The CPU packs a second batch while a GPU computes; without a GPU both need the CPU.
             depth=1 if self.engine.device.type == "cpu" else 2,
             hang_seconds=settings.hang_seconds,
             on_fatal=on_fatal,
@@ -78,16 +86,16 @@ class Loaded:
 
 
 def load(settings: Settings, engine: str = ENGINE) -> Loaded:
-    """Verify and load the checkpoint, and warm its engine up; takes seconds.
+    """Verify and load a checkpoint and warm up its engine; takes seconds.
 
     Args:
-        settings: what to load and how.
-        engine: the name of what computes; called as `Engine` is.
+        settings: the checkpoint, the device and the limits.
+        engine: the name of a class that is called as `app.engine.Engine` is.
 
     Raises:
-        StartupError: the checkpoint, the device or a limit does not fit.
+        StartupError: the checkpoint is damaged, or the device or a limit does not fit it.
     """
-    make = _imported(engine)
+    engine_class = _import_engine(engine)
     import torch
 
     from app.model.checkpoint import open_checkpoint
@@ -95,25 +103,25 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
     torch.set_num_threads(settings.threads or available_cores())
     checkpoint = open_checkpoint(settings.model)
     tokenizer = checkpoint.tokenizer(settings.max_windows)
-    made = make(checkpoint, settings.device, settings.dtype)
-    max_batch_tokens = settings.max_batch_tokens or made.batch_tokens
-    rate = made.warm_up(largest_batch(tokenizer, max_batch_tokens))
+    loaded_engine = engine_class(checkpoint, settings.device, settings.dtype)
+    max_batch_tokens = settings.max_batch_tokens or loaded_engine.batch_tokens
+    rate = loaded_engine.warm_up(largest_batch(tokenizer, max_batch_tokens))
     model = ServedModel(
         name=checkpoint.name,
         revision=checkpoint.revision,
-        device=str(made.device),
-        dtype=made.dtype,
+        device=str(loaded_engine.device),
+        dtype=loaded_engine.dtype,
         heads=checkpoint.heads,
         parameters=checkpoint.parameters,
         max_length=tokenizer.max_length,
         max_windows=tokenizer.max_windows,
     )
-    return Loaded(made, tokenizer, model, max_batch_tokens, rate)
+    return Loaded(loaded_engine, tokenizer, model, max_batch_tokens, rate)
 
 
 @cache
-def _imported(engine: str) -> "type[Engine]":
-    """Import what computes, here in a thread: the process listens and answers probes meanwhile."""
+def _import_engine(engine: str) -> "type[Engine]":
+    """Import the engine's class; in a thread, while the process answers health probes."""
     with frozen_gc(), hidden_modules(NOT_NEEDED_FOR_SERVING):
         found: type[Engine] = pkgutil.resolve_name(engine)
     from transformers.utils.logging import disable_progress_bar
@@ -124,10 +132,10 @@ def _imported(engine: str) -> "type[Engine]":
 
 @contextmanager
 def hidden_modules(libraries: Sequence[str]) -> Iterator[None]:
-    """Let libraries that are not loaded yet look as if they were not installed."""
+    """Make libraries look as if they were not installed, except those that are loaded already."""
     hidden = [name for name in libraries if name not in sys.modules]
-    # What Python itself takes for "not there" (The import system, 5.3.1, "The module cache").
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is what it is about
+    # None makes an import fail (Python's language reference, 5.3.1, "The module cache").
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # typed without None
     try:
         yield
     finally:
@@ -136,10 +144,10 @@ def hidden_modules(libraries: Sequence[str]) -> Iterator[None]:
 
 
 def identify(model: Path) -> ModelName:
-    """Verify a checkpoint and name it.
+    """Verify a checkpoint and return its name and revision.
 
     Raises:
-        CheckpointError: it is damaged.
+        CheckpointError: the checkpoint is damaged.
     """
     from app.model.checkpoint import open_checkpoint
 
@@ -148,13 +156,13 @@ def identify(model: Path) -> ModelName:
 
 
 def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:
-    """Return as many of the longest ads as one batch may hold, for the warm-up."""
+    """Return a full batch of the longest ads, for the warm-up; at least one ad."""
     longest = tokenizer.encode([Ad("Stelle " * tokenizer.longest)])[0]
     return [longest] * max(1, max_batch_tokens // longest.tokens)
 
 
 def available_cores() -> int:
-    """Return the cores this process may use: its affinity, less a container's quota."""
+    """Return how many cores this process may use: its affinity, limited by a container's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()

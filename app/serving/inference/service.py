@@ -1,4 +1,7 @@
-"""One ad's way: admitted, tokenized, batched, named. Knows neither HTTP nor tensors."""
+"""The service: from ads to predictions, through admission, tokenizer and batcher.
+
+It uses neither HTTP nor tensors.
+"""
 
 import asyncio
 import time
@@ -18,16 +21,16 @@ from app.serving.scheduling.admission import REPLACED, AdmissionController, Tick
 from app.serving.scheduling.lanes import Lane
 from app.text.tokenization import AdTokenizer
 
-# The tokenizer releases the GIL; two are enough to keep ahead of the engine and leave it its cores.
 TOKENIZER_THREADS = 2
+"""The tokenizer releases the GIL. Two threads are faster than the engine and leave it its cores."""
 
 
 @asynccontextmanager
 async def deadline(seconds: float | None) -> AsyncIterator[None]:
-    """Give a block so many seconds (None: all it needs), then cancel what it awaits.
+    """Limit a block to these seconds, then cancel what it awaits; None sets no limit.
 
     Raises:
-        DeadlineExceededError: they have passed.
+        DeadlineExceededError: the time has passed.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -39,32 +42,32 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
 
 
 class Batcher(Protocol):
-    """Where encoded ads get their scores: a `MicroBatcher`, or a `Remote` one."""
+    """Turns encoded ads into scores: a `MicroBatcher`, or a `RemoteBatcher` in a front end."""
 
     house: AdmissionController
 
     def start(self) -> None:
-        """Begin, inside the event loop."""
+        """Start; call it once, inside the event loop."""
 
-    async def classify(self, encoded: Sequence[Encoded], admission: Ticket, /) -> list[Scores]:
+    async def classify(self, encoded: Sequence[Encoded], ticket: Ticket, /) -> list[Scores]:
         """Return the scores of an admitted request's ads, in order."""
 
     async def drain(self, grace_seconds: float, /) -> None:
-        """Admit nothing more and finish what was admitted."""
+        """Stop admitting and finish what was admitted."""
 
     async def retire(self) -> None:
-        """End, once nobody waits, and free what computes; the house stays open to others."""
+        """Stop and free the engine, once no request uses it; admission goes on for a successor."""
 
 
 class Classifier(Protocol):
-    """What the routes ask: a `Service`, here or on other machines."""
+    """What the routes call: a `Service`, or a client of services on other machines."""
 
     @property
     def model(self) -> ServedModel:
-        """What is served."""
+        """The served model."""
 
     def named(self, model: ModelName, /) -> ServedModel:
-        """Return the model that gave an answer."""
+        """Return the model that gave an answer, by its name and revision."""
 
     async def classify(
         self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
@@ -88,7 +91,7 @@ class Classifier(Protocol):
 
 
 class Service:
-    """Answers ads in order of admission. Everything but tokenizing happens in one event loop."""
+    """Classifies ads. Tokenizing runs in threads, everything else in one event loop."""
 
     def __init__(
         self, model: ServedModel, tokenizer: AdTokenizer, batcher: Batcher, metrics: Metrics
@@ -97,25 +100,25 @@ class Service:
         self._tokenizer, self._batcher, self._metrics = tokenizer, batcher, metrics
         self._labels = labels_of(model.heads)
         self._threads = ThreadPoolExecutor(TOKENIZER_THREADS, thread_name_prefix="tokenizer")
-        self._inside = self._calls = 0
-        self._left = False
+        self._active_calls = self._total_calls = 0
+        self._retired = False
         metrics.expect_labels(self._labels)
-        metrics.tell_model(model.name, model.revision, model.device, model.dtype)
+        metrics.set_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
 
-    def named(self, model: ModelName) -> ServedModel:  # noqa: ARG002  there is but one
-        """Return the model that gave one of this service's answers."""
+    def named(self, model: ModelName) -> ServedModel:  # noqa: ARG002  there is only one
+        """Return the model that gave an answer of this service: the only one it has."""
         return self.model
 
     async def classify(
         self, ads: Sequence[Ad], *, lane: Lane, top_k: int, timeout_seconds: float | None = None
     ) -> list[Prediction]:
-        """Return every ad's `top_k` labels of both heads, in order.
+        """Return each ad's `top_k` best labels of both heads, in the order of the ads.
 
-        Cancelling the call, or its time running out, takes its ads out of the queue.
+        If the call is cancelled or its time is over, its ads leave the queue.
 
         Raises:
-            OverloadedError: too much work is waiting already.
+            OverloadedError: too much work is waiting.
             NotReadyError: the service is draining or has lost its device.
             EngineError: the engine failed on one of the ads.
             DeadlineExceededError: `timeout_seconds` have passed.
@@ -123,113 +126,113 @@ class Service:
         async with deadline(timeout_seconds):
             with self.in_use():
                 current().ads += len(ads)
-                with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission:
-                    encoded, scored = await self._scored(ads, admission)
-        return self._predictions(encoded, scored, [top_k] * len(ads))
+                with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as ticket:
+                    encoded, scores = await self._compute(ads, ticket)
+        return self._predictions(encoded, scores, [top_k] * len(ads))
 
     async def classify_bulk(self, ads: Sequence[Ad], top_k: Sequence[int]) -> list[Prediction]:
-        """Answer as `classify` does in the bulk lane, but wait for room and be never refused.
+        """Classify in the bulk lane; waits for capacity instead of raising `OverloadedError`.
 
         Args:
-            ads: a part of a bulk job, no more than a batch has.
-            top_k: for each of them.
+            ads: a part of a bulk job, at most as many as a batch request may have.
+            top_k: how many labels to return, for each ad.
 
         Raises:
             NotReadyError: the service is draining or has lost its device.
             EngineError: the engine failed on one of the ads.
         """
         current().ads += len(ads)
+        tokens = self._estimate(ads)
         with self.in_use():
             while True:
-                with await self._batcher.house.wait(len(ads), self._estimate(ads)) as admission:
+                with await self._batcher.house.wait_for_capacity(len(ads), tokens) as ticket:
                     try:
-                        encoded, scored = await self._scored(ads, admission)
+                        encoded, scores = await self._compute(ads, ticket)
                     except OverloadedError:
-                        continue  # the engine became slow; once more, behind the others
-                return self._predictions(encoded, scored, top_k)
+                        continue  # the engine became slow: wait again, behind other jobs
+                return self._predictions(encoded, scores, top_k)
 
-    async def scored(self, ads: Sequence[Ad], lane: Lane) -> list[Scores]:
-        """Return all probabilities of texts that are no ads to be answered, nor counted as such.
+    async def score_variants(self, variants: Sequence[Ad], lane: Lane) -> list[Scores]:
+        """Return all labels' probabilities for variants of an ad, which do not count as ads.
 
-        Otherwise as `classify`.
+        Raises the errors of `classify`.
         """
-        with (
-            self.in_use(),
-            self._batcher.house.admit(len(ads), self._estimate(ads), lane) as admission,
-        ):
-            _, scored = await self._scored(ads, admission)
-        return scored
+        tokens = self._estimate(variants)
+        with self.in_use(), self._batcher.house.admit(len(variants), tokens, lane) as ticket:
+            _, scores = await self._compute(variants, ticket)
+        return scores
 
     async def without_markup(self, ad: Ad) -> Ad:
-        """Return an ad as its reading finds it; see `AdTokenizer.without_markup`."""
+        """Return the ad as plain text, as the tokenizer reads it."""
         with self.in_use():
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, self._tokenizer.without_markup, ad
             )
 
     def seconds_for(self, tokens: int) -> float:
-        """Return how long the engine needs for so many tokens, at the rate it shows."""
+        """Return the seconds that the engine needs for these tokens, at its measured rate."""
         return tokens / self._batcher.house.rate
 
-    async def _scored(
-        self, ads: Sequence[Ad], admission: Ticket
+    async def _compute(
+        self, ads: Sequence[Ad], ticket: Ticket
     ) -> tuple[Sequence[Encoded], list[Scores]]:
+        """Tokenize admitted ads and return them encoded, with their scores."""
         trace = current()
         trace.enter(TOKENIZE)
-        begin = time.perf_counter()
+        start = time.perf_counter()
         encoded = await asyncio.get_running_loop().run_in_executor(
             self._threads, self._tokenizer.encode, ads
         )
-        self._metrics.tokenize_seconds.observe(time.perf_counter() - begin)
+        self._metrics.tokenize_seconds.observe(time.perf_counter() - start)
         trace.tokens += sum(item.tokens for item in encoded)
         trace.enter(QUEUE)
-        scored = await self._batcher.classify(encoded, admission)
+        scores = await self._batcher.classify(encoded, ticket)
         trace.leave()
-        return encoded, scored
+        return encoded, scores
 
     def _predictions(
-        self, encoded: Sequence[Encoded], scored: Sequence[Scores], top_k: Sequence[int]
+        self, encoded: Sequence[Encoded], scores: Sequence[Scores], top_k: Sequence[int]
     ) -> list[Prediction]:
-        answers = [
-            prediction(self.model.identity, item, scores, self._labels, count)
-            for item, scores, count in zip(encoded, scored, top_k, strict=True)
+        predictions = [
+            prediction(self.model.identity, item, its_scores, self._labels, count)
+            for item, its_scores, count in zip(encoded, scores, top_k, strict=True)
         ]
-        for answer in answers:
-            self._metrics.record_prediction(answer)
-        return answers
+        for one in predictions:
+            self._metrics.record_prediction(one)
+        return predictions
 
     def _estimate(self, ads: Sequence[Ad]) -> int:
         return sum(self._tokenizer.estimate(ad) for ad in ads)
 
-    # Not awaiting anything, and a coroutine all the same: elsewhere another machine is asked.
+    # A coroutine because of `Classifier`: a client of other machines awaits their reply here.
     async def check_capacity(self) -> None:
-        """Return if a bulk job may begin; its ads wait for room, once it has.
+        """Return if a bulk job may start; its ads then wait for capacity in `classify_bulk`.
 
         Raises:
-            OverloadedError: too much work is waiting already.
+            OverloadedError: too much work is waiting.
             NotReadyError: the service is draining or has lost its device.
         """
         self._batcher.house.check_capacity(1, self._tokenizer.longest, Lane.BULK)
 
     async def closed(self) -> None:
-        """Wait until no more ads are taken."""
+        """Return once no more ads are admitted."""
         await self._batcher.house.closed()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep the service from retiring meanwhile.
+        """Keep the service from retiring while the block runs.
 
         Raises:
-            NotReadyError: it has.
+            NotReadyError: it has retired already.
         """
-        if self._left:
+        if self._retired:
             raise NotReadyError(REPLACED)
-        self._calls += 1
-        self._inside += 1
+        self._total_calls += 1
+        self._active_calls += 1
         try:
             yield
         finally:
-            self._inside -= 1
+            self._active_calls -= 1
 
     async def require_ready(self) -> None:
         """Return if ads can be classified.
@@ -240,23 +243,24 @@ class Service:
         self._batcher.house.require_ready()
 
     async def drain(self, grace_seconds: float) -> None:
-        """Take nothing more and finish what was admitted."""
+        """Stop admitting, and finish what was admitted within the grace period."""
         await self._batcher.drain(grace_seconds)
         self._threads.shutdown(wait=False)
 
     async def retire(self, quiet_seconds: float) -> None:
-        """Finish what was asked of this service, then free what computes.
+        """Wait until no request uses this service any more, then free its engine.
 
-        Its successor is asked instead, but for requests that hold this one already: those that were
-        just being read, or that ask twice. So it stays until nobody has asked for a while.
+        New requests go to its successor; requests that already hold this service finish here. Some
+        of them call later (their body is still being read) or more than once, so the service stays
+        until there has been no call for a while.
 
         Args:
-            quiet_seconds: how long that is.
+            quiet_seconds: how long there must be no call.
         """
         seen = -1
-        while self._inside or seen != self._calls:
-            seen = self._calls
+        while self._active_calls or seen != self._total_calls:
+            seen = self._total_calls
             await asyncio.sleep(quiet_seconds)
-        self._left = True
+        self._retired = True
         await self._batcher.retire()
         self._threads.shutdown(wait=False)

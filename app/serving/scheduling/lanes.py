@@ -1,4 +1,4 @@
-"""The queue's two lanes and what goes into the next batch: policy only, no waiting."""
+"""The two lanes of the queue, and the rule that puts the next batch together."""
 
 import math
 from collections import deque
@@ -15,28 +15,28 @@ BULK_SHARE = 0.25
 
 
 class Lane(Enum):
-    """Who waits for an answer: a person, or a job."""
+    """Who waits for the answer: a person (interactive) or a job (bulk)."""
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
 
 
 class ResultSink(Protocol):
-    """What becomes of an ad, told once: an `asyncio.Future`, or what serves as one."""
+    """Receives an ad's result, once: an `asyncio.Future` or an object with these methods of it."""
 
     def done(self) -> bool:
-        """Tell whether it is known, or nobody wants it any more."""
+        """Whether the ad has a result, or its caller no longer needs one."""
 
     def set_result(self, scores: Scores, /) -> None:
-        """The ad was answered."""
+        """Take the ad's scores."""
 
     def set_exception(self, error: Exception, /) -> None:
-        """The ad failed."""
+        """Take the reason why the ad has no scores."""
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """One ad in the queue."""
+    """One ad in the queue; times are the batcher's clock's."""
 
     encoded: Encoded
     future: ResultSink
@@ -44,19 +44,20 @@ class Entry:
     trace: Trace = field(default_factory=current)
     expires_at: float = math.inf
     request: Sequence["Entry"] = field(default=(), repr=False)
-    """All ads that came with it, itself among them."""
+    """All ads of its request, including this one; set on the request's first ad only."""
 
     @property
     def tokens(self) -> int:
-        """What the ad costs."""
+        """The ad's tokens, its part of a batch's budget."""
         return self.encoded.tokens
 
 
 class Lanes:
-    """Both lanes, and what goes into the next batch.
+    """Queues ads in two lanes and puts the next batch together.
 
-    Interactive ads go first. Bulk ads earn a share of every batch while they are passed over and
-    spend it in front (deficit round robin, Shreedhar and Varghese 1996), so they never starve.
+    Interactive ads go first. Bulk ads earn credit for a share of every batch while they are passed
+    over, and go first as far as their credit lasts (deficit round robin, Shreedhar and Varghese
+    1996), so they never starve.
     """
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class Lanes:
         self._credit = 0.0
 
     def add(self, entries: Sequence[Entry], lane: Lane) -> None:
-        """Let ads wait at the end of their lane."""
+        """Append ads to a lane."""
         self._lanes[lane].extend(entries)
 
     def take(self, budget: int) -> list[Entry]:
@@ -87,7 +88,7 @@ class Lanes:
         return batch
 
     def expire(self, now: float) -> list[Entry]:
-        """Remove and return the ads whose time ran out before they came to the head of a lane."""
+        """Remove expired ads from the head of each lane and return them."""
         late: list[Entry] = []
         for lane in self._lanes.values():
             while (head := _head(lane)) and head.expires_at < now:
@@ -95,11 +96,11 @@ class Lanes:
         return late
 
     def __iter__(self) -> Iterator[Entry]:
-        """Look at everything that waits."""
+        """Iterate over all queued ads, the interactive lane first."""
         return (entry for lane in self._lanes.values() for entry in lane)
 
     def clear(self) -> list[Entry]:
-        """Remove and return everything."""
+        """Remove and return all queued ads."""
         entries = list(self)
         for lane in self._lanes.values():
             lane.clear()
@@ -107,7 +108,7 @@ class Lanes:
 
 
 def _head(lane: deque[Entry]) -> Entry | None:
-    """Return the first ad that is still wanted, dropping those before it."""
+    """Return the first ad whose caller still waits; drops those before it."""
     while lane and lane[0].future.done():
         lane.popleft()
     return lane[0] if lane else None

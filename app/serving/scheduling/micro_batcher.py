@@ -1,7 +1,7 @@
-"""The micro-batcher: a loop without a timer.
+"""The micro-batcher: queues ads and hands them to the engine in batches.
 
-When the engine is idle, whatever waits goes at once; while it works, the next batch forms. Knows
-neither tensors nor HTTP: it is handed the function that runs a batch.
+There is no wait timer: an idle engine gets all queued ads at once, and while it works the next
+batch forms. The batcher uses neither tensors nor HTTP: the function that runs a batch is injected.
 """
 
 import asyncio
@@ -23,17 +23,33 @@ from app.serving.scheduling.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 Run = Callable[[Sequence[Encoded]], Sequence[Scores | EngineError]]
-"""Runs one batch; gives one result an ad, in order. Called in a thread."""
+"""Runs one batch and returns one result an ad, in order. It is called in a thread."""
 
 RATE_MEMORY = 0.75
-"""Weight of the past in the measured rate, a batch of full size counting for 1 - this."""
+"""Weight of the past in the measured rate: a batch of full size has the weight 1 - this."""
 
 
 class MicroBatcher:
     """Owns the queue and the loop that empties it. Everything but `run` happens in one event loop.
 
-    Every future is settled: by success, failure, cancellation or shutdown. A deadline is a
+    Every ad's future is settled: by a result, failure, cancellation or shutdown. A deadline is a
     cancellation by the caller.
+
+    Args:
+        run: runs one batch, in a thread of this batcher.
+        max_batch_tokens: tokens of a batch; a longer ad is a batch of its own.
+        max_queued_ads: limit of ads admitted and not yet answered.
+        max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
+        tokens_per_second: the engine's rate, as measured by its warm-up.
+        metrics: where batches, waiting times and refusals are recorded.
+        ledger: the counters, with this engine's load only; by default this process's own.
+        admission: the controller of the batcher that this one replaces, with the same load; by
+            default a new one.
+        close_engine: frees the engine; called in a thread by `retire`, after the last batch.
+        depth: batches handed to `run` at once; 2 lets one be packed while another computes.
+        hang_seconds: see `Watchdog`.
+        clock: seconds, monotonic.
+        on_fatal: called once, when the device is lost or a batch does not return.
     """
 
     def __init__(
@@ -46,40 +62,24 @@ class MicroBatcher:
         tokens_per_second: float,
         metrics: Metrics,
         ledger: SharedCounters | None = None,
-        house: AdmissionController | None = None,
-        free: Callable[[], None] = lambda: None,
+        admission: AdmissionController | None = None,
+        close_engine: Callable[[], None] = lambda: None,
         depth: int = 1,
         hang_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         on_fatal: Callable[[FatalEngineError], None] = lambda _: None,
     ) -> None:
-        """Take the settings; `start` begins the loop.
-
-        Args:
-            run: runs one batch, in a thread of this batcher's own.
-            max_batch_tokens: tokens of a batch; a longer ad goes alone.
-            max_queued_ads: ads in the house at once.
-            max_queue_seconds: work that may be ahead of a request that is admitted.
-            tokens_per_second: the engine's rate, as first measured.
-            metrics: where batches, waits and refusals are recorded.
-            ledger: holds this engine's account alone; by default one of this process's own.
-            house: of the batcher that this one succeeds, with the same account; by default a new
-                one.
-            free: gives back what `run` needs; called in a thread once nothing will run any more.
-            depth: batches handed to `run` at once; 2 lets one be packed while one computes.
-            hang_seconds: see `Watchdog`.
-            clock: seconds, monotonic.
-            on_fatal: called once the device is lost or does not come back.
-        """
-        if house is None:
+        if admission is None:
             ledger = ledger or SharedCounters.of_one(tokens_per_second)
-            house = AdmissionController(max_queued_ads, max_queue_seconds, ledger, metrics, clock)
-        self.house = house
-        (self._account,) = house.accounts
-        # Beside an engine at work it was measured too low, and the next batches will tell.
-        self._account.rate = max(self._account.rate, tokens_per_second)
-        self.watchdog = Watchdog(hang_seconds, self._bark)
-        self._run, self._free, self._on_fatal = run, free, on_fatal
+            admission = AdmissionController(
+                max_queued_ads, max_queue_seconds, ledger, metrics, clock
+            )
+        self.house = admission
+        (self._load,) = admission.loads
+        # A warm-up beside a working engine measures too low a rate; the next batches correct it.
+        self._load.rate = max(self._load.rate, tokens_per_second)
+        self.watchdog = Watchdog(hang_seconds, self._engine_hangs)
+        self._run, self._close_engine, self._on_fatal = run, close_engine, on_fatal
         self._metrics, self._clock = metrics, clock
         self._max_batch_tokens = max_batch_tokens
         metrics.max_batch_tokens.set(max_batch_tokens)
@@ -87,41 +87,41 @@ class MicroBatcher:
         self._lanes = Lanes()
         self._work = asyncio.Event()
         self._last_end = -math.inf
-        self._steps: dict[asyncio.Task[None], list[Entry]] = {}
+        self._running: dict[asyncio.Task[None], list[Entry]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lost: FatalEngineError | None = None
         self._stopped = False
         self._executor = ThreadPoolExecutor(
-            depth, thread_name_prefix="engine", initializer=self.watchdog.enlist
+            depth, thread_name_prefix="engine", initializer=self.watchdog.watch_current_thread
         )
 
     def start(self) -> None:
-        """Begin to take batches; call it once, inside the event loop."""
+        """Start the loop and the watchdog; call it once, inside the event loop."""
         self._tasks = [
             asyncio.create_task(self._loop(), name="batcher"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
         ]
 
-    async def classify(self, encoded: Sequence[Encoded], admission: Ticket) -> list[Scores]:
+    async def classify(self, encoded: Sequence[Encoded], ticket: Ticket) -> list[Scores]:
         """Queue the ads of an admitted request and return their scores in order.
 
         Cancelling the call takes its ads out of the queue.
 
         Raises:
             EngineError: one of the ads failed.
-            OverloadedError: the engine became so slow that they waited too long after all.
+            OverloadedError: the engine became so slow that the ads waited too long after all.
             NotReadyError: the service was shut down before they were answered.
         """
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in encoded]
         now = self._clock()
         entries = [Entry(*both, now) for both in zip(encoded, futures, strict=True)]
-        self.add(entries, admission.lane)
-        admission.correct(sum(entry.tokens for entry in entries))
+        self.add(entries, ticket.lane)
+        ticket.correct(sum(entry.tokens for entry in entries))
         for entry, future in zip(entries, futures, strict=True):
             tokens = entry.tokens
             future.add_done_callback(
-                lambda _, tokens=tokens: admission.change(-1, -tokens)  # type: ignore[misc]
+                lambda _, tokens=tokens: ticket.change(-1, -tokens)  # type: ignore[misc]
             )
         try:
             return await asyncio.gather(*futures)
@@ -130,7 +130,7 @@ class MicroBatcher:
                 future.cancel()
 
     def add(self, entries: Sequence[Entry], lane: Lane) -> None:
-        """Queue the ads of one admitted request; each is told its outcome.
+        """Queue the ads of one admitted request; each future receives its ad's result.
 
         Raises:
             FatalEngineError: the engine is lost.
@@ -140,9 +140,9 @@ class MicroBatcher:
             raise FatalEngineError(str(self._lost))
         if self._stopped:
             raise NotReadyError(REPLACED)
-        # A request that has begun is finished: its first ad alone can be late.
+        # Only a request's first ad can expire: a request that has started is finished.
         first = entries[0]
-        first.expires_at = first.queued_at + self.house.longest_wait(lane)
+        first.expires_at = first.queued_at + self.house.max_wait_seconds(lane)
         first.request = entries
         self._lanes.add(entries, lane)
         self._work.set()
@@ -152,9 +152,9 @@ class MicroBatcher:
         return list(self._lanes)
 
     async def drain(self, grace_seconds: float) -> None:
-        """Admit nothing more, finish what was admitted, then stop the loop.
+        """Stop admitting, finish what was admitted, then stop the loop.
 
-        What is unfinished after the grace period gets a `NotReadyError`.
+        Ads that are unfinished after the grace period get a `NotReadyError`.
         """
         refusal = self.house.close(DRAINING)
         try:
@@ -165,15 +165,18 @@ class MicroBatcher:
         await self._stop(refusal)
 
     async def retire(self) -> None:
-        """Stop the loop and free the engine, once nobody waits; the house stays open to others."""
+        """Stop the loop and free the engine, once no request uses this batcher.
+
+        Admission goes on, for the batcher that replaces this one.
+        """
         await self._stop(NotReadyError(REPLACED))
-        await asyncio.to_thread(self._free)
+        await asyncio.to_thread(self._close_engine)
 
     async def _stop(self, refusal: NotReadyError) -> None:
         self._stopped = True
-        self._fail(self._lanes.clear(), refusal)
-        if self._steps:
-            await asyncio.wait(self._steps)
+        _fail(self._lanes.clear(), refusal)
+        if self._running:
+            await asyncio.wait(self._running)
         for task in self._tasks:
             task.cancel()
         self._executor.shutdown(wait=False)
@@ -183,67 +186,63 @@ class MicroBatcher:
         while True:
             await slots.acquire()
             batch = await self._take()
-            step = asyncio.create_task(self._step(batch))
-            self._steps[step] = batch
-            step.add_done_callback(self._steps.pop)
-            step.add_done_callback(lambda _: slots.release())
+            task = asyncio.create_task(self._process(batch))
+            self._running[task] = batch
+            task.add_done_callback(self._running.pop)
+            task.add_done_callback(lambda _: slots.release())
 
     async def _take(self) -> list[Entry]:
+        """Wait for ads and return the next batch; refuses requests that have expired."""
         while True:
             for late in self._lanes.expire(self._clock()):
                 tokens = sum(entry.tokens for entry in late.request)
-                self._fail(late.request, self.house.refuse("queue_late", tokens))
+                _fail(late.request, self.house.refuse("queue_late", tokens))
             if batch := self._lanes.take(self._max_batch_tokens):
                 return batch
             self._work.clear()
             await self._work.wait()
 
-    async def _step(self, batch: list[Entry]) -> None:
-        begin = self._clock()
+    async def _process(self, batch: list[Entry]) -> None:
+        """Run a batch in a thread, and settle the future of every ad in it."""
+        start = self._clock()
         for entry in batch:
-            self._metrics.queue_seconds.observe(begin - entry.queued_at)
+            self._metrics.queue_seconds.observe(start - entry.queued_at)
             entry.trace.enter(BATCH)
-        self.watchdog.begin(
-            key := object(), sum(entry.tokens for entry in batch) / self._account.rate
-        )
+        self.watchdog.begin(key := object(), sum(entry.tokens for entry in batch) / self._load.rate)
         try:
             results = await asyncio.get_running_loop().run_in_executor(
-                self._executor, self._run_safely, [entry.encoded for entry in batch]
+                self._executor, self._run_in_thread, [entry.encoded for entry in batch]
             )
             if len(results) != len(batch):
                 raise EngineError(f"{len(results)} results came for {len(batch)} ads.")
         except FatalEngineError as error:
-            self._die(error)
-        except Exception as error:
-            ids = sorted({entry.trace.request_id for entry in batch})
-            log.exception("a batch of %d ads failed; requests %s", len(batch), ", ".join(ids))
-            self._metrics.engine_failures.labels("batch").inc()
-            failure = EngineError("The model could not classify this batch; try again.")
-            failure.__cause__ = error
-            self._fail(batch, failure)
+            self._lose_engine(error)
+        except Exception as error:  # noqa: BLE001  later batches may succeed
+            self._fail_batch(batch, error)
         else:
-            self._measure(batch, begin)
+            self._measure(batch, start)
             self._settle(batch, results)
         finally:
             self.watchdog.end(key)
 
-    def _run_safely(self, batch: Sequence[Encoded]) -> Sequence[Scores | EngineError]:
+    def _run_in_thread(self, batch: Sequence[Encoded]) -> Sequence[Scores | EngineError]:
         try:
             return self._run(batch)
         except Exception:
             raise
         except BaseException as error:
-            # Whatever ends a thread would end the event loop where it is awaited.
+            # Awaited, a SystemExit or its like would end the event loop too, not only the thread.
             raise FatalEngineError("The engine has ended; the service has to restart.") from error
 
-    def _measure(self, batch: list[Entry], begin: float) -> None:
+    def _measure(self, batch: list[Entry], start: float) -> None:
+        """Update the measured rate and record the batch."""
         end = self._clock()
         tokens = sum(entry.tokens for entry in batch)
-        # With two batches in flight the later one waits for the earlier: that is not its time.
-        seconds = max(end - max(begin, self._last_end), 1e-6)
+        # Of two batches in flight, the later one waits for the earlier; that is not its own time.
+        seconds = max(end - max(start, self._last_end), 1e-6)
         self._last_end = end
         weight = (1 - RATE_MEMORY) * min(1.0, tokens / self._max_batch_tokens)
-        self._account.rate += weight * (tokens / seconds - self._account.rate)
+        self._load.rate += weight * (tokens / seconds - self._load.rate)
         self._metrics.batch_seconds.observe(seconds)
         self._metrics.batch_ads.observe(len(batch))
         self._metrics.batch_tokens.observe(tokens)
@@ -252,19 +251,27 @@ class MicroBatcher:
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, EngineError):
                 self._metrics.engine_failures.labels("ad").inc()
-                self._fail([entry], result)
+                _fail([entry], result)
             elif not entry.future.done():
                 entry.future.set_result(result)
 
-    def _fail(self, entries: Sequence[Entry], error: ServiceError) -> None:
-        for entry in entries:
-            if not entry.future.done():
-                entry.future.set_exception(error)
+    def _fail_batch(self, batch: list[Entry], error: Exception) -> None:
+        ids = sorted({entry.trace.request_id for entry in batch})
+        log.error(
+            "a batch of %d ads failed; requests %s", len(batch), ", ".join(ids), exc_info=error
+        )
+        self._metrics.engine_failures.labels("batch").inc()
+        failure = EngineError("The model could not classify this batch; try again.")
+        failure.__cause__ = error
+        _fail(batch, failure)
 
-    def _bark(self, what: str) -> None:
-        self._die(FatalEngineError(f"The engine failed, {what}; the service has to restart."))
+    def _engine_hangs(self, what: str) -> None:
+        self._lose_engine(
+            FatalEngineError(f"The engine failed, {what}; the service has to restart.")
+        )
 
-    def _die(self, error: FatalEngineError) -> None:
+    def _lose_engine(self, error: FatalEngineError) -> None:
+        """Stop admitting and fail all ads, running and queued; only the first call counts."""
         if self._lost:
             return
         self._lost = error
@@ -273,10 +280,16 @@ class MicroBatcher:
         self.house.close(LOST)
         for task in self._tasks:
             task.cancel()
-        running = [entry for batch in self._steps.values() for entry in batch]
-        self._fail([*running, *self._lanes.clear()], error)
-        # Those that hang are waited for no longer.
-        for step in self._steps:
-            if step is not asyncio.current_task():
-                step.cancel()
+        running = [entry for batch in self._running.values() for entry in batch]
+        _fail([*running, *self._lanes.clear()], error)
+        # Do not wait for batches that hang.
+        for task in self._running:
+            if task is not asyncio.current_task():
+                task.cancel()
         self._on_fatal(error)
+
+
+def _fail(entries: Sequence[Entry], error: ServiceError) -> None:
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(error)

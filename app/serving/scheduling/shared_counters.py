@@ -1,7 +1,8 @@
-"""The ledger: what is admitted and not yet answered, kept in one place for all who admit.
+"""The counters of admission: ads and tokens admitted and not yet answered, for each engine.
 
-One process keeps it in memory of its own. Several share a file in memory; each counts in a row of
-its own and reads the sums, so that admission asks nobody and nothing is lost when one of them dies.
+A single process keeps them in its own memory. Several processes share a file in memory: each adds
+in a row of its own and reads the sums over all rows. So admission sends no messages, and when a
+process dies its row can be cleared.
 """
 
 import fcntl
@@ -13,18 +14,26 @@ from pathlib import Path
 
 from app.serving.scheduling.lanes import Lane
 
-CELL = 8
-"""Bytes of a number; an aligned one is written at once on every machine that torch runs on."""
+NUMBER_BYTES = 8
+"""Bytes of a number. An aligned one is written in one step on every machine that torch runs on."""
 
-ADS, FIRST_LANE = 0, 1
-WIDTH = FIRST_LANE + len(Lane)
-"""Numbers of one row for one engine: ads, then each lane's tokens."""
+ADS_COLUMN, FIRST_LANE_COLUMN = 0, 1
+NUMBERS_PER_ENGINE = FIRST_LANE_COLUMN + len(Lane)
+"""Numbers for one engine in a row: its ads, then the tokens of each lane."""
 
-_COLUMNS = {lane: FIRST_LANE + place for place, lane in enumerate(Lane)}
+_LANE_COLUMNS = {lane: FIRST_LANE_COLUMN + place for place, lane in enumerate(Lane)}
 
 
 class EngineLoad:
-    """What waits for one engine."""
+    """The ads and tokens that are admitted to one engine, and the engine's measured rate.
+
+    Args:
+        number: the engine's, counted from 0.
+        rates: the rates of all engines.
+        counts: the rows of all processes, one after the other.
+        row: the number of this process's row.
+        width: the numbers in a row.
+    """
 
     def __init__(
         self,
@@ -36,10 +45,11 @@ class EngineLoad:
     ) -> None:
         self.number = number
         self._rates, self._counts = rates, counts
-        self._own = row * width + number * WIDTH
-        # One number of every row.
+        self._own = row * width + number * NUMBERS_PER_ENGINE
+        # Each slice is one number of this engine in all rows.
         self._columns = [
-            slice(number * WIDTH + place, len(counts), width) for place in range(WIDTH)
+            slice(number * NUMBERS_PER_ENGINE + place, len(counts), width)
+            for place in range(NUMBERS_PER_ENGINE)
         ]
 
     @property
@@ -52,33 +62,37 @@ class EngineLoad:
         self._rates[self.number] = rate
 
     def count(self, lane: Lane, ads: int, tokens: int) -> None:
-        """Count in, or out where negative, what this process admitted."""
-        self._counts[self._own + ADS] += ads
-        self._counts[self._own + _COLUMNS[lane]] += tokens
+        """Add to what this process admitted; negative numbers subtract."""
+        self._counts[self._own + ADS_COLUMN] += ads
+        self._counts[self._own + _LANE_COLUMNS[lane]] += tokens
 
     @property
     def ads(self) -> int:
         """Ads of all processes."""
-        return sum(self._counts[self._columns[ADS]])
+        return sum(self._counts[self._columns[ADS_COLUMN]])
 
     def tokens(self, lane: Lane) -> int:
-        """Tokens of all processes in one lane."""
-        return sum(self._counts[self._columns[_COLUMNS[lane]]])
+        """Return the tokens of all processes in one lane."""
+        return sum(self._counts[self._columns[_LANE_COLUMNS[lane]]])
 
     @property
     def own_ads(self) -> int:
         """Ads that this process admitted."""
-        return int(self._counts[self._own + ADS])
+        return int(self._counts[self._own + ADS_COLUMN])
 
     @property
     def own_tokens(self) -> int:
-        """Tokens that this process admitted."""
-        first = self._own + FIRST_LANE
+        """Tokens that this process admitted, of both lanes."""
+        first = self._own + FIRST_LANE_COLUMN
         return sum(self._counts[first : first + len(Lane)])
 
 
 class SharedCounters:
-    """The accounts of all engines, and the time that refused clients are told next."""
+    """The load of every engine, and the time that the next refused client is told.
+
+    The memory holds that time, the engines' rates, and a row of counts for each process. Make one
+    with `of_one`, `create` or `open`.
+    """
 
     def __init__(
         self,
@@ -88,12 +102,12 @@ class SharedCounters:
         lock: AbstractContextManager[None],
     ) -> None:
         numbers = memoryview(memory)
-        head = (1 + engines) * CELL
+        head = (1 + engines) * NUMBER_BYTES
         floats, self._counts = numbers[:head].cast("d"), numbers[head:].cast("q")
-        self._room_at = floats[:1]
-        self._width = engines * WIDTH
+        self._next_retry_at = floats[:1]
+        self._width = engines * NUMBERS_PER_ENGINE
         self.lock = lock
-        """Held to read and write `next_retry_at` as one step."""
+        """Held while `next_retry_at` is read and then written."""
         self.accounts: Sequence[EngineLoad] = [
             EngineLoad(number, floats[1:], self._counts, row, self._width)
             for number in range(engines)
@@ -101,48 +115,48 @@ class SharedCounters:
 
     @classmethod
     def of_one(cls, tokens_per_second: float) -> "SharedCounters":
-        """Return the ledger of a process that admits and computes by itself."""
-        ledger = cls(bytearray(_size(1, 1)), 1, 0, nullcontext())
-        ledger.accounts[0].rate = tokens_per_second
-        return ledger
+        """Return the counters of a process that serves alone, with one engine of this rate."""
+        counters = cls(bytearray(_size(1, 1)), 1, 0, nullcontext())
+        counters.accounts[0].rate = tokens_per_second
+        return counters
 
     @classmethod
     def create(cls, path: Path, rows: int, engines: int) -> "SharedCounters":
-        """Make the file that all processes share, for so many that admit and so many engines."""
+        """Create the shared file, with a row for each process that admits, and open row 0."""
         with path.open("xb") as file:
             file.truncate(_size(rows, engines))
         return cls.open(path, rows, engines)
 
     @classmethod
     def open(cls, path: Path, rows: int, engines: int, row: int = 0) -> "SharedCounters":
-        """Share the file; `row` is this process's own, which nobody else writes."""
-        # For the life of the process: the lock is taken on it.
+        """Open the shared file; only this process may count in `row`."""
+        # Stays open as long as the process lives, because the lock needs it.
         descriptor = os.open(path, os.O_RDWR)
         memory = mmap.mmap(descriptor, _size(rows, engines))
         return cls(memory, engines, row, _FileLock(descriptor))
 
     def clear(self, row: int) -> None:
-        """Forget what a process admitted that is no more."""
+        """Set the row of a process that has died to 0."""
         for place in range(row * self._width, (row + 1) * self._width):
             self._counts[place] = 0
 
     def only(self, engines: range) -> "SharedCounters":
-        """Keep the accounts of some engines, by their numbers."""
+        """Keep the loads of these engines, by their numbers; return the same object."""
         self.accounts = [self.accounts[number] for number in engines]
         return self
 
     @property
     def next_retry_at(self) -> float:
-        """Seconds of the clock that all share: when there is room for whom is refused next."""
-        return float(self._room_at[0])
+        """When there will be capacity for the next refused client, on the shared clock, seconds."""
+        return float(self._next_retry_at[0])
 
     @next_retry_at.setter
     def next_retry_at(self, seconds: float) -> None:
-        self._room_at[0] = seconds
+        self._next_retry_at[0] = seconds
 
 
 class _FileLock(AbstractContextManager[None]):
-    """Lets one process in at a time; whoever dies inside leaves it open for the others."""
+    """A lock between processes; the system releases it when its holder dies."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -155,4 +169,5 @@ class _FileLock(AbstractContextManager[None]):
 
 
 def _size(rows: int, engines: int) -> int:
-    return CELL * (1 + engines + rows * engines * WIDTH)
+    """Return the bytes of the shared memory."""
+    return NUMBER_BYTES * (1 + engines + rows * engines * NUMBERS_PER_ENGINE)

@@ -18,10 +18,9 @@ from app.serving.inference.hot_swap import refusal
 from app.serving.inference.loading import ENGINE, Loaded, identify, load
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
-from app.serving.process import give_back_regularly
+from app.serving.process import give_back_regularly, run_in_short_lived_thread
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import SharedCounters
-from app.serving.threads import run_in_short_lived_thread
 from app.serving.workers.control_link import Link
 from app.serving.workers.control_messages import (
     CheckpointLoaded,

@@ -130,7 +130,7 @@ def test_a_refusal_names_the_field_and_the_request(call: Both, server: Faulty) -
         call("classify", " ")
     # The line is written when the answer is already under way.
     name = caught.value.request_id
-    wait_until(lambda: name in server.log.read_text(encoding="utf-8"), seconds=10)
+    wait_until(lambda: name in server.log.read_text(encoding="utf-8"), seconds=20)
     with pytest.raises(RefusedError, match=r"body.ads.1.text"):
         call("classify_many", ["Koch", ""])
     with pytest.raises(RefusedError, match="413 Body too large"):

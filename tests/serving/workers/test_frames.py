@@ -61,6 +61,7 @@ def test_results_come_back_bit_by_bit(sent):
     assert [one.row.tolist() for one in received] == [one[3] for one in sent]
 
 
+@settings(deadline=None)
 @given(st.lists(numbers))
 def test_cancelled_numbers_come_back(sent):
     assert framing.cancelled(framing.cancel(sent)) == sent
