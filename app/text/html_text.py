@@ -98,12 +98,12 @@ def visible_text(markup: str, limit: int) -> tuple[str, bool]:
     target = _VisibleText()
     parser = etree.HTMLParser(target=target, encoding="utf-8", collect_ids=False)
     end = min(len(markup), limit * MARKUP_PER_CHARACTER)
-    place = 0
-    while place < end and target.characters <= limit and target.depth <= MAX_DEPTH:
+    offset = 0
+    while offset < end and target.characters <= limit and target.depth <= MAX_DEPTH:
         # "replace": lone surrogates, as broken scrapers produce them, cannot be encoded.
-        parser.feed(markup[place : min(place + CHUNK_CHARACTERS, end)].encode("utf-8", "replace"))
-        place += CHUNK_CHARACTERS
-    cut = place < len(markup)
+        parser.feed(markup[offset : min(offset + CHUNK_CHARACTERS, end)].encode("utf-8", "replace"))
+        offset += CHUNK_CHARACTERS
+    cut = offset < len(markup)
     if markup and not cut:
         parser.close()
     text = BREAK_HINTS.sub("", "".join(target.parts))
