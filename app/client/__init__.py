@@ -1,11 +1,11 @@
-"""The client: classify ads at a running service, from anything that speaks Python.
+"""Python client of a running Doppelkopf service.
 
     from app.client import DoppelkopfClient
 
     with DoppelkopfClient("http://localhost:8000") as client:
         print(client.classify("Wir suchen eine Pflegefachkraft").job_category.label)
 
-Needs httpx and pydantic; neither torch nor anything of the server.
+It needs httpx and pydantic, but neither torch nor the server's dependencies.
 """
 
 from app.client.async_client import AsyncDoppelkopfClient

@@ -1,8 +1,8 @@
-"""How a call goes, whether it blocks or not: as a generator that asks for what it needs.
+"""The logic of a call, shared by both clients: requests, retries and parsing, without any I/O.
 
-It yields a request, and is sent the response or the error that came of it; or it yields a number
-of seconds, and is resumed after them. What it returns is the call's answer. So what decides stands
-here once, and the two clients only send and sleep.
+A call is a generator. It yields a request, and is sent the response or the transport error; or it
+yields a number of seconds to sleep. Its return value is the answer. The blocking and the asyncio
+client only send and sleep.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -13,46 +13,47 @@ import httpx
 from pydantic import TypeAdapter
 
 from app.client.encoding import (
-    BATCH,
-    MODEL,
-    ONE,
-    POSTINGS,
+    BATCH_ANSWER,
+    CLASSIFY_ANSWER,
+    JOBPOSTING_ANSWER,
+    MODEL_ANSWER,
     AdLike,
-    deadline,
-    encoded,
-    fields_of,
-    problem_of,
-    read,
-    timeout,
-    unreachable,
+    ad_fields,
+    deadline_header,
+    problem_error,
+    read_answer,
+    request_timeout,
+    to_json,
+    unreachable_error,
 )
 from app.client.errors import CallError
 from app.client.retries import Attempts, Retries
-from app.client.stream_buffer import Pending
+from app.client.stream_buffer import StreamBuffer
 from app.schemas.classify import BatchResponse, ClassifyResponse
 from app.schemas.jobposting_response import JobPostingResponse
 from app.schemas.model import ModelResponse
 
-SECONDS = 60.0
-"""Time of a call."""
-BULK_SECONDS = 600.0
-"""Time of a batch, and of a stream without an answer: bulk waits behind single ads."""
+TIMEOUT_SECONDS = 60.0
+"""Default timeout of a call."""
+BULK_TIMEOUT_SECONDS = 600.0
+"""Default timeout of a batch, and of a stream without an answer: longer, since the service serves
+single ads first."""
 
 Answer = TypeVar("Answer")
-Outcome = httpx.Response | httpx.TransportError
+SendResult = httpx.Response | httpx.TransportError
 Call = Generator[httpx.Request | float, Any, Answer]
 
 
 @dataclass(frozen=True)
-class Calls:
-    """Makes the calls of a client.
+class CallFactory:
+    """Makes the calls of one client.
 
     Args:
-        build: `build_request` of one of httpx's clients.
-        seconds: of a call that does not say.
-        retries: how often each is tried.
-        clock: seconds, monotonic.
-        uniform: draws between two bounds.
+        build: `build_request` of the client's `httpx.Client` or `httpx.AsyncClient`.
+        seconds: timeout of a call without one of its own.
+        retries: number of attempts and length of pauses.
+        clock: monotonic time in seconds.
+        uniform: returns a random number between two bounds.
     """
 
     build: Callable[..., httpx.Request]
@@ -64,45 +65,45 @@ class Calls:
     def classify(
         self, ad: AdLike, top_k: int, explain: bool, seconds: float | None
     ) -> Call[ClassifyResponse]:
-        """Ask for one ad."""
-        fields = {**fields_of(ad), "top_k": top_k}
-        # Not said where it is not asked for: an older service knows no such field.
-        content = encoded(fields | {"explain": True} if explain else fields)
-        return self._call("POST", "/classify", ONE, seconds, content)
+        """Classify one ad: `POST /classify`."""
+        fields = {**ad_fields(ad), "top_k": top_k}
+        # Sent only if true: older services reject the field.
+        content = to_json(fields | {"explain": True} if explain else fields)
+        return self._call("POST", "/classify", CLASSIFY_ANSWER, seconds, content)
 
     def jobposting(
         self, document: Mapping[str, Any], top_k: int, seconds: float | None
     ) -> Call[JobPostingResponse]:
-        """Ask for the postings of a document."""
-        content = encoded({"top_k": top_k, **document})
-        return self._call("POST", "/classify/jobposting", POSTINGS, seconds, content)
+        """Classify the job postings of a JSON-LD document: `POST /classify/jobposting`."""
+        content = to_json({"top_k": top_k, **document})
+        return self._call("POST", "/classify/jobposting", JOBPOSTING_ANSWER, seconds, content)
 
     def batch(self, content: bytes, seconds: float) -> Call[BatchResponse]:
-        """Ask for a batch, as `batches` makes it."""
-        return self._call("POST", "/classify/batch", BATCH, seconds, content)
+        """Send a body made by `batch_bodies`: `POST /classify/batch`."""
+        return self._call("POST", "/classify/batch", BATCH_ANSWER, seconds, content)
 
     def model(self, seconds: float | None) -> Call[ModelResponse]:
-        """Ask what is served."""
-        return self._call("GET", "/model", MODEL, seconds)
+        """Describe the served model: `GET /model`."""
+        return self._call("GET", "/model", MODEL_ANSWER, seconds)
 
     def ready(self) -> httpx.Request:
-        """Return the request that asks once whether the service is ready."""
-        return self.build("GET", "/health/ready", timeout=timeout(self.seconds))
+        """Return the request for the service's readiness; see `is_ready`."""
+        return self.build("GET", "/health/ready", timeout=request_timeout(self.seconds))
 
-    def part(self, pending: Pending, attempts: Attempts) -> httpx.Request:
-        """Return the request with a part of a stream, or with what is left of it."""
+    def part(self, buffer: StreamBuffer, attempts: Attempts) -> httpx.Request:
+        """Return the request that sends the unanswered lines of a part of a stream."""
         return self.build(
             "POST",
             "/classify/stream",
-            content=pending.content(),
-            headers=pending.headers(),
-            timeout=timeout(attempts.seconds_left),
+            content=buffer.content(),
+            headers=buffer.headers(),
+            timeout=request_timeout(attempts.seconds_left),
         )
 
     def attempts(self, seconds: float | None) -> Attempts:
-        """Begin to count tries and time."""
-        given = self.seconds if seconds is None else seconds
-        return Attempts(self.retries, given, self.clock, self.uniform)
+        """Return the attempts of a call with this timeout; None stands for the default."""
+        timeout = self.seconds if seconds is None else seconds
+        return Attempts(self.retries, timeout, self.clock, self.uniform)
 
     def _call(
         self,
@@ -115,26 +116,28 @@ class Calls:
         attempts = self.attempts(seconds)
         while True:
             left = attempts.seconds_left
-            headers = {"Content-Type": "application/json", **deadline(left)} if content else {}
-            request = self.build(
-                method, path, content=content, headers=headers, timeout=timeout(left)
+            headers = (
+                {"Content-Type": "application/json", **deadline_header(left)} if content else {}
             )
-            outcome: Outcome = yield request
+            request = self.build(
+                method, path, content=content, headers=headers, timeout=request_timeout(left)
+            )
+            result: SendResult = yield request
             try:
-                if isinstance(outcome, httpx.TransportError):
-                    raise unreachable(outcome, request.url)
-                return read(outcome, kind)
+                if isinstance(result, httpx.TransportError):
+                    raise unreachable_error(result, request.url)
+                return read_answer(result, kind)
             except CallError as error:
-                pause = attempts.pause(error)
+                pause = attempts.pause_after(error)
             yield pause
 
 
 def is_ready(response: httpx.Response) -> bool:
-    """Tell what the answer to `ready` says.
+    """Return whether a response of `GET /health/ready` says that the service is ready.
 
     Raises:
-        ProblemError: it is neither yes nor no.
+        ProblemError: the status is neither 200 nor 503.
     """
     if response.status_code not in (200, 503):
-        raise problem_of(response)
+        raise problem_error(response)
     return response.status_code == 200

@@ -1,4 +1,4 @@
-"""What goes over the wire: requests made, answers read. Sends nothing itself."""
+"""Encodes requests to JSON and headers, and decodes responses to answers or errors."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,40 +15,43 @@ from app.schemas.model import Limits, ModelResponse
 from app.schemas.problem import Problem
 
 AdLike = str | Mapping[str, Any] | AdIn
-"""A text, an object with `text` and perhaps `title`, `id` and `format`, or an `AdIn`."""
+"""A text, a mapping with `text` and optionally `title`, `id` and `format`, or an `AdIn`."""
 
 GRACE_SECONDS = 1.0
-"""A service that gives up in time says so; its answer needs a moment to arrive."""
+"""Additional wait for the response of a service that gives up at the deadline."""
 MAX_CONNECT_SECONDS = 10.0
-# Below the 75 s after which the service closes an idle connection: so that none breaks in use.
-POOL = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0)
+# The service closes idle connections after 75 s; the client does so earlier, so that it never sends
+# on a connection that is being closed.
+CONNECTION_LIMITS = httpx.Limits(
+    max_connections=100, max_keepalive_connections=20, keepalive_expiry=60.0
+)
 
 Answer = TypeVar("Answer")
-ONE = TypeAdapter(ClassifyResponse)
-BATCH = TypeAdapter(BatchResponse)
-MODEL = TypeAdapter(ModelResponse)
-POSTINGS = TypeAdapter(JobPostingResponse)
+CLASSIFY_ANSWER = TypeAdapter(ClassifyResponse)
+BATCH_ANSWER = TypeAdapter(BatchResponse)
+MODEL_ANSWER = TypeAdapter(ModelResponse)
+JOBPOSTING_ANSWER = TypeAdapter(JobPostingResponse)
 
 
-def fields_of(ad: AdLike) -> dict[str, Any]:
-    """Return an ad as the service takes it."""
+def ad_fields(ad: AdLike) -> dict[str, Any]:
+    """Return an ad as the JSON object that the service expects."""
     if isinstance(ad, str):
         return {"text": ad}
     return ad.model_dump(exclude_none=True) if isinstance(ad, AdIn) else dict(ad)
 
 
-def encoded(value: Any) -> bytes:
-    """Write JSON in UTF-8; what is no text in Unicode becomes a question mark."""
+def to_json(value: Any) -> bytes:
+    """Encode a value as JSON in UTF-8; lone surrogates become question marks."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def batches(ads: Iterable[AdLike], limits: Limits, top_k: int) -> Iterator[bytes]:
-    """Cut ads into bodies of `POST /classify/batch`, each as large as the service takes."""
+def batch_bodies(ads: Iterable[AdLike], limits: Limits, top_k: int) -> Iterator[bytes]:
+    """Yield the request bodies of `POST /classify/batch`, each as large as the service allows."""
     end = b'],"top_k":%d}' % top_k
     room = limits.max_body_bytes - len(b'{"ads":[') - len(end)
     batch: list[bytes] = []
     size = 0
-    for content in (encoded(fields_of(ad)) for ad in ads):
+    for content in (to_json(ad_fields(ad)) for ad in ads):
         if batch and (len(batch) == limits.max_batch_ads or size + len(content) > room):
             yield b'{"ads":[' + b",".join(batch) + end
             batch, size = [], 0
@@ -58,44 +61,47 @@ def batches(ads: Iterable[AdLike], limits: Limits, top_k: int) -> Iterator[bytes
         yield b'{"ads":[' + b",".join(batch) + end
 
 
-def timeout(seconds: float) -> httpx.Timeout:
-    """Return the limits of one try that has so many seconds."""
+def request_timeout(seconds: float) -> httpx.Timeout:
+    """Return the timeouts of one attempt with this many seconds left."""
     return httpx.Timeout(seconds + GRACE_SECONDS, connect=min(seconds, MAX_CONNECT_SECONDS))
 
 
-def deadline(seconds: float) -> dict[str, str]:
-    """Return the header that lets the service drop what comes too late."""
+def deadline_header(seconds: float) -> dict[str, str]:
+    """Return the header with the seconds left, after which the service drops the request."""
     return {"X-Request-Timeout-Ms": str(min(max(round(seconds * 1000), 1), MAX_TIMEOUT_MS))}
 
 
-def read(response: httpx.Response, kind: TypeAdapter[Answer]) -> Answer:
-    """Read an answer.
+def read_answer(response: httpx.Response, kind: TypeAdapter[Answer]) -> Answer:
+    """Parse a response of status 200; raise the error of any other.
 
     Raises:
-        ProblemError: it is a problem document.
-        ForeignAnswerError: it is nothing that a Doppelkopf of this version says.
+        ProblemError: the status is not 200.
+        ForeignAnswerError: the body does not match the schema.
     """
     if response.status_code != 200:
-        raise problem_of(response)
-    return parsed(response.content, kind)
+        raise problem_error(response)
+    return parse_answer(response.content, kind)
 
 
-def parsed(content: str | bytes, kind: TypeAdapter[Answer]) -> Answer:
-    """Read JSON; a newer service may say more than this client knows.
+def parse_answer(content: str | bytes, kind: TypeAdapter[Answer]) -> Answer:
+    """Parse JSON; fields of a newer service that this client does not know are ignored.
 
     Raises:
-        ForeignAnswerError: it is of another shape.
+        ForeignAnswerError: the JSON does not match the schema.
     """
     try:
         return kind.validate_json(content, extra="ignore")
     except ValidationError as error:
         raise ForeignAnswerError(
-            "The answer is none of Doppelkopf's; check the address and the service's version."
+            "The answer is not one of Doppelkopf; check the address and the service's version."
         ) from error
 
 
-def problem_of(response: httpx.Response) -> ProblemError:
-    """Return the error of an answer that is none; a proxy's has no document."""
+def problem_error(response: httpx.Response) -> ProblemError:
+    """Return the error of a response whose status is not 200.
+
+    Without a problem document, as from a proxy, it is made of the status line.
+    """
     try:
         problem = Problem.model_validate_json(response.content, extra="ignore")
     except ValidationError:
@@ -103,30 +109,30 @@ def problem_of(response: httpx.Response) -> ProblemError:
             type="about:blank",
             title=response.reason_phrase or "Unknown",
             status=response.status_code,
-            detail="What answered is no Doppelkopf, perhaps a proxy before it.",
+            detail="The answer does not come from Doppelkopf; perhaps from a proxy in front of it.",
             request_id=response.headers.get("X-Request-Id", ""),
         )
-    told = response.headers.get("Retry-After", "")
-    # A date, which it may be too, is never said by a Doppelkopf.
-    return ProblemError.of(problem, float(told) if told.isdecimal() else None)
+    retry_after = response.headers.get("Retry-After", "")
+    # HTTP allows a date as well, which Doppelkopf never sends.
+    return ProblemError.of(problem, float(retry_after) if retry_after.isdecimal() else None)
 
 
-def unreachable(error: httpx.TransportError, address: object) -> UnreachableError:
-    """Return the error for an answer that did not come."""
+def unreachable_error(error: httpx.TransportError, address: object) -> UnreachableError:
+    """Return the error of a request that got no response."""
     reason = str(error) or type(error).__name__
     failure = UnreachableError(f"No answer from {address}: {reason}.")
     failure.__cause__ = error
     return failure
 
 
-def checked_key(key: str | None) -> Sequence[tuple[str, str]]:
-    """Return the header of an API key.
+def authorization(key: str | None) -> Sequence[tuple[str, str]]:
+    """Return the header with the API key; none without a key.
 
     Raises:
-        ValueError: it cannot be sent; without the key, which belongs in no traceback's message.
+        ValueError: the key cannot be sent in a header. The message does not contain the key.
     """
     if key is None:
         return ()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("an API key has letters, digits and signs of ASCII only, and no blanks")
+        raise ValueError("an API key consists of printable ASCII characters without spaces")
     return (("Authorization", f"Bearer {key}"),)

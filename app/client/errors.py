@@ -1,15 +1,15 @@
-"""What a call of the client may raise.
+"""The exceptions that calls of the client raise.
 
 DoppelkopfError
-└── CallError                   the call has no answer; `str` of it says what to do
-    ├── UnreachableError        no answer came in time: no connection, a broken one, none listens
-    ├── ForeignAnswerError      what answered is no Doppelkopf, or one that this client cannot read
-    └── ProblemError            a problem document: `status`, `title`, `detail`, `request_id`
-        ├── RefusedError        4xx: the same request will be refused again
-        ├── BusyError           429, 503, or the end of a stream: later it may be taken
-        └── FailedError         500, 504: this time it failed, or took too long
+└── CallError                   a call failed; the message says what to do
+    ├── UnreachableError        no answer in time: connection refused, broken or timed out
+    ├── ForeignAnswerError      the answer is not that of a Doppelkopf of this version
+    └── ProblemError            a problem document, with `status`, `title`, `detail`, `request_id`
+        ├── RefusedError        any other 4xx: the request is wrong; do not repeat it
+        ├── BusyError           429 or 503: the request may succeed later
+        └── FailedError         any other 5xx: the service failed, or took too long
 
-`UnreachableError` and `BusyError` are raised when trying again did not help.
+`UnreachableError` and `BusyError` are raised after the last retry.
 """
 
 from app.core.errors import DoppelkopfError
@@ -17,22 +17,26 @@ from app.schemas.problem import Problem
 
 
 class CallError(DoppelkopfError):
-    """A call of the client has no answer."""
+    """Base class of all errors of a call."""
 
 
 class UnreachableError(CallError):
-    """No answer came, and none is likely to come now."""
+    """No answer came: the connection was refused, broke or timed out."""
 
 
 class ForeignAnswerError(CallError):
-    """What answered is no Doppelkopf, or one of a version that this client cannot read."""
+    """The answer is not that of a Doppelkopf, or of a version that this client cannot read."""
 
 
 class ProblemError(CallError):
     """The service answered with a problem document (RFC 9457).
 
-    `status` is the HTTP status, `title` names the kind, `detail` says what to do, `request_id`
-    finds the request in the service's log.
+    Attributes:
+        status: HTTP status.
+        title: kind of the problem.
+        detail: what is wrong and what to do.
+        request_id: identifies the request in the service's log.
+        retry_after: seconds to wait before a retry, if the service named them.
     """
 
     def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
@@ -40,11 +44,10 @@ class ProblemError(CallError):
         self.status, self.title, self.detail = problem.status, problem.title, problem.detail
         self.request_id = problem.request_id
         self.retry_after = retry_after
-        """Seconds to stay away, where the service has said so."""
 
     @staticmethod
     def of(problem: Problem, retry_after: float | None = None) -> "ProblemError":
-        """Return the error that stands for a problem's status."""
+        """Return an error of the class that fits the problem's status."""
         kind: type[ProblemError] = RefusedError if problem.status < 500 else FailedError
         if problem.status in (429, 503):
             kind = BusyError
@@ -52,12 +55,12 @@ class ProblemError(CallError):
 
 
 class RefusedError(ProblemError):
-    """The request is wrong; `detail` names what, and the same again is refused again."""
+    """The request is wrong, as `detail` says; repeating it gives the same answer."""
 
 
 class BusyError(ProblemError):
-    """The service has too much work, is not ready or is ending."""
+    """The service has too much work, is not ready or is shutting down."""
 
 
 class FailedError(ProblemError):
-    """The service failed on this work, or did not finish it in time."""
+    """The service failed on the request, or did not finish it in time."""

@@ -1,4 +1,4 @@
-"""When a call is tried again, and how long after."""
+"""Decides whether a failed call is retried, and after how long a pause."""
 
 import random
 import time
@@ -10,18 +10,18 @@ from app.client.errors import BusyError, CallError, UnreachableError
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is tried, within its timeout.
+    """How often and after which pauses a call is retried, within its timeout.
 
-    Only what may go better next time is tried again: an answer of 429 or 503, or none at all. What
-    a call asks for changes nothing in the service, so that it may be asked for twice.
+    Retried are answers of 429 and 503, and requests without an answer. This is safe, since
+    requests change nothing in the service.
     """
 
     tries: int = 10
-    """In all; of a stream, without an answer in between."""
+    """Number of attempts of a call; a stream counts anew after each answer."""
     first_pause: float = 0.25
-    """Seconds; the longest pause doubles with each try."""
+    """Upper bound of the first pause in seconds; it doubles with each attempt."""
     longest_pause: float = 20.0
-    """Seconds; `Retry-After` may be longer, and is obeyed."""
+    """Upper bound of all pauses in seconds, to which the service's `Retry-After` is added."""
 
     def __post_init__(self) -> None:
         if self.tries < 1 or self.first_pause < 0 or self.longest_pause < 0:
@@ -29,7 +29,17 @@ class Retries:
 
 
 class Attempts:
-    """The tries of one call, and the time that is left to it."""
+    """Counts the attempts of one call and the time it has left.
+
+    Args:
+        retries: number of attempts and length of pauses.
+        seconds: for all attempts and the pauses between them.
+        clock: monotonic time in seconds.
+        uniform: returns a random number between two bounds.
+
+    Raises:
+        ValueError: `seconds` is not above 0.
+    """
 
     def __init__(
         self,
@@ -38,44 +48,37 @@ class Attempts:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Begin.
-
-        Args:
-            retries: how often.
-            seconds: for all tries and the pauses between them.
-            clock: seconds, monotonic.
-            uniform: draws between two bounds.
-        """
         if not seconds > 0:
             raise ValueError("a timeout is above 0 s")
         self._retries, self._seconds = retries, seconds
         self._clock, self._uniform = clock, uniform
-        self.succeed()
+        self.reset()
 
-    def succeed(self) -> None:
-        """Count from here on anew, as something was answered."""
+    def reset(self) -> None:
+        """Start counting attempts and time anew, after an answer of a stream."""
         self._failed = 0
         self._end = self._clock() + self._seconds
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the call has to be answered; above 0."""
+        """Seconds until the timeout of the call; above 0."""
         return max(self._end - self._clock(), 0.001)
 
-    def pause(self, error: CallError) -> float:
-        """Return how many seconds to wait before the next try.
+    def pause_after(self, error: CallError) -> float:
+        """Count a failed attempt; return the seconds to wait before the next one.
 
-        "Full jitter" (Brooker 2015, Exponential Backoff and Jitter): everyone who was sent away
-        at once comes back at another time. It is added to what `Retry-After` says.
+        A random number up to a bound that doubles each time ("full jitter", Brooker 2015,
+        "Exponential Backoff and Jitter"), so that clients rejected together do not return together;
+        plus the service's `Retry-After`.
 
         Raises:
-            CallError: `error` itself, where trying again is no use or there is no time for it.
+            CallError: `error` itself, if it is of no kind to retry, or no attempt or time is left.
         """
         self._failed += 1
         if not isinstance(error, BusyError | UnreachableError):
             raise error
-        most = self._retries.first_pause * 2.0 ** min(self._failed - 1, 60)
-        seconds = self._uniform(0.0, min(most, self._retries.longest_pause))
+        bound = self._retries.first_pause * 2.0 ** min(self._failed - 1, 60)
+        seconds = self._uniform(0.0, min(bound, self._retries.longest_pause))
         if isinstance(error, BusyError):
             seconds += error.retry_after or 0.0
         if self._failed >= self._retries.tries or self._clock() + seconds >= self._end:

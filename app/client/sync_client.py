@@ -1,4 +1,4 @@
-"""The client that blocks."""
+"""The blocking client."""
 
 import random
 import time
@@ -8,11 +8,25 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from app.client.calls import BULK_SECONDS, SECONDS, Call, Calls, Outcome, is_ready
-from app.client.encoding import POOL, AdLike, batches, checked_key, problem_of, unreachable
+from app.client.calls import (
+    BULK_TIMEOUT_SECONDS,
+    TIMEOUT_SECONDS,
+    Call,
+    CallFactory,
+    SendResult,
+    is_ready,
+)
+from app.client.encoding import (
+    CONNECTION_LIMITS,
+    AdLike,
+    authorization,
+    batch_bodies,
+    problem_error,
+    unreachable_error,
+)
 from app.client.errors import CallError
 from app.client.retries import Attempts, Retries
-from app.client.stream_buffer import Pending
+from app.client.stream_buffer import StreamBuffer
 from app.core.types import Format
 from app.schemas.classify import ClassifyResponse
 from app.schemas.jobposting_response import JobPostingResponse
@@ -24,10 +38,23 @@ Answer = TypeVar("Answer")
 
 
 class DoppelkopfClient:
-    """Calls one service over kept connections; threads may share it. Close it, or use `with`.
+    """Calls one service over a pool of connections. Close it, or use `with`; thread-safe.
 
-    Every call raises a `CallError` where it has no answer; see `app.client.errors`. What may go
-    better next time is tried again, as `Retries` says, until the call's timeout has passed.
+    A call that fails raises a `CallError`; see `app.client.errors`. Rejections and broken
+    connections are retried, as `Retries` says, until the call's timeout.
+
+    Args:
+        address: of the service, such as "http://localhost:8000".
+        api_key: sent as a bearer token; never logged or shown.
+        timeout: default timeout of a call in seconds, including retries and pauses.
+        retries: number of attempts and length of pauses.
+        transport: sends the requests; by default over the network.
+        sleep: sleeps for a number of seconds.
+        clock: monotonic time in seconds.
+        uniform: returns a random number between two bounds.
+
+    Raises:
+        ValueError: the API key cannot be sent in a header.
     """
 
     def __init__(
@@ -35,29 +62,20 @@ class DoppelkopfClient:
         address: str,
         *,
         api_key: str | None = None,
-        timeout: float = SECONDS,
+        timeout: float = TIMEOUT_SECONDS,
         retries: Retries = Retries(),  # noqa: B008  frozen
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Take the service's address; nothing is sent yet.
-
-        Args:
-            address: as in "http://localhost:8000".
-            api_key: sent as a bearer token, and shown nowhere.
-            timeout: seconds of a call, with all its tries and pauses, where it does not say.
-            retries: how often a call is tried.
-            transport: sends the requests; by default over the network.
-            sleep: waits some seconds.
-            clock: seconds, monotonic.
-            uniform: draws between two bounds.
-        """
         self._http = httpx.Client(
-            base_url=address, headers=checked_key(api_key), transport=transport, limits=POOL
+            base_url=address,
+            headers=authorization(api_key),
+            transport=transport,
+            limits=CONNECTION_LIMITS,
         )
-        self._calls = Calls(self._http.build_request, timeout, retries, clock, uniform)
+        self._calls = CallFactory(self._http.build_request, timeout, retries, clock, uniform)
         self._sleep = sleep
         self._limits: Limits | None = None
 
@@ -90,16 +108,16 @@ class DoppelkopfClient:
         explain: bool = False,
         timeout: float | None = None,
     ) -> ClassifyResponse:
-        """Classify one ad; goes before those of `classify_many` and `stream`.
+        """Classify one ad; the service serves it before ads of `classify_many` and `stream`.
 
         Args:
-            text: the ad, in full.
-            title: its title, where there is one.
-            id: comes back with the answer.
-            format: how text and title are written; "auto" reads HTML where it finds some.
+            text: the whole ad.
+            title: its title, if it has one.
+            id: returned with the answer.
+            format: of text and title; "auto" detects HTML.
             top_k: labels to return for each head.
-            explain: tell in `explanation` what each sentence does to the answer; takes longer.
-            timeout: seconds, in place of the client's.
+            explain: return in `explanation` how much each sentence contributes; takes longer.
+            timeout: in seconds; None for the client's default.
         """
         ad = {"text": text, "title": title, "id": id, "format": format}
         return self._run(self._calls.classify(ad, top_k, explain, timeout))
@@ -107,28 +125,28 @@ class DoppelkopfClient:
     def classify_jobposting(
         self, document: Mapping[str, Any], *, top_k: int = 3, timeout: float | None = None
     ) -> JobPostingResponse:
-        """Classify schema.org postings; `patch` of each result is what to add to its posting.
+        """Classify schema.org job postings; each result's `patch` has the fields to add to it.
 
         Args:
-            document: JSON-LD, a JobPosting or an object with an `@graph` of them.
-            top_k: labels to return for each head, where the document does not say.
-            timeout: seconds, in place of the client's.
+            document: JSON-LD: a JobPosting, or an object with an `@graph` of them.
+            top_k: labels to return for each head, unless the document has a `top_k`.
+            timeout: in seconds; None for the client's default.
         """
         return self._run(self._calls.jobposting(document, top_k, timeout))
 
     def classify_many(
-        self, ads: Iterable[AdLike], *, top_k: int = 3, timeout: float = BULK_SECONDS
+        self, ads: Iterable[AdLike], *, top_k: int = 3, timeout: float = BULK_TIMEOUT_SECONDS
     ) -> Iterator[ClassifyResponse]:
-        """Classify a list in batches as large as the service takes; yield answers in order.
+        """Classify ads in batches as large as the service allows; yield answers in order.
 
-        One ad that is refused fails its whole batch; `stream` answers it alone with an error.
+        An invalid ad fails its whole batch; with `stream` only that ad gets an error.
 
         Args:
-            ads: texts, objects with `text`, or `AdIn`; taken a batch at a time.
+            ads: texts, mappings with `text`, or `AdIn`; consumed batch by batch.
             top_k: labels to return for each head.
-            timeout: seconds of a batch.
+            timeout: of a batch, in seconds.
         """
-        for content in batches(ads, self._known_limits(), top_k):
+        for content in batch_bodies(ads, self._service_limits(), top_k):
             yield from self._run(self._calls.batch(content, timeout)).results
 
     def stream(
@@ -137,44 +155,44 @@ class DoppelkopfClient:
         *,
         top_k: int = 3,
         first_line: int = 1,
-        timeout: float = BULK_SECONDS,
+        timeout: float = BULK_TIMEOUT_SECONDS,
     ) -> Iterator[StreamAnswer | StreamError]:
         """Classify any number of ads; yield an answer or an error for each, in order.
 
-        Goes on by itself where a connection breaks or the service restarts: no ad is lost, and none
-        is answered twice. Neither side holds more than a batch of them.
+        Resumes by itself after a broken connection or a restart of the service: no ad is lost or
+        answered twice. Client and service hold at most a batch of ads in memory.
 
         Args:
-            ads: texts, objects with `text`, or `AdIn`; taken a part at a time.
-            top_k: labels to return for each head, where an object does not say.
-            first_line: number of the first ad, for a job that goes on where it ended once.
-            timeout: seconds without any answer.
+            ads: texts, mappings with `text`, or `AdIn`; consumed part by part.
+            top_k: labels to return for each head, for ads without a `top_k` of their own.
+            first_line: number of the first ad, for a job that resumes.
+            timeout: seconds without an answer.
         """
-        pending = Pending(self._known_limits(), top_k, first_line)
+        buffer = StreamBuffer(self._service_limits(), top_k, first_line)
         source = iter(ads)
         while True:
-            pending.begin_part()
+            buffer.start_part()
             for ad in source:
-                if not pending.offer(ad):
+                if not buffer.add(ad):
                     break
-            if not pending:
+            if not buffer:
                 return
             attempts = self._calls.attempts(timeout)
-            while pending:
+            while buffer:
                 try:
-                    for answer in self._part(pending, attempts):
-                        attempts.succeed()
+                    for answer in self._send_part(buffer, attempts):
+                        attempts.reset()
                         yield answer
                 except CallError as error:
-                    pause = attempts.pause(error)
+                    pause = attempts.pause_after(error)
                     self._sleep(pause)
 
     def model(self, *, timeout: float | None = None) -> ModelResponse:
-        """Tell what is served: labels, limits, device and revision."""
+        """Return what the service serves: labels, limits, device and revision."""
         return self._run(self._calls.model(timeout))
 
     def ready(self) -> bool:
-        """Tell whether ads can be classified now; asks once."""
+        """Return whether the service can classify ads now; sends one request, without retries."""
         try:
             return is_ready(self._http.send(self._calls.ready()))
         except httpx.TransportError:
@@ -188,37 +206,39 @@ class DoppelkopfClient:
                     self._sleep(step)
                     step = next(call)
                 else:
-                    step = call.send(self._sent(step))
+                    step = call.send(self._send(step))
         except StopIteration as end:
             answer: Answer = end.value
             return answer
 
-    def _sent(self, request: httpx.Request) -> Outcome:
+    def _send(self, request: httpx.Request) -> SendResult:
         try:
             return self._http.send(request)
         except httpx.TransportError as error:
             return error
 
-    def _part(self, pending: Pending, attempts: Attempts) -> Iterator[StreamAnswer | StreamError]:
-        """Send what is pending, and yield its answers as they come."""
-        request = self._calls.part(pending, attempts)
-        lines = LineReader(pending.next_line)
+    def _send_part(
+        self, buffer: StreamBuffer, attempts: Attempts
+    ) -> Iterator[StreamAnswer | StreamError]:
+        """Send the unanswered lines, and yield their answers as they arrive."""
+        request = self._calls.part(buffer, attempts)
+        lines = LineReader(buffer.next_line)
         try:
             response = self._http.send(request, stream=True)
             try:
                 if response.status_code != 200:
                     response.read()
-                    raise problem_of(response)
+                    raise problem_error(response)
                 for chunk in response.iter_bytes():
                     for line in lines.feed(chunk):
-                        yield pending.take(line.content or b"")
+                        yield buffer.take(line.content or b"")
             finally:
                 response.close()
         except httpx.TransportError as error:
-            raise unreachable(error, request.url) from error
-        pending.require_none()
+            raise unreachable_error(error, request.url) from error
+        buffer.check_all_answered()
 
-    def _known_limits(self) -> Limits:
+    def _service_limits(self) -> Limits:
         if self._limits is None:
             self._limits = self.model().limits
         return self._limits

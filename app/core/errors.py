@@ -1,29 +1,30 @@
-"""Every error Doppelkopf raises on purpose.
+"""The exception classes of Doppelkopf, as one tree.
 
 DoppelkopfError
-├── StartupError               the process ends: one sentence on stderr, exit code 1
+├── StartupError               a command cannot run: one sentence on stderr, exit code 1
 │   ├── SettingsError          a setting is unknown, malformed or contradicts another
 │   ├── CheckpointError        a checkpoint folder is damaged or does not fit
 │   └── DataError              a data file cannot be used; names file, row and column
 └── ServiceError               one request fails: a status and a problem document
-    ├── MalformedRequestError  400, not HTTP at all
-    ├── MalformedBodyError     400
-    ├── UnauthorizedError      401
-    ├── SlowBodyError          408
-    ├── SwapRunningError       409, a checkpoint is being loaded already
+    ├── MalformedRequestError  400, the bytes received are not HTTP
+    ├── MalformedBodyError     400, the body is not JSON
+    ├── UnauthorizedError      401, the API key is missing or wrong
+    ├── SlowBodyError          408, the body did not arrive in time
+    ├── SwapRunningError       409, another checkpoint is being loaded
     ├── BodyTooLargeError      413
-    ├── MediaTypeError         415
-    ├── InvalidRequestError    422
-    ├── CheckpointRefusedError 422, what is served goes on
+    ├── MediaTypeError         415, not JSON, or compressed
+    ├── InvalidRequestError    422, a field or header is invalid
+    ├── CheckpointRefusedError 422, the old checkpoint stays in service
     ├── OverloadedError        429, with Retry-After
     ├── HeadTooLargeError      431
-    ├── ClientLeftError        499, recorded and never sent
-    ├── EngineError            500, this batch only
-    │   └── FatalEngineError   500, the device is lost and the process has to end
-    ├── NotReadyError          503, still starting, draining or failed
+    ├── ClientLeftError        499, for logs and metrics; there is no client to send it to
+    ├── EngineError            500, the engine failed on this batch
+    │   └── FatalEngineError   500, the device is lost; the process has to restart
+    ├── NotReadyError          503, starting, draining or failed
     └── DeadlineExceededError  504
 
-A message is safe to show to a client and says what to do; the cause is chained.
+A message may be shown to a client: it contains no internals and says what to do. The original
+error is chained as `__cause__`.
 """
 
 from collections.abc import Mapping
@@ -32,11 +33,11 @@ from typing import ClassVar
 
 
 class DoppelkopfError(Exception):
-    """The root of the tree."""
+    """Base class of all errors that Doppelkopf raises on purpose."""
 
 
 class StartupError(DoppelkopfError):
-    """What was asked for cannot begin; the message is the one sentence a person reads."""
+    """A command cannot run; its message is the one sentence that the user sees."""
 
 
 class SettingsError(StartupError):
@@ -44,17 +45,24 @@ class SettingsError(StartupError):
 
 
 class CheckpointError(StartupError):
-    """A checkpoint folder is damaged, incomplete or of another shape than it says."""
+    """A checkpoint folder is damaged, incomplete or contradicts its own configuration."""
 
 
 class DataError(StartupError):
-    """A data file cannot be used."""
+    """A data file cannot be read, or its content cannot be used."""
 
     @classmethod
     def at(
         cls, file: object, message: str, *, row: int | None = None, column: str | None = None
     ) -> "DataError":
-        """Name the place: `file`, the 1-based data `row` (the header not counted), `column`."""
+        """Return an error whose message starts with the place in the file.
+
+        Args:
+            file: path of the file.
+            message: what is wrong, as the end of the sentence.
+            row: 1-based; the header does not count.
+            column: name of the column.
+        """
         place = [str(file)]
         if row is not None:
             place.append(f"row {row}")
@@ -64,10 +72,14 @@ class DataError(StartupError):
 
 
 class ServiceError(DoppelkopfError):
-    """One request fails; `status` and `title` go into its problem document.
+    """One request fails; it is answered with a problem document (RFC 9457).
 
-    `headers` go beside it, `reason` into the log, where it is not the title; `when` stands in the
-    API's description.
+    Attributes:
+        status: HTTP status.
+        title: short name of the kind of error, the same for every instance.
+        when: sentence that describes the status in the OpenAPI document.
+        headers: additional headers of the response.
+        reason: label for log and metrics, where it is more specific than `title`; else empty.
     """
 
     status: ClassVar[int] = 500
@@ -78,7 +90,7 @@ class ServiceError(DoppelkopfError):
 
 
 class MalformedRequestError(ServiceError):
-    """What came over the connection is not HTTP."""
+    """The bytes received are not a valid HTTP request."""
 
     status = 400
     title = "Malformed request"
@@ -93,7 +105,7 @@ class MalformedBodyError(ServiceError):
 
 
 class UnauthorizedError(ServiceError):
-    """The API key is missing or wrong."""
+    """The request has no API key, or a wrong one."""
 
     status = 401
     title = "Unauthorized"
@@ -107,19 +119,19 @@ class SlowBodyError(ServiceError):
     status = 408
     title = "Request Timeout"
     when = "The body was not there in time."
-    # What still comes of the body must not be read as the next request.
+    # Otherwise the rest of the body would be parsed as the next request of the connection.
     headers = MappingProxyType({"Connection": "close"})
 
 
 class SwapRunningError(ServiceError):
-    """Another checkpoint is being loaded, or the one before has not gone yet."""
+    """A checkpoint swap is under way: the new one is loading, or the old one still in use."""
 
     status = 409
     title = "Swap running"
 
 
 class BodyTooLargeError(ServiceError):
-    """The body is larger than the server takes."""
+    """The body is larger than the server's limit."""
 
     status = 413
     title = "Body too large"
@@ -127,7 +139,7 @@ class BodyTooLargeError(ServiceError):
 
 
 class MediaTypeError(ServiceError):
-    """The body is said to be something else than JSON, or it is compressed."""
+    """The body's Content-Type is not JSON, or the body is compressed."""
 
     status = 415
     title = "Unsupported media type"
@@ -136,7 +148,7 @@ class MediaTypeError(ServiceError):
 
 
 class InvalidRequestError(ServiceError):
-    """The body is JSON of another shape, or a header cannot be read."""
+    """The body is JSON but does not match the schema, or a header has an invalid value."""
 
     status = 422
     title = "Invalid request"
@@ -144,14 +156,20 @@ class InvalidRequestError(ServiceError):
 
 
 class CheckpointRefusedError(ServiceError):
-    """A running server was asked to serve a checkpoint that it cannot serve."""
+    """The checkpoint to swap to cannot be served; the server keeps the one it has."""
 
     status = 422
     title = "Checkpoint refused"
 
 
 class OverloadedError(ServiceError):
-    """The queue is full; `retry_after` in whole seconds, at least 1; `reason` as the metric's."""
+    """Too much work is admitted already; the client should try again later.
+
+    Args:
+        message: the problem document's detail.
+        retry_after: seconds until a retry makes sense, at least 1.
+        reason: label of the metric that counts refused requests.
+    """
 
     status = 429
     title = "Too many requests"
@@ -163,26 +181,26 @@ class OverloadedError(ServiceError):
         self.headers = {"Retry-After": str(retry_after)}
 
     def __reduce__(self) -> tuple[type["OverloadedError"], tuple[str, int, str]]:
-        """Let it be sent to another process whole."""
+        """Pickle all arguments: `Exception` would pass the message alone, and unpickling fail."""
         return type(self), (str(self), self.retry_after, self.reason)
 
 
 class HeadTooLargeError(ServiceError):
-    """A request's address and headers are larger than the server takes."""
+    """A request's path and headers are larger than the server's limit."""
 
     status = 431
     title = "Request header fields too large"
 
 
 class ClientLeftError(ServiceError):
-    """The client disconnected before its answer was there; its work was dropped."""
+    """The client disconnected before it was answered; its work was dropped."""
 
     status = 499
     title = "Client closed request"
 
 
 class EngineError(ServiceError):
-    """The engine failed on this work; other requests go on."""
+    """The engine failed on a batch or on one ad; other requests are not affected."""
 
     status = 500
     title = "Inference failed"
@@ -190,11 +208,11 @@ class EngineError(ServiceError):
 
 
 class FatalEngineError(EngineError):
-    """The device is lost; nothing can be answered any more."""
+    """The device is lost; the process cannot answer any request until it restarts."""
 
 
 class NotReadyError(ServiceError):
-    """The service is starting, draining or has failed."""
+    """The service is starting, draining or has failed, so it takes no requests."""
 
     status = 503
     title = "Not ready"
@@ -202,7 +220,7 @@ class NotReadyError(ServiceError):
 
 
 class DeadlineExceededError(ServiceError):
-    """The request's own time limit passed before its answer was there."""
+    """The request's own time limit passed before it was answered."""
 
     status = 504
     title = "Deadline exceeded"
@@ -210,10 +228,10 @@ class DeadlineExceededError(ServiceError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message without the stop or colon at its end.
+    """Return the first line of an error's message, without a full stop or colon at its end.
 
-    An error without a message gives the name of its class. For sentences that end with the reason
-    another library gave: `f"{path} cannot be read: {first_line(error)}."`.
+    Used to end a sentence with a library's reason: `f"{path} cannot be read: {first_line(error)}."`
+    For an error without a message it is the name of its class.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0].strip().rstrip(".:")

@@ -1,4 +1,4 @@
-"""A classification head: its ordered labels, their display names and its temperature."""
+"""The labels of a classification head: their order, display names, codes and temperature."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from app.core.types import Labels
 
 HEADS = ("job_category", "min_education")
-"""The heads of every checkpoint, in the order of the model's outputs."""
+"""Names of the two heads of every checkpoint, in the order of the model's outputs."""
 
 IGNORED = -100
-"""The target of a row that has no label for a head."""
+"""Target of a row without a label for a head; the loss skips it, as `ignore_index` in torch."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Scheme = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,49}$")]
@@ -26,13 +26,13 @@ CREDENTIALS = (
     "bachelor degree",
     "postgraduate degree",
 )
-"""The codes of the scheme `credential`: what search engines read as a JobPosting's
-`credentialCategory` (Google Search, "Job posting structured data"), and the text that stands for
-no requirement."""
+"""The allowed codes of the scheme `credential`: the values that search engines accept as a
+JobPosting's `credentialCategory` (Google Search, "Job posting structured data"), and the text for
+jobs without requirements."""
 
 
 class Head(BaseModel):
-    """One head as `config.json` keeps it; label *i* belongs to logit *i*."""
+    """The labels of one head, as stored in `config.json`; label *i* belongs to logit *i*."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,14 +43,15 @@ class Head(BaseModel):
     )
     codes: dict[Scheme, tuple[tuple[Label, ...], ...]] = Field(
         default_factory=dict,
-        description="codes by scheme (kldb, isco, dqr, credential, ...), in the order of the "
-        "labels, each label with as many as it covers; the first is the one that stands for it",
+        description="codes by scheme (kldb, isco, dqr, credential, ...), one tuple a label in the "
+        "order of the labels; the first code of a tuple is the label's main one",
     )
     temperature: float = Field(
         default=1.0, gt=0, le=100, description="divides the logits before the softmax"
     )
     ordered: bool = Field(
-        default=False, description="the labels are levels, lowest first, so a miss has a distance"
+        default=False,
+        description="the labels are levels, lowest first, so an error can be measured in levels",
     )
 
     @model_validator(mode="after")
@@ -81,16 +82,16 @@ class Head(BaseModel):
                 )
 
     def codes_of(self, index: int) -> dict[str, tuple[str, ...]]:
-        """Return the codes of the label with this index by scheme, without empty ones."""
+        """Return the codes of the label with this index, by each scheme that has any for it."""
         return {scheme: codes[index] for scheme, codes in self.codes.items() if codes[index]}
 
     def name_of(self, index: int) -> str:
-        """Return what to show for the label with this index: its first name, or the label."""
+        """Return the display name of the label with this index: its first name, or the label."""
         return next((names[index] for names in self.names.values()), self.labels[index])
 
 
 def first_repeated(labels: Iterable[str]) -> str | None:
-    """Return the first label that stands twice, or None."""
+    """Return the first label that repeats an earlier one, or None."""
     seen: set[str] = set()
     for label in labels:
         if label in seen:

@@ -1,4 +1,4 @@
-"""Label files: JSON that fixes both heads' labels, their order and their display names."""
+"""Label files: JSON with the labels of both heads, for training on labels in a fixed order."""
 
 import json
 from difflib import get_close_matches
@@ -12,10 +12,10 @@ from app.core.types import Labels
 
 
 def read_labels(path: Path) -> dict[str, Head]:
-    """Read a label file: one object with both heads, each as `app.core.head_labels.Head`.
+    """Read a label file: one JSON object with both heads by name, each in the form of `Head`.
 
     Raises:
-        DataError: with one sentence that names the file and the place in it.
+        DataError: the file is missing or malformed; names the file and the field.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -37,14 +37,15 @@ def read_labels(path: Path) -> dict[str, Head]:
     return heads
 
 
-def nearest(label: str, labels: Labels) -> str:
-    """Return a hint at the label that was probably meant, or nothing, to end a sentence with."""
-    by_case = {known.casefold(): known for known in labels}
-    close = get_close_matches(label.casefold(), by_case, n=1)
-    return f"; did you mean '{by_case[close[0]]}'?" if close else "."
+def did_you_mean(label: str, labels: Labels) -> str:
+    """Return the end of a sentence: "; did you mean 'X'?" if a label is similar, else "."."""
+    by_casefolded = {known.casefold(): known for known in labels}
+    close = get_close_matches(label.casefold(), by_casefolded, n=1)
+    return f"; did you mean '{by_casefolded[close[0]]}'?" if close else "."
 
 
 def _sentence(head: str, error: ValidationError) -> str:
+    """Return the first problem that pydantic found in a head, after the path of its field."""
     first = error.errors()[0]
     place = ".".join([head, *map(str, first["loc"])])
     if first["loc"] == ("labels",) and first["type"] == "too_short":

@@ -1,4 +1,4 @@
-"""From logits to answers: softmax with temperature, windows averaged, the best labels picked."""
+"""Logits to predictions: softmax with temperature, mean over an ad's windows, best labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,15 +16,15 @@ from app.core.types import (
 )
 
 WindowLogits = Mapping[str, FloatArray]
-"""One ad's raw logits: by head, float32 of shape (windows, labels)."""
+"""One ad's logits: by head, float32 of shape (windows, labels)."""
 
 
 def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
-    """Average the windows' softmax(logits / temperature).
+    """Return softmax(logits / temperature), averaged over the windows of one ad.
 
     Args:
         logits: float32 of shape (windows, labels).
-        temperature: above 0; Guo et al. 2017, "On Calibration of Modern Neural Networks".
+        temperature: above 0; see Guo et al. 2017, "On Calibration of Modern Neural Networks".
 
     Returns:
         float32 of shape (labels,), summing to one.
@@ -34,10 +34,16 @@ def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
 
 
 def scores(ads: Sequence[WindowLogits], temperatures: Mapping[str, float]) -> list[Scores | None]:
-    """Turn the window logits of a batch into each ad's `probabilities`, head by head.
+    """Return the `probabilities` of every ad of a batch, for all heads.
+
+    Computed over the concatenated windows of the batch: a few array operations a head, not an ad.
+
+    Args:
+        ads: each ad's logits.
+        temperatures: by head.
 
     Returns:
-        In order; None for an ad with a logit that is no finite number.
+        One result an ad, in order; None for an ad with a NaN or infinite logit.
     """
     if not ads:
         return []
@@ -52,14 +58,14 @@ def scores(ads: Sequence[WindowLogits], temperatures: Mapping[str, float]) -> li
             sums = np.add.reduceat(_softmax(logits, temperature), starts)
         heads[head] = (sums / counts[:, None]).astype(np.float32)
     return [
-        Scores({head: values[index] for head, values in heads.items()}) if whole else None
-        for index, whole in enumerate(finite)
+        Scores({head: values[index] for head, values in heads.items()}) if is_finite else None
+        for index, is_finite in enumerate(finite)
     ]
 
 
 def _softmax(logits: FloatArray, temperature: float) -> npt.NDArray[np.float64]:
     scaled = logits.astype(np.float64) / temperature
-    # Shifted by the maximum, so that no logit overflows the exponential.
+    # Minus the maximum, so that the exponential cannot overflow.
     exponentials = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     windows: npt.NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return windows
@@ -68,7 +74,15 @@ def _softmax(logits: FloatArray, temperature: float) -> npt.NDArray[np.float64]:
 def prediction(
     model: ModelName, encoded: Encoded, scored: Scores, labels: Mapping[str, Labels], top_k: int
 ) -> Prediction:
-    """Name the `top_k` most probable labels of each head (all of them where it has fewer)."""
+    """Build the answer for one ad from its probabilities.
+
+    Args:
+        model: the checkpoint that computed them.
+        encoded: the ad as it was read.
+        scored: its probabilities.
+        labels: by head, in logit order.
+        top_k: labels to return for each head; a head with fewer returns all of them.
+    """
     return Prediction(
         model=model,
         heads={
@@ -81,6 +95,6 @@ def prediction(
 
 
 def best(values: FloatArray, labels: Labels, top_k: int) -> tuple[LabelProbability, ...]:
-    """Return the `top_k` labels by probability, best first; ties keep the labels' order."""
+    """Return the `top_k` most probable labels, best first; ties keep the order of the labels."""
     order = np.argsort(-values, kind="stable")[:top_k]
     return tuple(LabelProbability(labels[index], float(values[index])) for index in order)

@@ -1,4 +1,4 @@
-"""What a server serves, as it tells its clients."""
+"""The description of the model that a server serves, and of a checkpoint swap."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,15 @@ from app.core.head_labels import Head
 from app.core.types import ModelName
 
 RUNNING = "Another checkpoint is being loaded; try again when it is done."
+"""Message of `SwapRunningError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What is served: the checkpoint's identity, where it computes, its heads."""
+    """The model that a server serves: the checkpoint, its device and dtype, its heads and limits.
+
+    `max_length` is the number of tokens of a window, `max_windows` of windows an ad is read in.
+    """
 
     name: str
     revision: str
@@ -24,17 +28,17 @@ class ServedModel:
 
     @property
     def identity(self) -> ModelName:
-        """Name and revision."""
+        """Name and revision of the checkpoint."""
         return ModelName(self.name, self.revision)
 
     def __str__(self) -> str:
-        """Say it in the line that is logged when it is ready."""
+        """Describe the model for the log."""
         return f"{self.name}, revision {self.revision}, on {self.device} in {self.dtype}"
 
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """What was served before, what is served now, and how long it took."""
+    """A completed checkpoint swap: the old model, the new one, and the seconds it took."""
 
     old: ServedModel
     new: ServedModel
@@ -42,11 +46,11 @@ class Swap:
 
     @property
     def changed(self) -> bool:
-        """Whether the answers are another checkpoint's."""
+        """Whether the new model differs from the old one."""
         return self.old != self.new
 
     def __str__(self) -> str:
-        """Say it in the line that is logged."""
+        """Describe the swap for the log, as the end of a sentence."""
         if not self.changed:
             return f"serves {self.new} already"
         return f"serves {self.new} after {self.seconds:.1f} s, no longer {self.old}"

@@ -1,4 +1,4 @@
-"""The values that travel through the service, frozen."""
+"""Immutable value types: an ad, its token ids, its probabilities and its prediction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 Labels = tuple[str, ...]
 Format = Literal["text", "html", "auto"]
-"""How an ad's texts are written; "auto" looks at each."""
+"""Format of an ad's texts; "auto" detects HTML in each of them."""
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,31 +16,34 @@ if TYPE_CHECKING:
 
     FloatArray = npt.NDArray[np.float32]
 else:
-    # A client imports this for an ad and its answer, and has no arrays.
+    # The client imports this module and must work without numpy.
     FloatArray = Any
 
 
 @dataclass(frozen=True, slots=True)
 class Ad:
-    """A job ad as its author wrote it."""
+    """A job ad as it was sent, before markup is removed."""
 
     text: str
     title: str | None = None
     format: Format = "text"
-    more: tuple[str, ...] = ()
-    """Further texts of the ad, each in the same format; read behind `text` if they add to it."""
+    more_texts: tuple[str, ...] = ()
+    """Further texts of the ad in the same format, appended to `text` unless it contains them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An ad as token ids: one int32 array a window, special tokens included, in reading order."""
+    """An ad as token ids: one int32 array a window, with special tokens, in reading order.
+
+    `truncated` is true if a part of the ad was not read.
+    """
 
     windows: tuple[npt.NDArray[np.int32], ...]
     truncated: bool = False
 
     @property
     def tokens(self) -> int:
-        """How many tokens the encoder reads for this ad, over all its windows."""
+        """Number of tokens in all windows, special tokens included."""
         return sum(len(window) for window in self.windows)
 
 
@@ -60,7 +63,7 @@ class LabelProbability:
 
 
 class ModelName(NamedTuple):
-    """Which checkpoint: the same answers under the same name and revision."""
+    """Name and revision of a checkpoint; the same pair gives the same answers."""
 
     name: str
     revision: str
@@ -68,11 +71,12 @@ class ModelName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one ad: by head, the most probable labels, best first, never empty."""
+    """The answer for one ad."""
 
     model: ModelName
-    """Which answered."""
+    """The checkpoint that computed it."""
     heads: Mapping[str, tuple[LabelProbability, ...]]
+    """By head, the most probable labels, best first; at least one."""
     tokens: int
     windows: int
     truncated: bool
@@ -80,20 +84,23 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedSentence:
-    """A part of a text, in Unicode code points, and by head what it does to the prediction."""
+    """A sentence of an ad and how much it contributes to the prediction."""
 
     start: int
     end: int
+    """Offsets in Unicode code points; `end` is exclusive."""
     weights: Mapping[str, float]
+    """By head, how much the best label's probability falls when the sentence is left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What an ad's title, if it has one, and its sentences do to the prediction."""
+    """How much an ad's title and each of its sentences contribute to the prediction."""
 
     text: str | None
-    """What the places refer to, where that is not the text as it was sent."""
+    """The text that the offsets refer to; None if it is the text as it was sent."""
     title_text: str | None
-    """What was read of the title, where that is not as it was sent."""
+    """The title without markup; None if it is the title as it was sent."""
     title: Mapping[str, float] | None
+    """The title's weights, as those of a sentence; None without a title."""
     sentences: tuple[ExplainedSentence, ...]

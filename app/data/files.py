@@ -1,7 +1,7 @@
-"""Files of ads, row by row: CSV, JSON lines and Parquet, told apart by their suffix.
+"""Reads and writes tables row by row: CSV, JSON lines or Parquet, chosen by the file's suffix.
 
-Rows are plain dicts, so that predictions come out beside the columns as they came in. Nothing
-here holds more than a chunk of a file.
+A row is a dict with all columns of the file, so that predictions can be written next to them. At
+most one chunk of a file is in memory.
 """
 
 import csv
@@ -19,11 +19,11 @@ Item = TypeVar("Item")
 
 CSV, LINES, PARQUET = (".csv",), (".jsonl", ".ndjson", ".json"), (".parquet",)
 CHUNK = 512
-"""Rows that are read, worked on and written at a time."""
+"""Rows read, processed and written at a time."""
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield each row with its 1-based number; in JSON lines that is the line's.
+    """Yield each row of a file with its 1-based number; in JSON lines, the number of the line.
 
     Raises:
         DataError: the file is missing, of another format, or malformed.
@@ -39,12 +39,22 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def rows_of(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of an open file as `read_rows` does; `path` tells its format, and messages.
+    """Yield the rows of an open file as `read_rows` does.
+
+    Args:
+        file: opened for reading bytes.
+        path: its suffix gives the format; named in errors.
 
     Raises:
-        DataError: it is malformed.
+        DataError: the file is malformed.
     """
-    reader = _csv if is_one_of(path, CSV) else _lines if is_one_of(path, LINES) else _parquet
+    reader = (
+        _csv_rows
+        if is_one_of(path, CSV)
+        else _json_rows
+        if is_one_of(path, LINES)
+        else _parquet_rows
+    )
     try:
         yield from reader(file, path)
     except UnicodeDecodeError as error:
@@ -52,40 +62,52 @@ def rows_of(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
 
 
 def check_suffix(path: PurePath) -> None:
-    """Raise DataError unless the suffix names a format."""
+    """Raise DataError unless the suffix is one of a supported format."""
     if not is_one_of(path, CSV + LINES + PARQUET):
         raise DataError.at(path, f"the suffix has to be one of {', '.join(CSV + LINES + PARQUET)}.")
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether both paths exist and lead to the same file."""
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def columns_of(row: Mapping[str, Any]) -> str:
+    """Return the names of a row's columns for a message: "a, b, c", or "none"."""
+    return ", ".join(map(str, row)) or "none"
+
+
 def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
-    """Cut a stream into lists of `size`; the last may be shorter."""
+    """Yield the items in lists of `size`; the last may be shorter."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
 def as_text(value: Any) -> str:
-    """Return a cell as text without the space around it; empty where it is missing."""
-    # NaN, which stands for nothing in numeric columns, is what differs from itself.
+    """Return a cell as text without surrounding white space; a missing value as an empty text."""
+    # NaN, the missing value of numeric columns, is the only one that differs from itself.
     if value is None or value != value:
         return ""
     return str(value).strip()
 
 
 class Writer:
-    """Writes rows to `path`, which appears only once all of them are written.
+    """Context manager that writes rows to a file, which appears only when all are written.
 
-    A context manager; whatever ends it early removes what was written so far.
+    Rows go to a hidden file next to it, which replaces `path` at the end. After an exception the
+    hidden file is removed, and an older file at `path` is unchanged.
+
+    Args:
+        path: its suffix gives the format.
+        columns: names of all columns, in order.
+        numbers: columns of type float64 even if the first rows have no value in them.
+
+    Raises:
+        DataError: the suffix is of no supported format.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], numbers: Collection[str] = ()) -> None:
-        """Take the file to write and the columns, which CSV and Parquet need to know at once.
-
-        Args:
-            path: the file.
-            columns: all of them.
-            numbers: those that hold float64, even if nothing is in them at first.
-        """
         check_suffix(path)
         self._path = path
         self._columns, self._numbers = list(columns), numbers
@@ -97,7 +119,11 @@ class Writer:
         return self
 
     def write(self, rows: list[Row]) -> None:
-        """Append rows; the first call fixes the types of a Parquet file."""
+        """Append rows; those of the first call determine the column types of a Parquet file.
+
+        Raises:
+            DataError: a Parquet column has another type than in the first call.
+        """
         if self._sink is None:
             self._sink = self._open(rows)
         self._sink.write(rows)
@@ -119,23 +145,23 @@ class Writer:
 
 
 def is_one_of(path: PurePath, suffixes: tuple[str, ...]) -> bool:
-    """Tell whether a path has one of these suffixes, in capitals or not."""
+    """Return whether a path has one of these suffixes, ignoring case."""
     return path.suffix.lower() in suffixes
 
 
-def _csv(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
+def _csv_rows(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     import pandas as pd
 
     number = 0
     try:
-        # Text as it stands: "NA", "None" and "001" are labels, and only nothing is nothing.
+        # Cells are text: "NA", "None" and "001" may be labels; only an empty cell is missing.
         reader = pd.read_csv(
             file, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK,
             encoding="utf-8-sig",
         )  # fmt: skip
         with reader:
             for frame in reader:
-                # With a field too many in each row pandas takes the first column for row names.
+                # If every row has more fields than the header, pandas uses the first as index.
                 if not isinstance(frame.index, pd.RangeIndex):
                     raise DataError.at(path, "its rows have more fields than its header.")
                 columns = list(frame.columns)
@@ -149,7 +175,7 @@ def _csv(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
         raise DataError.at(path, f"is not well-formed CSV: {detail.rstrip('.')}.") from error
 
 
-def _lines(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
+def _json_rows(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     with TextIOWrapper(file, encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -163,7 +189,7 @@ def _lines(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _parquet(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
+def _parquet_rows(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -196,7 +222,7 @@ class _LinesSink:
         self._file = path.open("w", encoding="utf-8")
 
     def write(self, rows: list[Row]) -> None:
-        # Dates and the like come from Parquet; JSON has no word for them but their text.
+        # `default=str`: Parquet has dates and other types that JSON lacks.
         self._file.writelines(
             json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows
         )
@@ -221,7 +247,7 @@ class _ParquetSink:
         inferred = pa.Table.from_pylist(
             [{column: row.get(column) for column in columns} for row in rows]
         ).schema
-        # A column that is empty so far may hold text further down.
+        # A column without a value in the first rows may have text in later ones.
         self._schema = pa.schema(
             [
                 field.with_type(pa.float64() if field.name in numbers else pa.string())
@@ -239,18 +265,8 @@ class _ParquetSink:
             self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
         except pa.ArrowException as error:
             raise DataError.at(
-                self._path, f"a column changes its type on the way: {error}; write JSON lines."
+                self._path, f"the type of a column changes between rows: {error}; write JSON lines."
             ) from error
 
     def close(self) -> None:
         self._writer.close()
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one existing file."""
-    return one.exists() and other.exists() and one.samefile(other)
-
-
-def columns_of(row: Mapping[str, Any]) -> str:
-    """Return a row's columns as a sentence lists them."""
-    return ", ".join(map(str, row)) or "none"

@@ -1,4 +1,4 @@
-"""Labelled ads: columns found, labels checked, gaps kept, rows told apart by number."""
+"""Reads ads and their labels from a file, and checks them."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from app.core.errors import DataError
 from app.core.head_labels import HEADS, IGNORED, Head
-from app.core.label_files import nearest
+from app.core.label_files import did_you_mean
 from app.core.types import Ad
 from app.data.files import Row, as_text, columns_of, read_rows
 
@@ -19,7 +19,10 @@ Targets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a file's columns; None stands for the name a column usually has."""
+    """The names of the columns to read; None means the default name, which is the field's name.
+
+    Without `title` and `group` the file may lack these columns.
+    """
 
     text: str | None = None
     title: str | None = None
@@ -28,12 +31,16 @@ class Columns:
     group: str | None = None
 
     def of_text(self, path: PurePath, first: Row) -> tuple[str, str | None]:
-        """Return the columns of the text and, where there is one, of the title.
+        """Return the names of the text column and of the title column, or None without titles.
 
-        A file without a text column whose rows have a title is one of titles: these are the text.
+        If the file has a title column but no text column, the titles are the texts.
+
+        Args:
+            path: named in errors.
+            first: the file's first row.
 
         Raises:
-            DataError: a column that was asked for is not there.
+            DataError: the file lacks one of the columns.
         """
         title = self.title or ("title" if "title" in first else None)
         if title is not None:
@@ -45,10 +52,10 @@ class Columns:
         return text, title
 
     def of_labels(self, path: Path, first: Row) -> dict[str, str]:
-        """Return both heads' columns.
+        """Return the name of the label column of each head.
 
         Raises:
-            DataError: one of them is not there.
+            DataError: the file lacks one of them.
         """
         columns = {}
         for head in HEADS:
@@ -57,10 +64,10 @@ class Columns:
         return columns
 
     def of_group(self, path: Path, first: Row) -> str | None:
-        """Return the group column, where one was asked for.
+        """Return the name of the group column; None if none was chosen.
 
         Raises:
-            DataError: it is not there.
+            DataError: the file lacks it.
         """
         if self.group is not None:
             self._require(path, first, self.group, "--group-column")
@@ -78,24 +85,26 @@ class Columns:
 
 @dataclass
 class LabelledAds:
-    """The labelled rows of a file, in its order."""
+    """The labelled rows of a file, in order, as parallel lists."""
 
     path: Path
     columns: Mapping[str, str]
+    """By head, the name of its label column."""
     rows: list[int] = field(default_factory=list)
+    """Each row's 1-based number in the file."""
     ads: list[Ad] = field(default_factory=list)
     labels: list[tuple[str, str]] = field(default_factory=list)
-    """Each row's labels in the order of `HEADS`, empty where it has none."""
+    """Each row's labels in the order of `HEADS`; an empty string is a missing label."""
     groups: list[str] = field(default_factory=list)
     """Each row's group; empty without a group column."""
     unlabelled: int = 0
-    """Rows that were skipped, having neither label."""
+    """Number of rows that were skipped because they have no label."""
 
     def __len__(self) -> int:
         return len(self.ads)
 
     def select(self, indices: list[int]) -> "LabelledAds":
-        """Return some of the rows, in the order asked for."""
+        """Return the rows with these indices, in the order of the indices."""
         return LabelledAds(
             self.path,
             self.columns,
@@ -106,10 +115,10 @@ class LabelledAds:
         )
 
     def heads(self) -> dict[str, Head]:
-        """Return both heads with the labels found here, sorted.
+        """Return both heads with the labels that occur in the rows, sorted.
 
         Raises:
-            DataError: a head has fewer than two labels, or a label is overlong.
+            DataError: a head has fewer than two labels.
         """
         heads = {}
         for index, name in enumerate(HEADS):
@@ -125,11 +134,11 @@ class LabelledAds:
         return heads
 
     def targets(self, heads: Mapping[str, Head], source: str) -> dict[str, Targets]:
-        """Return by head each row's label as a number, `IGNORED` where it has none.
+        """Return the index of each row's label, or `IGNORED` without one, by head.
 
         Args:
             heads: both heads by name.
-            source: what fixed the labels, to end "is none of the ... labels of" with.
+            source: where the labels come from, for the message "'x' is none of the 9 labels of".
 
         Raises:
             DataError: a label is unknown.
@@ -143,7 +152,7 @@ class LabelledAds:
                     raise DataError.at(
                         self.path,
                         f"'{label}' is none of the {len(known)} labels of {source}"
-                        f"{nearest(label, heads[name].labels)}",
+                        f"{did_you_mean(label, heads[name].labels)}",
                         row=row,
                         column=self.columns[name],
                     )
@@ -154,10 +163,10 @@ class LabelledAds:
 
 
 def read_ads(path: Path, columns: Columns) -> Iterator[tuple[int, Row, Ad]]:
-    """Yield each row's number, its cells and its ad.
+    """Yield each row's 1-based number, its cells and its ad.
 
     Raises:
-        DataError: a column is missing or a text is empty; names the row.
+        DataError: the file cannot be read, a column is missing, or a text is empty; names the row.
     """
     text: str | None = None
     title: str | None = None
@@ -171,10 +180,10 @@ def read_ads(path: Path, columns: Columns) -> Iterator[tuple[int, Row, Ad]]:
 
 
 def read_labelled(path: Path, columns: Columns) -> LabelledAds:
-    """Read a whole file of labelled ads; rows without any label are skipped and counted.
+    """Read a file of labelled ads; rows without a label for either head are skipped and counted.
 
     Raises:
-        DataError: with file, row and column of the first thing that is wrong.
+        DataError: the file is malformed or has no labels; names row and column of the first fault.
     """
     table: LabelledAds | None = None
     group: str | None = None
@@ -208,10 +217,11 @@ def _label(path: Path, number: int, row: Row, column: str) -> str:
 def check_enough(
     table: LabelledAds, targets: Mapping[str, Targets], heads: Mapping[str, Head]
 ) -> None:
-    """Stop a training that cannot learn its classes.
+    """Check that a table has enough labels to train on.
 
     Raises:
-        DataError: a head sees only one class, or fewer labelled rows than it has classes.
+        DataError: for one of the heads, it has rows of a single class only, or fewer labelled rows
+            than the head has classes.
     """
     for name, head in heads.items():
         seen = targets[name][targets[name] != IGNORED]
@@ -231,6 +241,6 @@ def check_enough(
 
 
 def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex, so that a card says which data it was."""
+    """Return a file's SHA-256 in hex; model cards name the training data by it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Ads through the injected packed pass, in batches of a bounded number of tokens."""
+"""Runs a packed forward pass over any number of ads, in batches of a limited number of tokens."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import tee
@@ -9,7 +9,7 @@ from app.core.types import Encoded
 
 Answer = TypeVar("Answer")
 PackedPass = Callable[[Sequence[Encoded]], Sequence[Answer | EngineError]]
-"""Answers a batch in order; an ad that cannot be answered gets an error in its place."""
+"""A packed forward pass over a batch: one result an ad, in order, or the error of that ad."""
 
 
 def answers(
@@ -18,18 +18,18 @@ def answers(
     max_tokens: int,
     path: object,
 ) -> Iterator[Answer]:
-    """Yield each ad's answer, in order.
+    """Yield the result for each ad, in order; stop at the first ad that failed.
 
-    Nothing is padded in a packed pass, so ads are taken as they come and not sorted by length.
+    Ads are not sorted by length, since a packed pass has no padding.
 
     Args:
-        run: the packed pass.
-        ads: (row, encoded ad) pairs.
-        max_tokens: of a batch; a longer ad makes a batch of its own.
-        path: the file the rows are of, for messages.
+        run: the packed forward pass.
+        ads: (row number, tokenized ad) pairs.
+        max_tokens: of a batch; a longer ad is a batch of its own.
+        path: the file of the rows, named in errors.
 
     Raises:
-        DataError: a row does not fit into the device's memory even alone.
+        DataError: the engine failed on an ad, for example for lack of memory; names the row.
     """
     rows, encoded = tee(ads)
     found = results(run, (one for _, one in encoded), max_tokens)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from app.core.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
+from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits, scores
 from app.core.types import Encoded, FloatArray, Scores
@@ -100,14 +101,12 @@ class Engine:
         """
         results = self.logits(batch)
         whole = [result for result in results if not isinstance(result, EngineError)]
-        scored = iter(scores(whole, self._temperatures))
-        return [
-            result
-            if isinstance(result, EngineError)
-            else next(scored)
-            or EngineError(f"The model answers this ad with NaN; it overflows {self.dtype}.")
-            for result in results
-        ]
+        scored = (
+            one or EngineError(f"The model answers this ad with NaN; it overflows {self.dtype}.")
+            for one in scores(whole, self._temperatures)
+        )
+        errors = [result if isinstance(result, EngineError) else None for result in results]
+        return fill_gaps(errors, scored)
 
     def logits(self, batch: Sequence[Encoded]) -> list[WindowLogits | EngineError]:
         """Return the raw logits of every ad's windows, finite or not; otherwise like `run`."""

@@ -1,7 +1,7 @@
-"""HTML to text: what a reader of the ad would see, each block of it on a line of its own.
+"""Extracts the visible text of HTML, each block on a line of its own.
 
-The parser reads a stream of tags and text and builds no tree: trees are where a hundred kilobytes
-of nested tags become gigabytes.
+The parser reports tags and text as events and builds no tree: in a tree, a hundred kilobytes of
+nested tags can take gigabytes of memory.
 """
 
 import re
@@ -11,40 +11,43 @@ from lxml import etree
 
 from app.core.types import Format
 
-SLICE = 4096
-"""Characters of markup that are parsed at once. Reading ends with the slice that holds enough."""
+CHUNK_CHARACTERS = 4096
+"""Characters of markup passed to the parser at once. Parsing stops after the chunk that completes
+the text."""
 
-MARKUP_A_CHARACTER = 32
-"""How much markup is read for a character of text that the model could read. Editors leave up to
-ten; a picture inside of an ad is markup as well."""
+MARKUP_PER_CHARACTER = 32
+"""Characters of markup parsed for each character of text that the model can read. Editors produce
+up to ten; an embedded picture counts as markup too."""
 
 MAX_DEPTH = 500
-"""Open elements. A closing tag is looked for among them, so many would cost the square."""
+"""Parsing stops at elements nested deeper than this: the parser compares each closing tag with all
+open elements, which takes quadratic time."""
 
-ESCAPED_TWICE = 2
-"""How often a text that has to be recognised is read as HTML: feeds escape what was escaped."""
+MAX_DECODINGS = 2
+"""How often a text of format "auto" is decoded as HTML: some feeds escape HTML that is escaped
+already."""
 
-INLINE = frozenset({
+INLINE_ELEMENTS = frozenset({
     "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em",
     "font", "i", "img", "ins", "kbd", "label", "mark", "nobr", "o:p", "output", "q", "ruby", "s",
     "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u", "var", "wbr",
 })  # fmt: skip
-"""Elements inside of a line. All others, unknown ones too, begin and end one."""
+"""Elements within a line. All others, unknown ones too, start a new line before and after them."""
 
-UNSEEN = frozenset({
+HIDDEN_ELEMENTS = frozenset({
     "audio", "button", "canvas", "datalist", "iframe", "math", "nav", "noscript", "object",
     "script", "select", "style", "svg", "template", "textarea", "video",
 })  # fmt: skip
-"""Elements that show no text of the ad."""
+"""Elements whose content is not text of the ad."""
 
-INVISIBLE = re.compile("[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{WORD JOINER}]")
-"""Characters that only say where a line may be broken: they would split words for the model."""
+BREAK_HINTS = re.compile("[\N{SOFT HYPHEN}\N{ZERO WIDTH SPACE}\N{WORD JOINER}]")
+"""Invisible characters that control line breaks; the tokenizer would split words at them."""
 
-UNDISPLAYED = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
-# Names that are HTML and nothing else: `title` or `section` stand in any XML. Attributes need a
-# value, so that "a <b und c> d" is text. Nothing is tried twice and no tag spans a "<": linear.
-TAG = re.compile(
+# Only names that are HTML for certain: `title` or `section` occur in any XML. Attributes need a
+# value, so that "a <b und c> d" is text. Linear time: possessive quantifiers, and no tag spans "<".
+HTML_SYNTAX = re.compile(
     r"<(?:p|br|hr|div|span|ul|ol|li|h[1-6]|table|tbody|tr|td|th|strong|em|font|html|body|img|script"
     r"|style|blockquote|(?:a|b|i|u)(?=\s[^<>=]*+=))(?:\s[^<>=]*+=[^<>]*+(?:>|\Z)|\s*+/?+>)"
     r"|</(?:p|div|span|ul|ol|li|h[1-6]|table|tr|td|th|strong|em|font|a|b|i|u|html|body)\s*+>"
@@ -55,26 +58,27 @@ TAG = re.compile(
 
 
 def is_html(text: str) -> bool:
-    """Tell whether a text has tags or character references of HTML in it."""
-    return TAG.search(text) is not None
+    """Return whether a text contains HTML tags or character references."""
+    return HTML_SYNTAX.search(text) is not None
 
 
-def readable(text: str, form: Format, limit: int) -> tuple[str, bool]:
-    """Return a text without its markup, if it has any.
+def plain_text(text: str, text_format: Format, limit: int) -> tuple[str, bool]:
+    """Return a text without markup.
 
     Args:
         text: as it was sent.
-        form: how to take it; "auto" reads it as HTML where it looks so.
-        limit: characters that the caller can use; reading ends soon after them.
+        text_format: "text" returns it unchanged, "html" parses it, "auto" parses it if it looks
+            like HTML.
+        limit: characters that the caller can use; parsing stops soon after them.
 
     Returns:
-        The text, and whether something was left unread that may have been text.
+        The text, and whether parsing stopped early, so that text may be missing.
     """
-    if form == "html":
+    if text_format == "html":
         return visible_text(text, limit)
     cut = False
-    for _ in range(ESCAPED_TWICE if form == "auto" else 0):
-        # Were the markup to begin behind it, the text before it would be all that is read.
+    for _ in range(MAX_DECODINGS if text_format == "auto" else 0):
+        # If markup starts after the limit, only the text before the limit is used.
         if not is_html(text[:limit]):
             break
         text, cut_now = visible_text(text, limit)
@@ -83,38 +87,38 @@ def readable(text: str, form: Format, limit: int) -> tuple[str, bool]:
 
 
 def visible_text(markup: str, limit: int) -> tuple[str, bool]:
-    """Return the visible text of HTML, blocks on lines of their own and blanks collapsed.
+    """Return the visible text of HTML, each block on a line of its own, white space collapsed.
 
-    Reads at most `MARKUP_A_CHARACTER` characters for each of `limit`, and stops as soon as it has
-    `limit` characters of text, or elements `MAX_DEPTH` deep.
+    Parses at most `limit * MARKUP_PER_CHARACTER` characters of markup; stops earlier at `limit`
+    characters of text, or at elements nested deeper than `MAX_DEPTH`.
 
     Returns:
-        As `readable`.
+        The text, and whether parsing stopped early, so that text may be missing.
     """
-    seen = _Seen()
-    parser = etree.HTMLParser(target=seen, encoding="utf-8", collect_ids=False)
-    end = min(len(markup), limit * MARKUP_A_CHARACTER)
-    place = 0
-    while place < end and seen.characters <= limit and seen.depth <= MAX_DEPTH:
-        # Half a surrogate pair, as broken scrapers leave it, has no encoding.
-        parser.feed(markup[place : min(place + SLICE, end)].encode("utf-8", "replace"))
-        place += SLICE
-    cut = place < len(markup)
+    target = _VisibleText()
+    parser = etree.HTMLParser(target=target, encoding="utf-8", collect_ids=False)
+    end = min(len(markup), limit * MARKUP_PER_CHARACTER)
+    offset = 0
+    while offset < end and target.characters <= limit and target.depth <= MAX_DEPTH:
+        # "replace": lone surrogates, as broken scrapers produce them, cannot be encoded.
+        parser.feed(markup[offset : min(offset + CHUNK_CHARACTERS, end)].encode("utf-8", "replace"))
+        offset += CHUNK_CHARACTERS
+    cut = offset < len(markup)
     if markup and not cut:
         parser.close()
-    text = INVISIBLE.sub("", "".join(seen.parts))
+    text = BREAK_HINTS.sub("", "".join(target.parts))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return "\n".join(line for line in lines if line), cut
 
 
-class _Seen:
-    """Told by the parser what comes; keeps what is visible."""
+class _VisibleText:
+    """The parser's target: receives tags and text as method calls, collects the visible text."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.characters = 0
         self.depth = 0
-        # The depth of the outermost element that is not shown, while inside of one.
+        # Depth of the outermost hidden element around the current position, if any.
         self._hidden_at: int | None = None
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
@@ -135,18 +139,18 @@ class _Seen:
             self.characters += sum(map(len, text.split()))
 
     def close(self) -> None:
-        """Nothing is left to do at the end."""
+        """Required by lxml; nothing to do at the end."""
 
     def _break_line(self, tag: str) -> None:
-        if tag not in INLINE:
+        if tag not in INLINE_ELEMENTS:
             self.parts.append("\n")
 
 
 def _is_hidden(tag: str, attributes: Mapping[str, str]) -> bool:
-    if tag in UNSEEN:
+    if tag in HIDDEN_ELEMENTS:
         return True
     return bool(attributes) and (
         "hidden" in attributes
         or attributes.get("aria-hidden", "").lower() == "true"
-        or UNDISPLAYED.search(attributes.get("style", "")) is not None
+        or HIDING_STYLE.search(attributes.get("style", "")) is not None
     )

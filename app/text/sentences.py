@@ -1,24 +1,25 @@
-"""Where the sentences of an ad begin and end: lines and list items first, then sentence ends.
+"""Splits an ad into sentences: at line breaks and list items first, then at sentence ends.
 
-Half of an ad is headings and items without a full stop, in German, English or French, so its line
-breaks tell more than any language's grammar. Libraries for sentences split prose of a language
-that has to be named, and none that is kept up reads lists; so the rule is the simplest that does.
+About half of an ad is headings and list items without a full stop, in German, English or French,
+so line breaks matter more than the grammar of a language. Sentence splitting libraries need to
+know the language, expect prose, and none that is maintained handles lists; hence this simple rule.
 """
 
 import re
 from itertools import pairwise
 
 Span = tuple[int, int]
-"""Where a text's part begins and where it has ended, in Unicode code points."""
+"""Start and end (exclusive) of a part of a text, in Unicode code points."""
 
-# What ends a sentence with its closing marks, before white space; or white space before a bullet in
-# the middle of a line. Possessive, and a run is tried from its first character alone: linear.
+# Sentence-ending punctuation with its closing quotes or brackets, before white space; or white
+# space before a bullet in the middle of a line. Possessive quantifiers, and a run of punctuation is
+# tried from its first character only: the time is linear in the text.
 BOUNDARY = re.compile(
     r"(?<![.!?…])[.!?…]++[\"'»«›‹“”‘’)\]]*+(?=\s)|\s(?=[•●▪■◦‣✓✔➤►·]\s)",
 )
 
-# Behind these a full stop ends no sentence; nor behind a single letter ("z. B.", "M. A.") or a
-# number ("1. Januar", "ab dem 15. eines Monats").
+# A full stop after one of these does not end a sentence; nor does one after a single letter
+# ("z. B.", "M. A.") or a number ("1. Januar", "ab dem 15. eines Monats").
 ABBREVIATIONS = frozenset({
     "abs", "abt", "allg", "bspw", "bzgl", "bzw", "ca", "chap", "dipl", "dr", "env", "etc", "evtl",
     "fr", "gem", "ggf", "ggfs", "hr", "inc", "ing", "inkl", "insb", "jr", "kfm", "km", "lfd", "ltd",
@@ -26,51 +27,53 @@ ABBREVIATIONS = frozenset({
     "rd", "resp", "sen", "sog", "st", "std", "str", "tel", "tgl", "tägl", "tlw", "usw", "vgl", "vs",
     "zzgl",
 })  # fmt: skip
-LONGEST = max(map(len, ABBREVIATIONS))
+LONGEST_ABBREVIATION = max(map(len, ABBREVIATIONS))
 
 
 def sentences(text: str) -> list[Span]:
-    """Return the sentences, headings and list items in order, without the white space around.
+    """Return the sentences, headings and list items of a text, in order.
 
-    Parts without a letter or digit, as lines of dashes, are none.
+    Spans are without surrounding white space. Parts without a letter or digit, such as a line of
+    dashes, are left out.
     """
     found: list[Span] = []
-    place = 0
+    line_start = 0
     for line in text.splitlines(keepends=True):
-        end = place + len(line)
-        begin = place
-        for boundary in BOUNDARY.finditer(text, place, end):
-            if not _goes_on(text, boundary.start(), boundary.end()):
-                found.append((begin, boundary.end()))
-                begin = boundary.end()
-        found.append((begin, end))
-        place = end
-    return [span for start, end in found if (span := _trimmed(text, start, end))]
+        line_end = line_start + len(line)
+        start = line_start
+        for boundary in BOUNDARY.finditer(text, line_start, line_end):
+            if not _is_abbreviation_or_number(text, boundary.start(), boundary.end()):
+                found.append((start, boundary.end()))
+                start = boundary.end()
+        found.append((start, line_end))
+        line_start = line_end
+    return [span for start, end in found if (span := _stripped(text, start, end))]
 
 
 def merged(spans: list[Span], most: int) -> list[Span]:
-    """Join neighbours so that at most so many are left, each of about as many as the others."""
+    """Join neighbouring spans so that at most `most` are left, each of about as many spans."""
     if len(spans) <= most:
         return spans
     edges = [round(index * len(spans) / most) for index in range(most + 1)]
     return [(spans[first][0], spans[last - 1][1]) for first, last in pairwise(edges)]
 
 
-def _goes_on(text: str, start: int, end: int) -> bool:
-    """Tell whether a full stop is one of an abbreviation or of a number."""
+def _is_abbreviation_or_number(text: str, start: int, end: int) -> bool:
+    """Return whether `text[start:end]` is a full stop that does not end a sentence."""
     if text[start:end] != ".":
         return False
     if end + 1 < len(text) and text[end + 1].islower():
         return True
-    begin = start
-    while begin > max(0, start - LONGEST - 1) and text[begin - 1].isalnum():
-        begin -= 1
-    word = text[begin:start].casefold()
-    # Years end sentences; days, items and the numbers of floors do not.
+    word_start = start
+    while word_start > max(0, start - LONGEST_ABBREVIATION - 1) and text[word_start - 1].isalnum():
+        word_start -= 1
+    word = text[word_start:start].casefold()
+    # At most two digits: days and list numbers go on, but a year may end a sentence.
     return len(word) == 1 or word in ABBREVIATIONS or (word.isdecimal() and len(word) <= 2)
 
 
-def _trimmed(text: str, start: int, end: int) -> Span | None:
+def _stripped(text: str, start: int, end: int) -> Span | None:
+    """Return the span without surrounding white space; None without a letter or digit."""
     part = text[start:end]
     if not any(map(str.isalnum, part)):
         return None

@@ -1,4 +1,4 @@
-"""The client where only httpx and pydantic are installed, as docs/client.md says."""
+"""The client works where only httpx and pydantic are installed, as docs/client.md says."""
 
 import os
 import re
@@ -22,24 +22,24 @@ print(sorted({"torch", "numpy", "fastapi", "starlette", "uvicorn"} & set(sys.mod
 
 
 def needed(*names: str) -> list[Distribution]:
-    """Return these packages and all that they need."""
+    """Return these packages and all their dependencies."""
     found: dict[str, Distribution] = {}
     left = list(names)
     while left:
         if (name := left.pop()) not in found:
             found[name] = distribution(name)
-            # Those under a condition are for extras, and for Pythons older than ours.
+            # Conditional requirements are of extras or of older Pythons.
             needs = [need for need in found[name].requires or () if ";" not in need]
             left += [re.match(r"[\w.-]+", need).group() for need in needs]
     return list(found.values())
 
 
-def test_it_needs_httpx_and_pydantic_and_nothing_of_the_server(tmp_path):
+def test_client_needs_only_httpx_and_pydantic(tmp_path):
     (tmp_path / "app").symlink_to(ROOT / "app")
     for package in needed("httpx", "pydantic"):
         for top in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
             (tmp_path / top).symlink_to(package.locate_file(top))
-    # Isolated, and without the site's packages.
+    # -I -S: isolated, without the packages of this environment.
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
          + PROGRAM],
@@ -47,6 +47,6 @@ def test_it_needs_httpx_and_pydantic_and_nothing_of_the_server(tmp_path):
         env={name: value for name, value in os.environ.items() if "proxy" not in name.lower()},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told, loaded = done.stdout.splitlines()
-    assert told.startswith("No answer from http://127.0.0.1:9/classify: ")
+    message, loaded = done.stdout.splitlines()
+    assert message.startswith("No answer from http://127.0.0.1:9/classify: ")
     assert loaded == "[]"

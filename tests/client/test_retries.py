@@ -14,48 +14,48 @@ def attempts(seconds: float = 1000.0, **retries) -> Attempts:
     return Attempts(Retries(**retries), seconds, clock=lambda: 0.0, uniform=lambda _, high: high)
 
 
-def test_pauses_are_drawn_between_nothing_and_twice_as_much_each_time():
-    drawn = []
-    ours = Attempts(
+def test_bound_of_pauses_doubles_up_to_the_longest():
+    bounds = []
+    counted = Attempts(
         Retries(tries=9, first_pause=1.0, longest_pause=5.0),
         1000.0,
         clock=lambda: 0.0,
-        uniform=lambda *bounds: drawn.append(bounds) or 0.0,
+        uniform=lambda low, high: bounds.append((low, high)) or 0.0,
     )
     for _ in range(5):
-        ours.pause(UnreachableError("gone"))
-    assert drawn == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 5.0), (0.0, 5.0)]
+        counted.pause_after(UnreachableError("gone"))
+    assert bounds == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 5.0), (0.0, 5.0)]
 
 
-def test_what_retry_after_says_comes_before_the_jitter():
-    assert attempts(first_pause=0.5).pause(busy(3)) == 3.5
+def test_retry_after_is_added_to_the_jitter():
+    assert attempts(first_pause=0.5).pause_after(busy(3)) == 3.5
 
 
-def test_a_try_that_would_come_too_late_is_not_made():
+def test_attempt_after_the_timeout_is_not_made():
     with pytest.raises(BusyError):
-        attempts(seconds=3.0).pause(busy(3))
+        attempts(seconds=3.0).pause_after(busy(3))
 
 
-def test_the_error_itself_is_raised_behind_the_last_try():
-    ours, error = attempts(tries=2), UnreachableError("gone")
-    ours.pause(error)
+def test_error_is_raised_after_the_last_attempt():
+    counted, error = attempts(tries=2), UnreachableError("gone")
+    counted.pause_after(error)
     with pytest.raises(UnreachableError) as caught:
-        ours.pause(error)
+        counted.pause_after(error)
     assert caught.value is error
 
 
-def test_a_refusal_ends_it_at_once():
+def test_refused_request_is_raised_at_once():
     problem = Problem(type="urn:x", title="No", status=422, detail="No.", request_id="r")
     with pytest.raises(RefusedError):
-        attempts().pause(ProblemError.of(problem))
+        attempts().pause_after(ProblemError.of(problem))
 
 
 @pytest.mark.parametrize("wrong", [{"tries": 0}, {"first_pause": -1}, {"longest_pause": -1}])
-def test_retries_that_make_no_sense_are_refused(wrong):
+def test_impossible_retries_are_rejected(wrong):
     with pytest.raises(ValueError, match="at least once"):
         Retries(**wrong)
 
 
-def test_a_timeout_of_nothing_is_refused():
+def test_timeout_of_zero_is_rejected():
     with pytest.raises(ValueError, match="above 0"):
         attempts(seconds=0)

@@ -22,36 +22,38 @@ CLASSES = [
 ]
 
 
-def drawn() -> dict[str, tuple[str, int | None]]:
-    """Read the module docstring's tree: by class its parent and its status."""
+def documented_tree() -> dict[str, tuple[str, int | None]]:
+    """Parse the tree in the module's docstring: parent and status by class name."""
     lines = [line for line in (errors.__doc__ or "").splitlines() if "Error" in line]
     found: dict[str, tuple[str, int | None]] = {}
-    above: list[tuple[int, str]] = []
+    ancestors: list[tuple[int, str]] = []
     for line in lines:
         name = re.search(r"\w+Error", line)
         assert name is not None
-        above = [one for one in above if one[0] < name.start()]
+        ancestors = [one for one in ancestors if one[0] < name.start()]
         status = re.search(r"\b[45]\d\d\b", line)
-        found[name.group()] = (above[-1][1] if above else "Exception", status and int(status[0]))
-        above.append((name.start(), name.group()))
+        parent = ancestors[-1][1] if ancestors else "Exception"
+        found[name.group()] = (parent, status and int(status[0]))
+        ancestors.append((name.start(), name.group()))
     return found
 
 
-def test_the_drawn_tree_is_the_real_one():
-    assert {name: parent for name, (parent, _) in drawn().items()} == {
+def test_documented_tree_matches_the_classes():
+    assert {name: parent for name, (parent, _) in documented_tree().items()} == {
         one.__name__: one.__base__.__name__ for one in CLASSES
     }
 
 
-def test_each_service_error_has_the_status_that_is_drawn_and_a_title():
+def test_service_errors_have_a_title_and_the_documented_status():
+    tree = documented_tree()
     for one in CLASSES:
         if issubclass(one, ServiceError) and one is not ServiceError:
-            assert one.status == drawn()[one.__name__][1], one
+            assert one.status == tree[one.__name__][1], one
             assert one.title
             assert "\n" not in one.title
 
 
-def test_what_stops_the_start_is_no_service_error():
+def test_startup_and_service_errors_are_separate_branches():
     assert not issubclass(StartupError, ServiceError)
     assert not issubclass(ServiceError, StartupError)
 
@@ -65,28 +67,30 @@ def test_what_stops_the_start_is_no_service_error():
         ({"row": 3, "column": "text"}, "ads.csv, row 3, column 'text': it is empty"),
     ],
 )
-def test_a_data_error_names_file_row_and_column(place, sentence):
+def test_data_error_names_file_row_and_column(place, sentence):
     assert str(DataError.at("ads.csv", "it is empty", **place)) == sentence
 
 
-def test_overloaded_carries_its_seconds_and_its_reason():
+def test_overloaded_error_keeps_retry_after_and_reason():
     error = OverloadedError("busy", 7, "queue_full")
     assert (str(error), error.retry_after, error.reason) == ("busy", 7, "queue_full")
 
 
-SENT = [one for one in CLASSES if issubclass(one, ServiceError)]
+SERVICE_ERRORS = [one for one in CLASSES if issubclass(one, ServiceError)]
 
 
-@pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.__name__)
-def test_a_request_fails_with_the_same_words_where_the_error_came_from_another_process(kind):
+@pytest.mark.parametrize("kind", SERVICE_ERRORS, ids=lambda kind: kind.__name__)
+def test_service_errors_survive_pickling(kind):
+    """Engine processes and replicas send them to the front end that answers the client."""
     error = kind("busy", 7, "queue_full") if kind is OverloadedError else kind("busy")
-    come = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
-    assert type(come) is kind
-    assert (str(come), come.reason, come.headers) == (str(error), error.reason, error.headers)
-    assert getattr(come, "retry_after", None) == getattr(error, "retry_after", None)
+    received = pickle.loads(pickle.dumps(error))  # noqa: S301  pickled in the same line
+    assert type(received) is kind
+    assert str(received) == str(error)
+    assert (received.reason, received.headers) == (error.reason, error.headers)
+    assert getattr(received, "retry_after", None) == getattr(error, "retry_after", None)
 
 
-def test_a_lost_device_is_caught_as_an_engine_error_too():
+def test_fatal_engine_error_is_an_engine_error():
     assert issubclass(FatalEngineError, errors.EngineError)
 
 
@@ -99,5 +103,5 @@ def test_a_lost_device_is_caught_as_an_engine_error_too():
         ("\n", "ValueError"),
     ],
 )
-def test_the_first_line_of_an_error_ends_without_a_stop(message, line):
+def test_first_line_has_no_full_stop_or_colon(message, line):
     assert first_line(ValueError(message)) == line

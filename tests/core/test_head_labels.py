@@ -4,11 +4,11 @@ from pydantic import ValidationError
 from app.core.head_labels import Head, first_repeated, labels_of
 
 
-def test_a_head_keeps_its_labels_in_order_through_json():
+def test_json_round_trip_keeps_the_order_of_labels():
     head = Head(labels=("b", "a", "c"), names={"de": ("B", "A", "C")}, temperature=1.5)
-    again = Head.model_validate_json(head.model_dump_json())
-    assert again == head
-    assert again.labels == ("b", "a", "c")
+    read_back = Head.model_validate_json(head.model_dump_json())
+    assert read_back == head
+    assert read_back.labels == ("b", "a", "c")
 
 
 @pytest.mark.parametrize(
@@ -36,24 +36,24 @@ def test_a_head_keeps_its_labels_in_order_through_json():
         ({"labels": ["a", "b"], "codes": {"credential": [["PhD"], []]}}, "known are no requirem"),
     ],
 )
-def test_a_malformed_head_is_refused_with_its_reason(fields, problem):
+def test_malformed_head_is_rejected_with_the_reason(fields, problem):
     with pytest.raises(ValidationError, match=problem):
         Head.model_validate(fields)
 
 
-def test_a_head_cannot_be_changed_once_it_is_checked():
+def test_head_is_immutable():
     head = Head(labels=("a", "b"))
     with pytest.raises(ValidationError, match="frozen"):
         head.temperature = 2.0
 
 
-def test_first_repeated_names_the_first_label_that_comes_again():
+def test_first_repeated_returns_the_first_duplicate():
     assert first_repeated(["a", "b", "c"]) is None
     assert first_repeated(["a", "b", "b", "a"]) == "b"
     assert first_repeated([]) is None
 
 
-def test_codes_and_names_are_told_by_label():
+def test_codes_and_display_names_are_looked_up_by_index():
     head = Head(
         labels=("a", "b"),
         names={"de": ("A", "B"), "en": ("C", "D")},
@@ -66,6 +66,6 @@ def test_codes_and_names_are_told_by_label():
     assert Head.model_validate_json(head.model_dump_json()) == head
 
 
-def test_labels_of_gives_each_heads_labels():
+def test_labels_of_returns_the_labels_of_each_head():
     heads = {"x": Head(labels=("b", "a")), "y": Head(labels=("c", "d"))}
     assert labels_of(heads) == {"x": ("b", "a"), "y": ("c", "d")}

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from app.core.errors import DataError
-from app.core.label_files import nearest, read_labels
+from app.core.label_files import did_you_mean, read_labels
 from tests.conftest import HEADS
 
 
@@ -13,7 +13,7 @@ def write(tmp_path, content):
     return file
 
 
-def test_a_label_file_is_both_heads(tmp_path):
+def test_label_file_holds_both_heads(tmp_path):
     content = {name: head.model_dump() for name, head in HEADS.items()}
     assert read_labels(write(tmp_path, content)) == HEADS
 
@@ -34,7 +34,7 @@ TWO = {"labels": ["a", "b"]}
         ({"job_category": TWO, "min_education": {**TWO, "codes": {"x": []}}}, "codes of 'x' for 0"),
     ],
 )
-def test_a_malformed_file_is_told_with_its_place(tmp_path, content, message):
+def test_malformed_file_is_rejected_with_file_and_field(tmp_path, content, message):
     file = write(tmp_path, content)
     with pytest.raises(DataError, match=message) as error:
         read_labels(file)
@@ -42,11 +42,11 @@ def test_a_malformed_file_is_told_with_its_place(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_missing_file_is_rejected(tmp_path):
     with pytest.raises(DataError, match="no such label file"):
         read_labels(tmp_path / "labels.json")
 
 
-def test_the_nearest_label_is_hinted_at_whatever_its_case():
-    assert nearest("NURSIN", ("Cooking", "Nursing")) == "; did you mean 'Nursing'?"
-    assert nearest("xyz", ("Cooking", "Nursing")) == "."
+def test_nearest_label_is_suggested_ignoring_case():
+    assert did_you_mean("NURSIN", ("Cooking", "Nursing")) == "; did you mean 'Nursing'?"
+    assert did_you_mean("xyz", ("Cooking", "Nursing")) == "."

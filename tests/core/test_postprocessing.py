@@ -15,26 +15,26 @@ def logits(*rows: list[float]) -> np.ndarray:
 
 
 def test_one_window_gives_its_softmax():
-    given = probabilities(logits([1.0, 2.0, -1.0]), 1.0)
-    np.testing.assert_allclose(given, softmax([1.0, 2.0, -1.0]), atol=1e-6)
-    assert given.dtype == np.float32
+    found = probabilities(logits([1.0, 2.0, -1.0]), 1.0)
+    np.testing.assert_allclose(found, softmax([1.0, 2.0, -1.0]), atol=1e-6)
+    assert found.dtype == np.float32
 
 
-def test_windows_are_averaged_after_the_softmax_not_before():
-    given = probabilities(logits([5.0, 0.0], [0.0, 1.0]), 1.0)
+def test_windows_are_averaged_after_the_softmax():
+    found = probabilities(logits([5.0, 0.0], [0.0, 1.0]), 1.0)
     after = (softmax([5.0, 0.0]) + softmax([0.0, 1.0])) / 2
     before = softmax([2.5, 0.5])
-    np.testing.assert_allclose(given, after, atol=1e-6)
-    assert abs(given - before).max() > 0.05
+    np.testing.assert_allclose(found, after, atol=1e-6)
+    assert abs(found - before).max() > 0.05
 
 
-def test_the_temperature_divides_the_logits():
+def test_temperature_divides_the_logits():
     np.testing.assert_allclose(
         probabilities(logits([4.0, 2.0]), 2.0), softmax([2.0, 1.0]), atol=1e-6
     )
 
 
-def test_the_temperature_never_changes_which_label_is_best():
+def test_temperature_never_changes_the_best_label():
     raw = logits([0.3, 0.9, -2.0])
     assert {int(probabilities(raw, t).argmax()) for t in (0.05, 0.5, 1, 7, 100)} == {1}
 
@@ -51,45 +51,45 @@ def test_probabilities_sum_to_one_over_many_labels_and_windows():
         assert probabilities(raw, 0.7).sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_scores_uses_each_heads_own_temperature():
+def test_scores_use_the_temperature_of_each_head():
     raw = {"x": logits([2.0, 0.0]), "y": logits([2.0, 0.0])}
-    (given,) = scores([raw], {"x": 1.0, "y": 2.0})
-    np.testing.assert_allclose(given.probabilities["x"], softmax([2.0, 0.0]), atol=1e-6)
-    np.testing.assert_allclose(given.probabilities["y"], softmax([1.0, 0.0]), atol=1e-6)
+    (found,) = scores([raw], {"x": 1.0, "y": 2.0})
+    np.testing.assert_allclose(found.probabilities["x"], softmax([2.0, 0.0]), atol=1e-6)
+    np.testing.assert_allclose(found.probabilities["y"], softmax([1.0, 0.0]), atol=1e-6)
 
 
-def test_scores_of_many_ads_are_those_of_each_alone():
+def test_scores_of_a_batch_equal_those_of_single_ads():
     random = np.random.default_rng(0)
     ads = [
         {"x": random.normal(0, 4, (windows, 7)).astype(np.float32)} for windows in (1, 4, 1, 2, 9)
     ]
-    for ad, given in zip(ads, scores(ads, {"x": 1.5}), strict=True):
-        assert given.probabilities["x"].dtype == np.float32
-        np.testing.assert_allclose(given.probabilities["x"], probabilities(ad["x"], 1.5), atol=1e-7)
+    for ad, found in zip(ads, scores(ads, {"x": 1.5}), strict=True):
+        assert found.probabilities["x"].dtype == np.float32
+        np.testing.assert_allclose(found.probabilities["x"], probabilities(ad["x"], 1.5), atol=1e-7)
     assert scores([], {"x": 1.0}) == []
 
 
-@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
-def test_an_ad_without_finite_logits_has_no_scores_and_harms_no_other(poison):
-    good, bad = logits([1.0, 2.0]), logits([1.0, 2.0], [poison, 0.0])
-    given = scores([{"x": good}, {"x": bad}, {"x": good}], {"x": 1.0})
-    assert given[1] is None
-    for one in (given[0], given[2]):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_non_finite_logits_give_none_for_their_ad_only(value):
+    good, bad = logits([1.0, 2.0]), logits([1.0, 2.0], [value, 0.0])
+    found = scores([{"x": good}, {"x": bad}, {"x": good}], {"x": 1.0})
+    assert found[1] is None
+    for one in (found[0], found[2]):
         np.testing.assert_allclose(one.probabilities["x"], softmax([1.0, 2.0]), atol=1e-6)
 
 
-def test_best_orders_by_probability_and_ties_keep_the_labels_order():
+def test_best_sorts_by_probability_and_ties_by_label_order():
     values = np.array([0.2, 0.3, 0.2, 0.3], dtype=np.float32)
     assert [one.label for one in best(values, ("a", "b", "c", "d"), 4)] == ["b", "d", "a", "c"]
 
 
-def test_best_keeps_the_labels_order_among_hundreds_of_ties():
+def test_best_is_stable_for_hundreds_of_ties():
     labels = tuple(map(str, range(300)))
     values = np.tile(np.array([0.001, 0.005], dtype=np.float32), 150)
     assert [one.label for one in best(values, labels, 300)] == [*labels[1::2], *labels[::2]]
 
 
-def test_best_gives_all_labels_where_there_are_fewer_than_asked_for():
+def test_best_returns_all_labels_of_a_small_head():
     values = np.array([0.25, 0.75], dtype=np.float32)
     assert best(values, ("a", "b"), 99) == (
         LabelProbability("b", 0.75),
@@ -98,14 +98,14 @@ def test_best_gives_all_labels_where_there_are_fewer_than_asked_for():
     assert best(values, ("a", "b"), 1) == (LabelProbability("b", 0.75),)
 
 
-def test_a_prediction_carries_labels_and_what_was_read():
+def test_prediction_has_labels_tokens_and_windows():
     encoded = Encoded(
         (np.zeros(5, dtype=np.int32), np.zeros(3, dtype=np.int32)),
         truncated=True,
     )
     scored = Scores({"x": np.array([0.25, 0.75], dtype=np.float32)})
     model = ModelName("m", "1")
-    given = prediction(model, encoded, scored, {"x": ("a", "b")}, top_k=1)
-    assert given.model == model
-    assert given.heads == {"x": (LabelProbability("b", 0.75),)}
-    assert (given.tokens, given.windows, given.truncated) == (8, 2, True)
+    found = prediction(model, encoded, scored, {"x": ("a", "b")}, top_k=1)
+    assert found.model == model
+    assert found.heads == {"x": (LabelProbability("b", 0.75),)}
+    assert (found.tokens, found.windows, found.truncated) == (8, 2, True)

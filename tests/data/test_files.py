@@ -8,11 +8,11 @@ ROWS = [{"text": "Koch, gesucht\nsofort", "n": 1, "x": None}, {"text": "NA", "n"
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.parquet"])
-def test_typed_formats_keep_values_as_they_are(tmp_path, name):
+def test_typed_formats_keep_values(tmp_path, name):
     assert list(read_rows(write(tmp_path / name, ROWS))) == [(1, ROWS[0]), (2, ROWS[1])]
 
 
-def test_csv_is_text_and_only_nothing_is_nothing(tmp_path):
+def test_csv_cells_are_text_and_only_empty_ones_missing(tmp_path):
     file = tmp_path / "a.CSV"
     file.write_text("\ufefftext,label\nNA,001\nNone,\n1.0,true\n", encoding="utf-8")
     assert [row for _, row in read_rows(file)] == [
@@ -22,7 +22,7 @@ def test_csv_is_text_and_only_nothing_is_nothing(tmp_path):
     ]
 
 
-def test_a_short_csv_row_is_filled_with_nothing(tmp_path):
+def test_short_csv_row_is_filled_with_empty_cells(tmp_path):
     file = tmp_path / "a.csv"
     file.write_text("text,label\nKoch\n", encoding="utf-8")
     assert list(read_rows(file)) == [(1, {"text": "Koch", "label": ""})]
@@ -42,7 +42,7 @@ def test_a_short_csv_row_is_filled_with_nothing(tmp_path):
         ("a.parquet", b"PAR1 not really", "no Parquet file"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path, name, content, message):
+def test_malformed_file_is_rejected_in_one_sentence(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
@@ -50,7 +50,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path, name, cont
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_missing_file_is_rejected(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         list(read_rows(tmp_path / "a.csv"))
 
@@ -58,12 +58,12 @@ def test_a_missing_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("value", "text"), [(None, ""), (float("nan"), ""), (" a ", "a"), (1, "1"), (True, "True")]
 )
-def test_a_cell_becomes_plain_text(value, text):
+def test_cell_becomes_stripped_text(value, text):
     assert as_text(value) == text
 
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.parquet"])
-def test_what_is_written_reads_back(tmp_path, name):
+def test_written_rows_read_back(tmp_path, name):
     with Writer(tmp_path / name, list(ROWS[0])) as writer:
         writer.write(ROWS[:1])
         writer.write(ROWS[1:])
@@ -80,7 +80,7 @@ def write_all(out, *chunks, failure=None):
 
 
 @pytest.mark.parametrize("name", ["o.csv", "o.jsonl", "o.parquet"])
-def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path, name):
+def test_failure_keeps_the_old_file_and_leaves_no_other(tmp_path, name):
     out = tmp_path / name
     out.write_text("before")
     with pytest.raises(KeyboardInterrupt):
@@ -89,7 +89,7 @@ def test_a_failure_leaves_no_file_and_keeps_the_old_one(tmp_path, name):
     assert out.read_text() == "before"
 
 
-def test_parquet_refuses_a_column_that_changes_its_type(tmp_path):
+def test_parquet_rejects_a_column_that_changes_its_type(tmp_path):
     with pytest.raises(DataError, match="write JSON lines"):
         write_all(tmp_path / "o.parquet", [{"n": 1}], [{"n": "one"}])
     assert not list(tmp_path.iterdir())

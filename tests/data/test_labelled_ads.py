@@ -8,21 +8,21 @@ from tests.conftest import HEADS
 from tests.support.ad_files import LABELLED, write
 
 
-def test_a_file_without_text_has_its_titles_for_texts(tmp_path):
+def test_titles_are_the_texts_of_a_file_without_texts(tmp_path):
     row = {"title": " Koch ", "job_category": "cooking", "min_education": ""}
     table = read_labelled(write(tmp_path / "a.csv", [row]), Columns())
     assert table.ads == [Ad("Koch")]
     assert table.labels == [("cooking", "")]
 
 
-def test_a_title_goes_with_its_text_and_may_be_missing(tmp_path):
+def test_title_is_optional(tmp_path):
     rows = [{"title": "Koch", **LABELLED[0]}, {"title": None, **LABELLED[1]}]
     table = read_labelled(write(tmp_path / "a.parquet", rows), Columns())
     assert [ad.title for ad in table.ads] == ["Koch", None]
     assert [ad.text for ad in table.ads] == [row["text"] for row in LABELLED[:2]]
 
 
-def test_columns_can_be_named(tmp_path):
+def test_columns_can_have_other_names(tmp_path):
     row = {"body": "Koch", "kopf": "Küche", "job": 7, "edu": False, "firm": "A"}
     table = read_labelled(
         write(tmp_path / "a.jsonl", [row]), Columns("body", "kopf", "job", "edu", "firm")
@@ -31,7 +31,7 @@ def test_columns_can_be_named(tmp_path):
     assert table.groups == ["A"]
 
 
-def test_rows_without_any_label_are_skipped_and_counted(tmp_path):
+def test_rows_without_a_label_are_skipped_and_counted(tmp_path):
     blank = {"text": "Koch", "job_category": " ", "min_education": ""}
     table = read_labelled(write(tmp_path / "a.csv", [blank, LABELLED[0], blank]), Columns())
     assert (table.rows, table.unlabelled) == ([2], 2)
@@ -39,7 +39,7 @@ def test_rows_without_any_label_are_skipped_and_counted(tmp_path):
         read_labelled(write(tmp_path / "b.csv", [blank]), Columns())
 
 
-def test_labels_of_the_data_are_sorted_and_gaps_are_ignored(tmp_path):
+def test_labels_are_sorted_and_missing_ones_ignored(tmp_path):
     rows = [*LABELLED, {"text": "Koch", "job_category": "cooking", "min_education": ""}]
     table = read_labelled(write(tmp_path / "a.csv", rows), Columns())
     heads = table.heads()
@@ -58,19 +58,19 @@ def test_labels_of_the_data_are_sorted_and_gaps_are_ignored(tmp_path):
         (Columns(group="firm"), r"column 'firm'.*--group-column"),
     ],
 )
-def test_a_missing_column_lists_those_there_and_names_the_option(tmp_path, columns, message):
+def test_missing_column_error_lists_columns_and_names_the_option(tmp_path, columns, message):
     with pytest.raises(DataError, match=message):
         read_labelled(write(tmp_path / "a.csv", LABELLED), columns)
 
 
-def test_an_empty_text_is_told_with_file_row_and_column(tmp_path):
+def test_empty_text_is_rejected_with_file_row_and_column(tmp_path):
     file = write(tmp_path / "a.csv", [*LABELLED[:2], {**LABELLED[2], "text": "  "}])
     with pytest.raises(DataError) as error:
         read_labelled(file, Columns())
     assert str(error.value) == f"{file}, row 3, column 'text': the text is empty."
 
 
-def test_an_unknown_label_is_told_with_the_nearest(tmp_path):
+def test_unknown_label_is_rejected_with_the_nearest(tmp_path):
     table = read_labelled(
         write(tmp_path / "a.csv", [{**LABELLED[0], "job_category": "Nursin"}]), Columns()
     )
@@ -82,20 +82,20 @@ def test_an_unknown_label_is_told_with_the_nearest(tmp_path):
         table.targets(HEADS, "l.json")
 
 
-def test_an_overlong_label_is_refused(tmp_path):
+def test_overlong_label_is_rejected(tmp_path):
     file = write(tmp_path / "a.csv", [{**LABELLED[0], "job_category": "x" * 201}])
     with pytest.raises(DataError, match="row 1, column 'job_category': a label has at most 200"):
         read_labelled(file, Columns())
 
 
-def test_a_file_without_rows_is_refused(tmp_path):
+def test_file_without_rows_is_rejected(tmp_path):
     (tmp_path / "a.csv").write_text("text,job_category,min_education\n")
     with pytest.raises(DataError, match="has no rows"):
         read_labelled(tmp_path / "a.csv", Columns())
 
 
 @pytest.mark.parametrize(("label", "found"), [("cooking", "only 'cooking'"), ("", "none")])
-def test_a_head_with_one_class_is_refused(tmp_path, label, found):
+def test_head_with_one_class_is_rejected(tmp_path, label, found):
     rows = [{**row, "job_category": label} for row in LABELLED]
     table = read_labelled(write(tmp_path / "a.csv", rows), Columns())
     with pytest.raises(DataError, match=f"column 'job_category'.*two classes.*{found}"):
@@ -104,12 +104,12 @@ def test_a_head_with_one_class_is_refused(tmp_path, label, found):
         check_enough(table, table.targets(HEADS, "x"), HEADS)
 
 
-def test_fewer_rows_than_classes_are_refused(tmp_path):
+def test_fewer_rows_than_classes_are_rejected(tmp_path):
     table = read_labelled(write(tmp_path / "a.csv", [LABELLED[0], LABELLED[4]]), Columns())
     with pytest.raises(DataError, match="2 labelled rows to train on are fewer than 3 classes"):
         check_enough(table, table.targets(HEADS, "x"), HEADS)
 
 
-def test_the_hash_is_the_usual_one(tmp_path):
+def test_sha256_is_the_standard_hash(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")

@@ -28,7 +28,7 @@ from app.core.types import Encoded
 from app.engine.devices import DTYPES
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, open_checkpoint
-from app.text.tokenization import spans
+from app.text.window_spans import window_spans
 from tests.conftest import tiny_tokenizer
 from tests.measurements.synthetic import mixed_lengths, save_random
 
@@ -85,7 +85,7 @@ def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
     return Encoded(
         tuple(
             random.integers(10, vocabulary, end - start + 2).astype(np.int32)
-            for start, end in spans(length, 510, 63, 4)
+            for start, end in window_spans(length, 510, 63, 4)
         )
     )
 

@@ -4,12 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.text.html_text import MARKUP_A_CHARACTER, MAX_DEPTH, SLICE, is_html, readable, visible_text
+from app.text.html_text import (
+    CHUNK_CHARACTERS,
+    MARKUP_PER_CHARACTER,
+    MAX_DEPTH,
+    is_html,
+    plain_text,
+    visible_text,
+)
 
 LIMIT = 1000
 
 
-def seen(markup: str) -> str:
+def visible(markup: str) -> str:
     text, cut = visible_text(markup, LIMIT)
     assert not cut
     return text
@@ -27,12 +34,14 @@ def seen(markup: str) -> str:
         ("<job><titel>Koch</titel><ort>Bern</ort></job>", "Koch\nBern"),
     ],
 )
-def test_blocks_stand_on_lines_of_their_own(markup, text):
-    assert seen(markup) == text
+def test_blocks_start_a_new_line(markup, text):
+    assert visible(markup) == text
 
 
-def test_inline_elements_part_no_word():
-    assert seen("Pfl<b>ege</b>fach<span>kraft</span> <i>(m/w/d)</i>") == "Pflegefachkraft (m/w/d)"
+def test_inline_elements_do_not_split_words():
+    assert (
+        visible("Pfl<b>ege</b>fach<span>kraft</span> <i>(m/w/d)</i>") == "Pflegefachkraft (m/w/d)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,8 +58,8 @@ def test_inline_elements_part_no_word():
         ('<meta charset="latin-1">Köchin', "Köchin"),
     ],
 )
-def test_references_are_decoded_and_blanks_collapsed(markup, text):
-    assert seen(markup) == text
+def test_references_are_decoded_and_white_space_collapsed(markup, text):
+    assert visible(markup) == text
 
 
 HIDDEN = [
@@ -72,13 +81,13 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("markup", HIDDEN)
-def test_what_a_reader_does_not_see_is_left_out(markup):
-    assert seen(f"<p>Koch</p>{markup}<p>Bern</p>") == "Koch\nBern"
+def test_hidden_content_is_left_out(markup):
+    assert visible(f"<p>Koch</p>{markup}<p>Bern</p>") == "Koch\nBern"
 
 
 @pytest.mark.parametrize("markup", ["", " ", "<p>", "<script>Koch", "<!-- Koch", "<p hidden>Koch"])
-def test_html_that_shows_nothing_is_nothing(markup):
-    assert seen(markup) == ""
+def test_html_without_visible_text_gives_an_empty_text(markup):
+    assert visible(markup) == ""
 
 
 HTML = [
@@ -113,39 +122,39 @@ PLAIN = [
 
 
 @pytest.mark.parametrize("text", HTML)
-def test_html_is_recognised(text):
+def test_html_is_detected(text):
     assert is_html(text)
 
 
 @pytest.mark.parametrize("text", PLAIN)
-def test_text_with_angles_is_not_taken_for_html(text):
+def test_text_with_angle_brackets_is_not_html(text):
     assert not is_html(text)
-    assert readable(text, "auto", LIMIT) == (text, False)
+    assert plain_text(text, "auto", LIMIT) == (text, False)
 
 
-def test_only_what_was_asked_for_is_taken_for_html():
+def test_format_decides_whether_html_is_parsed():
     markup = "<p>K&ouml;chin</p>"
-    assert readable(markup, "text", LIMIT) == (markup, False)
-    assert readable(markup, "html", LIMIT) == ("Köchin", False)
-    assert readable(markup, "auto", LIMIT) == ("Köchin", False)
-    assert readable("a < b <jobs@x.de> c", "html", LIMIT) == ("a < b\nc", False)
+    assert plain_text(markup, "text", LIMIT) == (markup, False)
+    assert plain_text(markup, "html", LIMIT) == ("Köchin", False)
+    assert plain_text(markup, "auto", LIMIT) == ("Köchin", False)
+    assert plain_text("a < b <jobs@x.de> c", "html", LIMIT) == ("a < b\nc", False)
 
 
-def test_what_was_escaped_once_more_is_recognised_and_no_more_than_that():
+def test_html_escaped_twice_is_decoded_but_not_thrice():
     once, twice, thrice = "<p>Koch", "&lt;p&gt;Koch", "&amp;lt;p&amp;gt;Koch"
-    assert [readable(text, "auto", LIMIT)[0] for text in (once, twice)] == ["Koch", "Koch"]
-    assert readable(thrice, "auto", LIMIT)[0] == "<p>Koch"
-    assert readable(twice, "html", LIMIT)[0] == "<p>Koch"
+    assert [plain_text(text, "auto", LIMIT)[0] for text in (once, twice)] == ["Koch", "Koch"]
+    assert plain_text(thrice, "auto", LIMIT)[0] == "<p>Koch"
+    assert plain_text(twice, "html", LIMIT)[0] == "<p>Koch"
 
 
-def test_what_was_cut_in_its_first_reading_stays_cut_in_the_second():
-    text, cut = readable("&lt;p&gt;Koch&lt;/p&gt;" * 1000, "auto", LIMIT)
+def test_cut_in_the_first_decoding_is_reported_after_the_second():
+    text, cut = plain_text("&lt;p&gt;Koch&lt;/p&gt;" * 1000, "auto", LIMIT)
     assert set(text.splitlines()[:-1]) == {"Koch"}
     assert cut
 
 
-class Counted(str):
-    """Counts the characters that are taken from it."""
+class CountingStr(str):
+    """A string that counts the characters sliced from it."""
 
     taken = 0
 
@@ -185,7 +194,7 @@ BOMBS = {
     "script": "<script>" + repeated("<script>"),
     "items": repeated("<li>"),
     "rows": repeated("<table><tr><td>"),
-    # A tree of these has the square of them: each paragraph begins with all that is open.
+    # In a tree, each paragraph would repeat all open elements: quadratic memory.
     "formatting": "".join(f"<b id={n}><p>" for n in range(SIZE // 14)),
 }
 DEEP = {
@@ -197,40 +206,40 @@ DEEP = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_read_up_to_a_share_of_what_the_model_reads(name):
-    bomb = Counted(BOMBS[name])
+def test_markup_bomb_is_parsed_up_to_a_fixed_size(name):
+    bomb = CountingStr(BOMBS[name])
     text, cut = visible_text(bomb, LIMIT)
-    assert bomb.taken <= LIMIT * MARKUP_A_CHARACTER
-    assert len(text) <= LIMIT + SLICE
+    assert bomb.taken <= LIMIT * MARKUP_PER_CHARACTER
+    assert len(text) <= LIMIT + CHUNK_CHARACTERS
     assert cut
 
 
 @pytest.mark.parametrize("name", DEEP)
-def test_reading_ends_where_elements_are_too_deep(name):
-    """A closing tag is compared with all that are open; so the square of a slice is the most."""
-    bomb = Counted(DEEP[name])
+def test_parsing_stops_at_the_maximum_depth(name):
+    """A closing tag is compared with all open elements: at most quadratic in one chunk."""
+    bomb = CountingStr(DEEP[name])
     assert visible_text(bomb, 100 * LIMIT)[1]
-    assert bomb.taken <= (MAX_DEPTH // (SLICE // 14) + 2) * SLICE
+    assert bomb.taken <= (MAX_DEPTH // (CHUNK_CHARACTERS // 14) + 2) * CHUNK_CHARACTERS
 
 
-def test_reading_ends_with_enough_text():
-    markup = Counted("<p>Koch in Bern</p>" * 100_000)
+def test_parsing_stops_after_enough_text():
+    markup = CountingStr("<p>Koch in Bern</p>" * 100_000)
     text, cut = visible_text(markup, LIMIT)
     assert cut
-    assert LIMIT < len(text) < LIMIT + SLICE
-    assert markup.taken <= 2 * LIMIT + SLICE
+    assert LIMIT < len(text) < LIMIT + CHUNK_CHARACTERS
+    assert markup.taken <= 2 * LIMIT + CHUNK_CHARACTERS
     assert set(text.splitlines()[:-1]) == {"Koch in Bern"}
 
 
-def test_recognising_looks_no_further_than_the_model_reads():
-    plain = Counted("Koch " * 100_000)
-    assert readable(plain, "auto", LIMIT) == (plain, False)
+def test_detection_looks_at_readable_characters_only():
+    plain = CountingStr("Koch " * 100_000)
+    assert plain_text(plain, "auto", LIMIT) == (plain, False)
     assert plain.taken <= LIMIT
 
 
-def test_a_picture_before_the_text_is_read_over():
+def test_embedded_picture_before_the_text_is_skipped():
     markup = f"<img src='data:image/png;base64,{'A' * 20 * LIMIT}'><p>Koch</p>"
-    assert readable(markup, "auto", LIMIT) == ("Koch", False)
+    assert plain_text(markup, "auto", LIMIT) == ("Koch", False)
 
 
 PIECES = st.sampled_from(
@@ -242,12 +251,12 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=400, deadline=None, database=None)
 @given(st.lists(PIECES, max_size=30).map("".join), st.integers(1, 300))
-def test_whatever_comes_gives_clean_lines(markup, limit):
-    for form in ("html", "auto"):
-        text, cut = readable(markup, form, limit)
-        if form == "html" or is_html(markup[:limit]):
+def test_any_markup_gives_clean_lines(markup, limit):
+    for text_format in ("html", "auto"):
+        text, cut = plain_text(markup, text_format, limit)
+        if text_format == "html" or is_html(markup[:limit]):
             assert all(line == " ".join(line.split()) and line for line in text.splitlines())
-            assert not cut or len(markup) > min(SLICE, limit * MARKUP_A_CHARACTER)
+            assert not cut or len(markup) > min(CHUNK_CHARACTERS, limit * MARKUP_PER_CHARACTER)
         else:
             assert (text, cut) == (markup, False)
 
@@ -257,7 +266,7 @@ WORDS = st.lists(st.text("Kochinä ", min_size=1, max_size=9), min_size=1, max_s
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(WORDS, st.sampled_from(["<p>{}</p>", "<li>{}", "<div><b>{}</b></div>", "{}<br>"]))
-def test_every_word_is_kept_in_order_and_nothing_is_added(words, block):
+def test_all_words_are_kept_in_order(words, block):
     markup = "".join(block.format(word) for word in words)
     lines = [" ".join(word.split()) for word in words]
     assert visible_text(markup, LIMIT) == ("\n".join(filter(None, lines)), False)
@@ -265,6 +274,6 @@ def test_every_word_is_kept_in_order_and_nothing_is_added(words, block):
 
 @settings(max_examples=200, deadline=None, database=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="<&\0\r")))
-def test_text_without_markup_stays_but_for_its_blanks(text):
+def test_text_without_markup_keeps_its_words(text):
     given_words = re.sub("[\u00ad\u200b\u2060\ufeff]", "", text).split()
     assert visible_text(text, LIMIT)[0].replace("\ufeff", "").split() == given_words

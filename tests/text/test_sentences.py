@@ -24,7 +24,7 @@ def parts(text: str) -> list[str]:
         ("Start 2026. Bewerben Sie sich.", ["Start 2026.", "Bewerben Sie sich."]),
     ],
 )
-def test_lines_items_and_sentences_are_parted(text, expected):
+def test_text_is_split_at_lines_items_and_sentence_ends(text, expected):
     assert parts(text) == expected
 
 
@@ -40,16 +40,16 @@ def test_lines_items_and_sentences_are_parted(text, expected):
         "Pflegehilfe, Küche usw. sind gefragt",
     ],
 )
-def test_abbreviations_and_numbers_end_no_sentence(text):
+def test_abbreviations_and_numbers_do_not_end_a_sentence(text):
     assert parts(text) == [text]
 
 
 @pytest.mark.parametrize("text", ["", " \n ", "-----\n***", "• \n •"])
-def test_what_has_no_word_has_no_sentence(text):
+def test_text_without_words_has_no_sentences(text):
     assert sentences(text) == []
 
 
-def test_places_count_code_points():
+def test_spans_count_code_points():
     text = "👩‍🍳 Köchin. Bern."
     assert parts(text) == ["👩‍🍳 Köchin.", "Bern."]
 
@@ -59,17 +59,17 @@ PIECES = st.sampled_from(["Koch", " ", ". ", ".", "!\n", "\r\n", "z. B. ", "• 
 
 @settings(max_examples=300, deadline=None, database=None)
 @given(st.lists(PIECES | st.text(max_size=4), max_size=20).map("".join), st.integers(1, 8))
-def test_whatever_comes_is_parted_in_order_and_no_word_is_lost(text, most):
+def test_any_text_gives_ordered_spans_that_cover_all_words(text, most):
     for spans in (sentences(text), merged(sentences(text), most)):
-        places = [place for span in spans for place in span]
-        assert places == sorted(places)
-        covered = {place for start, end in spans for place in range(start, end)}
-        assert all(place in covered for place, sign in enumerate(text) if sign.isalnum())
+        offsets = [offset for span in spans for offset in span]
+        assert offsets == sorted(offsets)
+        covered = {offset for start, end in spans for offset in range(start, end)}
+        assert all(offset in covered for offset, sign in enumerate(text) if sign.isalnum())
         assert all(text[start:end].strip() == text[start:end] != "" for start, end in spans)
     assert len(spans) <= most
 
 
-def test_neighbours_are_joined_evenly():
+def test_neighbours_are_merged_evenly():
     spans = [(index, index + 1) for index in range(10)]
     assert merged(spans, 4) == [(0, 2), (2, 5), (5, 8), (8, 10)]
     assert merged(spans, 10) == merged(spans, 99) == spans
@@ -81,12 +81,12 @@ BOMBS = ["." * SIZE, ". " * SIZE, "a. " * SIZE, ".)" * SIZE, "." + ")" * SIZE, "
 
 
 @pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: repr(bomb[:3]))
-def test_no_text_costs_more_than_its_length(bomb):
+def test_time_is_linear_in_the_length(bomb):
     def seconds(text: str) -> float:
         begin = time.process_time()
         sentences(text)
         return time.process_time() - begin
 
-    # Eight times as much would cost 64 times as much, were it the square.
+    # Quadratic time would be 64 times that of an eighth of the text.
     part = min(seconds(bomb[: len(bomb) // 8]) for _ in range(3))
     assert seconds(bomb) < 8 * 4 * max(part, 0.002)

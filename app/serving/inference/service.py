@@ -166,7 +166,7 @@ class Service:
         """Return the ad as plain text, as the tokenizer reads it."""
         with self.in_use():
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._tokenizer.plain, ad
+                self._threads, self._tokenizer.without_markup, ad
             )
 
     def seconds_for(self, tokens: int) -> float:

@@ -12,7 +12,7 @@ from app.core.errors import (
     NotReadyError,
     ServiceError,
 )
-from app.core.types import Prediction
+from app.core.gaps import fill_gaps
 from app.schemas.classify import ClassifyRequest, ClassifyResponse
 from app.schemas.ndjson import Line
 from app.schemas.problem import Problem
@@ -54,12 +54,11 @@ class LineAnswerer:
         set_current(Trace(self._trace.request_id))
         requests = [self._read(line) for line in lines]
         ads = [one for one in requests if isinstance(one, ClassifyRequest)]
-        results = iter(await self._classify(self._service(), ads))
+        errors = [one if isinstance(one, ServiceError) else None for one in requests]
+        answers = fill_gaps(errors, await self._classify(self._service(), ads))
         return b"".join(
-            self._result_line(line, one, next(results))
-            if isinstance(one, ClassifyRequest)
-            else self._error_line(line.number, one)
-            for line, one in zip(lines, requests, strict=True)
+            self._answer_line(line.number, answer)
+            for line, answer in zip(lines, answers, strict=True)
         )
 
     def last_line(self, number: int, error: ServiceError) -> bytes:
@@ -81,11 +80,11 @@ class LineAnswerer:
 
     async def _classify(
         self, service: Classifier, ads: Sequence[ClassifyRequest]
-    ) -> list[Prediction | ServiceError]:
+    ) -> Sequence[ClassifyResponse | ServiceError]:
         if not ads:
             return []
         try:
-            return [*await service.classify_bulk([ad.ad() for ad in ads], [ad.top_k for ad in ads])]
+            found = await service.classify_bulk([ad.ad() for ad in ads], [ad.top_k for ad in ads])
         except (NotReadyError, FatalEngineError):
             raise
         except Exception as error:
@@ -96,21 +95,16 @@ class LineAnswerer:
                 return [error]
             log.exception("a line of a stream failed")
             return [ServiceError("Something unexpected failed.")]
+        return [ClassifyResponse.of(*both) for both in zip(ads, found, strict=True)]
 
-    def _result_line(
-        self, line: Line, ad: ClassifyRequest, result: Prediction | ServiceError
-    ) -> bytes:
-        if isinstance(result, ServiceError):
-            return self._error_line(line.number, result)
+    def _answer_line(self, number: int, answer: ClassifyResponse | ServiceError) -> bytes:
+        if isinstance(answer, ServiceError):
+            self._metrics.stream_lines.labels(str(answer.status)).inc()
+            return self._problem_line(number, answer, resume=False)
         self._metrics.stream_lines.labels("200").inc()
         self._trace.ads += 1
-        self._trace.tokens += result.tokens
-        answer = ClassifyResponse.of(ad, result)
-        return _encoded(StreamAnswer(line=line.number, **dict(answer)))
-
-    def _error_line(self, number: int, error: ServiceError) -> bytes:
-        self._metrics.stream_lines.labels(str(error.status)).inc()
-        return self._problem_line(number, error, resume=False)
+        self._trace.tokens += answer.tokens
+        return _encoded(StreamAnswer(line=number, **dict(answer)))
 
     def _problem_line(self, number: int, error: ServiceError, *, resume: bool) -> bytes:
         problem = Problem(**problem_of(error, self._trace.request_id))

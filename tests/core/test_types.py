@@ -1,0 +1,8 @@
+import numpy as np
+
+from app.core.types import Encoded
+
+
+def test_tokens_are_counted_over_all_windows():
+    windows = (np.zeros(5, dtype=np.int32), np.zeros(3, dtype=np.int32))
+    assert Encoded(windows).tokens == 8
