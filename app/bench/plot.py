@@ -5,16 +5,16 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from app.bench.summary import PERCENTILES, Summary
+from app.bench.summary import PERCENTILES, LoadSummary
 
 DOTS_PER_INCH = 110
 
 
-def plot_loads(steps: Sequence[Summary], path: Path, knee: float | None = None) -> None:
+def plot_loads(steps: Sequence[LoadSummary], path: Path, knee: float | None = None) -> None:
     """Write a PNG with two plots over the offered rate: achieved rate and latency percentiles.
 
     Args:
-        steps: one load, or those of a sweep; without any answer they are left out.
+        steps: one load, or those of a sweep; loads without any answer are left out.
         path: the file to write.
         knee: the rate of the knee to mark, requests per second.
     """

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from app.bench.summary import Summary
+from app.bench.summary import LoadSummary
 from app.bench.sweep import MIN_ANSWERED, knee
 
 if TYPE_CHECKING:
     from app.bench.engine_bench import EngineReport
 
 
-def show_load(summary: Summary) -> Iterator[RenderableType]:
+def show_load(summary: LoadSummary) -> Iterator[RenderableType]:
     """Yield what to print of one load: its table and warnings."""
     table = Table("figure", "value")
     table.columns[1].justify = "right"
@@ -49,7 +49,7 @@ def show_load(summary: Summary) -> Iterator[RenderableType]:
     yield from summary.warnings()
 
 
-def show_steps(steps: Sequence[Summary], p99_ms: float) -> Iterator[RenderableType]:
+def show_steps(steps: Sequence[LoadSummary], p99_ms: float) -> Iterator[RenderableType]:
     """Yield what to print of a sweep: a table of its loads by rate, the knee, and warnings."""
     names = ("offered/s", "achieved/s", "ads/s", "tokens/s", "p50 ms", "p99 ms", "429", "errors")
     table = Table(*names)
@@ -106,7 +106,7 @@ def show_engine(report: "EngineReport") -> Iterator[RenderableType]:
     yield table
 
 
-def load_document(steps: Sequence[Summary], url: str, p99_ms: float | None) -> dict[str, Any]:
+def load_document(steps: Sequence[LoadSummary], url: str, p99_ms: float | None) -> dict[str, Any]:
     """Return the JSON document of one load, or with a bound on p99 that of a sweep."""
     document = {**about(), "url": url, "loads": [asdict(step) for step in steps]}
     if p99_ms is not None:

@@ -20,7 +20,7 @@ LATE_MS = 20.0
 
 
 @dataclass(frozen=True)
-class Summary:
+class LoadSummary:
     """The figures of one load; its field names are keys of the JSON document.
 
     Rates are per second, `*_ms` are milliseconds. `offered`, `statuses`, `failures` and
@@ -70,7 +70,7 @@ def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(PERCENTILES, map(float, found), strict=True))
 
 
-def summarize(samples: Shots, plan: Plan, sent: float) -> Summary:
+def summarize(samples: Shots, plan: Plan, sent: float) -> LoadSummary:
     """Summarize the requests after the warm-up.
 
     Args:
@@ -90,7 +90,7 @@ def summarize(samples: Shots, plan: Plan, sent: float) -> Summary:
         return float(count) / seconds if seconds else 0.0
 
     statuses, failures = _outcomes(measured)
-    return Summary(
+    return LoadSummary(
         rate=plan.rate,
         connections=plan.connections if plan.rate is None else None,
         seconds=seconds,

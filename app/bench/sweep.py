@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from app.bench.load_generator import MAX_SAMPLES, Plan
 from app.bench.sender_processes import Workers
-from app.bench.summary import Summary, summarize
+from app.bench.summary import LoadSummary, summarize
 from app.core.errors import StartupError
 
 MIN_ANSWERED = 0.95
@@ -49,32 +49,32 @@ def most_rate(plan: Plan, processes: int) -> float:
     return min(MAX_RATE, 0.9 * processes * MAX_SAMPLES / plan.end)
 
 
-def run_once(plan: Plan, workers: Workers) -> Summary:
+def run_once(plan: Plan, workers: Workers) -> LoadSummary:
     """Send a plan and summarize it; Ctrl-C ends it early."""
     samples, sent = workers.run(plan)
     return summarize(samples, plan, sent)
 
 
-def run_sweep(plan: Plan, workers: Workers, most: float, p99_ms: float) -> list[Summary]:
+def run_sweep(plan: Plan, workers: Workers, max_rate: float, p99_ms: float) -> list[LoadSummary]:
     """Send the plan at the rates of `search_knee`; a load that Ctrl-C ends is left out.
 
     Args:
         plan: what to send; its rate is the first one.
         workers: send it.
-        most: the highest rate, requests per second.
+        max_rate: the highest rate, requests per second.
         p99_ms: bound of the 99th percentile, milliseconds.
     """
 
-    def measure(rate: float) -> Summary | None:
+    def measure(rate: float) -> LoadSummary | None:
         summary = run_once(replace(plan, rate=rate), workers)
         return None if workers.interrupt.wanted() else summary
 
-    return list(search_knee(measure, plan.rate or FIRST_RATE, most, p99_ms))
+    return list(search_knee(measure, plan.rate or FIRST_RATE, max_rate, p99_ms))
 
 
 def search_knee(
-    measure: Callable[[float], Summary | None], start: float, most: float, p99_ms: float
-) -> Iterator[Summary]:
+    measure: Callable[[float], LoadSummary | None], start: float, max_rate: float, p99_ms: float
+) -> Iterator[LoadSummary]:
     """Measure at doubled rates until the service fails to keep up, then narrow the knee down.
 
     If it fails at the first rate, rates are halved until it keeps up. Between a rate it keeps up
@@ -83,7 +83,7 @@ def search_knee(
     Args:
         measure: measures at a rate; None ends the search.
         start: the first rate, requests per second.
-        most: the highest rate, requests per second.
+        max_rate: the highest rate, requests per second.
         p99_ms: bound of the 99th percentile, milliseconds.
 
     Yields:
@@ -99,17 +99,17 @@ def search_knee(
             low = max(low, rate)
         else:
             high = min(high, rate)
-        if low >= most or (low and high / low <= RESOLUTION):
+        if low >= max_rate or (low and high / low <= RESOLUTION):
             return
         if not low:
             rate = high / 2
         elif high == float("inf"):
-            rate = min(low * 2, most)
+            rate = min(low * 2, max_rate)
         else:
             rate = (low * high) ** 0.5
 
 
-def keeps_up(step: Summary, p99_ms: float) -> bool:
+def keeps_up(step: LoadSummary, p99_ms: float) -> bool:
     """Return whether `MIN_ANSWERED` of a load was answered, and its p99 is within the bound."""
     # A load too short for a single answer proves nothing.
     return (
@@ -119,7 +119,7 @@ def keeps_up(step: Summary, p99_ms: float) -> bool:
     )
 
 
-def knee(steps: Sequence[Summary], p99_ms: float) -> Summary | None:
+def knee(steps: Sequence[LoadSummary], p99_ms: float) -> LoadSummary | None:
     """Return the load of the highest rate that the service kept up with, or None.
 
     Rates above one that it failed at do not count.

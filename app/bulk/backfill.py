@@ -20,7 +20,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from app.bulk.engine_predictor import ENGINE, Predictor
 from app.bulk.input_scan import ScannedFile, joint_schema, scan_row, without_nulls
 from app.bulk.input_splits import InputSplit, make_splits, read_split
-from app.bulk.output_partitions import Count, Partitions
+from app.bulk.output_partitions import Partitions, RowCount
 from app.bulk.prediction_columns import COLUMN_NAMES, PROBABILITY_COLUMNS, PredictionColumns
 from app.bulk.ray_pool import Pool
 from app.bulk.storage import Place
@@ -33,7 +33,7 @@ from app.model.checkpoint import open_checkpoint
 
 @dataclass(frozen=True)
 class BackfillInput:
-    """All files of a run, which were scanned."""
+    """The scanned files of a run, their joint schema and their splits."""
 
     place: Place
     files: Sequence[ScannedFile]
@@ -103,7 +103,7 @@ class BackfillWorker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a split's number with its counts of rows and errors, or why it was `refused`."""
         split = InputSplit(**row)
-        count, refused = Count(0, 0), self._refused
+        count, refused = RowCount(0, 0), self._refused
         if not refused:
             try:
                 count = self._write_predicted(split)
@@ -114,7 +114,7 @@ class BackfillWorker:
                 os._exit(1)
         return {"number": split.number, **asdict(count), "refused": refused}
 
-    def _write_predicted(self, split: InputSplit) -> Count:
+    def _write_predicted(self, split: InputSplit) -> RowCount:
         rows, table = read_split(self._source, split, self._schema)
         ads = [ad_of(row, split.text, split.title, self._format) for row in rows]
         answers = [one for chunk in chunks(ads) for one in self._predictor.answer(chunk)]
@@ -161,7 +161,7 @@ def backfill(
     format: Format,
     out: Partitions,
     progress: Callable[[int], None] = lambda _: None,
-) -> Count:
+) -> RowCount:
     """Predict all splits that have no partition yet.
 
     Args:
@@ -191,7 +191,7 @@ def backfill(
     for row in _predict_splits(left, worker_args, pool):
         if row["refused"]:
             raise StartupError(row["refused"])
-        counts[row["number"]] = Count(row["rows"], row["errors"])
+        counts[row["number"]] = RowCount(row["rows"], row["errors"])
         progress(row["rows"])
     return out.finish(counts, read.rows)
 

@@ -26,7 +26,7 @@ _OBJECT_STORES = ("s3", "gcs", "abfs")
 
 
 @dataclass(frozen=True)
-class Count:
+class RowCount:
     """The rows of one or more partitions, and how many of them have an error."""
 
     rows: int
@@ -78,7 +78,7 @@ class Partitions:
             about: dict[str, str] = json.loads(file.read())
             return about
 
-    def present(self) -> dict[int, Count]:
+    def present(self) -> dict[int, RowCount]:
         """Return the counts of all partitions that are there and sound, by their number."""
         numbers = {_number(name): name for name in self._names() if name.endswith(".parquet")}
         with ThreadPoolExecutor(16) as pool:
@@ -89,7 +89,7 @@ class Partitions:
                 if number is not None and count is not None
             }
 
-    def _count(self, name: str) -> Count | None:
+    def _count(self, name: str) -> RowCount | None:
         try:
             with (
                 self.place.system.open_input_file(self._path(name)) as file,
@@ -101,22 +101,22 @@ class Partitions:
         # The column of errors is the last one.
         groups = map(footer.row_group, range(footer.num_row_groups))
         nulls = (group.column(group.num_columns - 1).statistics.null_count for group in groups)
-        return Count(footer.num_rows, footer.num_rows - sum(nulls))
+        return RowCount(footer.num_rows, footer.num_rows - sum(nulls))
 
-    def write(self, number: int, table: pa.Table) -> Count:
+    def write(self, number: int, table: pa.Table) -> RowCount:
         """Write a partition, or replace it; the file appears when it is complete."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         self._put(f"part-{number:05}.parquet", sink.getvalue())
-        return Count(len(table), len(table) - table[ERROR_COLUMN].null_count)
+        return RowCount(len(table), len(table) - table[ERROR_COLUMN].null_count)
 
-    def finish(self, counts: Mapping[int, Count], rows: int) -> Count:
+    def finish(self, counts: Mapping[int, RowCount], rows: int) -> RowCount:
         """Mark the run as finished, and return the counts of all its partitions together.
 
         Raises:
             DataError: rows or partitions are missing.
         """
-        total = Count(
+        total = RowCount(
             sum(one.rows for one in counts.values()), sum(one.errors for one in counts.values())
         )
         if total.rows != rows or sorted(counts) != [*range(len(counts))]:

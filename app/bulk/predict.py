@@ -1,8 +1,9 @@
 """Predicts one file: writes its rows, with the columns of both heads' predictions, to another file.
 
-Predictions go to a journal beside the output first. Once it holds those of all rows, the output is
-written from the rows and the journal in one pass, and renamed into place. So an interrupted run can
-be continued whatever the format is, and the output is the same as without the interruption.
+Predictions first go to a journal in the folder of the output. Once it holds those of all rows, the
+output is written from the rows and the journal in one pass, and renamed into place. So an
+interrupted run can be continued whatever the format is, and the output is the same as without the
+interruption.
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -23,7 +23,7 @@ class ServerError(StartupError):
 
 
 @contextmanager
-def sending(url: str, api_key: str | None) -> Iterator["Sender"]:
+def sending(url: str, api_key: str | None) -> Iterator["ServerPredictor"]:
     """Connect to a server for the time of a run.
 
     Args:
@@ -36,12 +36,12 @@ def sending(url: str, api_key: str | None) -> Iterator["Sender"]:
     try:
         client = DoppelkopfClient(url, api_key=api_key)
     except (ValueError, InvalidURL) as error:
-        raise ServerError(f"{url} cannot be asked: {error}") from error
+        raise ServerError(f"{url} cannot be used: {error}") from error
     with client:
-        yield Sender(client)
+        yield ServerPredictor(client)
 
 
-class Sender:
+class ServerPredictor:
     """Predicts ads through a client, as `Predictor` does with an engine.
 
     Args:

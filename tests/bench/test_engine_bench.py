@@ -98,7 +98,7 @@ def test_padded_windows_give_the_logits_of_packed_ones(checkpoint):
 
 
 class Machine:
-    """A machine with a clock of its own: 100 tokens a second, 50 FLOP of products in 1 second."""
+    """A machine with a clock of its own: 100 tokens per second, 50 FLOP of products in 1 second."""
 
     def __init__(self) -> None:
         self.now, self.pace = 0.0, 1.0
@@ -129,7 +129,7 @@ def test_rates_are_medians_and_shares_of_the_products():
     assert report.ads == 8 * 700 // (5 * 7)
     assert (fast["ads"], fast["tokens"]) == (4, 100)
     assert (slow["ads"], slow["tokens"]) == (2, 50)
-    # 12 FLOP a token for the matrices and 4 * 25 for attention, at 100 tokens a second.
+    # 12 FLOP a token for the matrices and 4 * 25 for attention, at 100 tokens per second.
     assert fast["gflops"] == pytest.approx(100 * 112 / 1e9)
     assert fast["share"] == pytest.approx(100 * 112 / 50)
     assert len(report.matmul) == 5

@@ -2,13 +2,13 @@ import json
 
 from app.bench.engine_bench import EngineReport, Shape, VariantRates
 from app.bench.report import engine_document, load_document, show_engine, show_load, show_steps
-from app.bench.summary import Summary
+from app.bench.summary import LoadSummary
 
 
-def load(rate: float | None, p99: float = 10.0) -> Summary:
+def load(rate: float | None, p99: float = 10.0) -> LoadSummary:
     """Return the summary of a load that was answered completely, 20 ms late."""
     latency = {"p50": p99 / 2, "p99": p99}
-    return Summary(
+    return LoadSummary(
         rate, 4, 10.0, rate or 9.0, rate or 9.0, 9.0, 90.0, latency, {"p99": 50.0, "max": 50.0},
         {200: 9, 429: 1}, {}, {200: 1},
     )  # fmt: skip

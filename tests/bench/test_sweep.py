@@ -1,12 +1,12 @@
 import pytest
 
-from app.bench.summary import Summary
+from app.bench.summary import LoadSummary
 from app.bench.sweep import MAX_STEPS, RESOLUTION, keeps_up, knee, search_knee
 
 
-def step(rate: float, achieved: float, p99: float = 10.0) -> Summary:
+def step(rate: float, achieved: float, p99: float = 10.0) -> LoadSummary:
     times = {"p50": p99 / 2, "p99": p99}
-    return Summary(
+    return LoadSummary(
         rate, None, 10.0, rate, achieved, achieved, achieved, times, {}, {200: 1}, {}, {}
     )
 
@@ -29,7 +29,7 @@ def test_keeping_up_is_95_percent_answered_within_the_bound():
     assert keeps_up(step(100, 95), 1000)
     assert not keeps_up(step(100, 94.9), 1000)
     assert not keeps_up(step(100, 100, p99=1001), 1000)
-    assert not keeps_up(Summary(1, None, 10, 0, 0, 0, 0, {}, {}, {}, {}, {}), 1000)
+    assert not keeps_up(LoadSummary(1, None, 10, 0, 0, 0, 0, {}, {}, {}, {}, {}), 1000)
 
 
 def test_rates_above_a_failed_one_are_not_the_knee():

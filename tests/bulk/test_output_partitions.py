@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from app.bulk.output_partitions import Count, Partitions
+from app.bulk.output_partitions import Partitions, RowCount
 from app.bulk.prediction_columns import ERROR_COLUMN
 from app.bulk.storage import Place
 from app.core.errors import DataError
@@ -36,13 +36,13 @@ def finished(partitions):
 
 
 def test_a_finished_run_has_counts_and_a_mark(partitions):
-    assert finished(partitions) == Count(4, 2)
+    assert finished(partitions) == RowCount(4, 2)
     assert names(partitions) == [
         "_SUCCESS",
         "_about.json",
         *(f"part-0000{n}.parquet" for n in "01"),
     ]
-    assert partitions.present() == dict.fromkeys(range(2), Count(2, 1))
+    assert partitions.present() == dict.fromkeys(range(2), RowCount(2, 1))
 
 
 def test_the_same_run_continues_with_complete_partitions(partitions):
@@ -52,7 +52,7 @@ def test_the_same_run_continues_with_complete_partitions(partitions):
     put(partitions, ".partial-1", b"half")
     partitions.check(overwrite=False)
     partitions.begin(ABOUT)
-    assert partitions.present() == {1: Count(2, 1)}
+    assert partitions.present() == {1: RowCount(2, 1)}
     partitions.finish({0: partitions.write(0, TABLE), **partitions.present()}, 4)
     assert ".partial-1" not in names(partitions)
 

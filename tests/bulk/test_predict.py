@@ -81,30 +81,30 @@ def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, eng
     data = write(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK + 10)])
     out = tmp_path / target
     run(checkpoint, engine, data, tmp_path / f"whole-{target}", max_tokens=10**4)
-    seen = 0
+    predicted = 0
 
-    def ends(batch):
-        nonlocal seen
-        seen += len(batch)
-        if seen > CHUNK + 100:
+    def stops(batch):
+        nonlocal predicted
+        predicted += len(batch)
+        if predicted > CHUNK + 100:
             raise InterruptedRunError
         return engine.run(batch)
 
     with pytest.raises(InterruptedRunError):
-        run(checkpoint, engine, data, out, ends, max_tokens=10**4)
+        run(checkpoint, engine, data, out, stops, max_tokens=10**4)
     assert not out.exists()
     # A power failure leaves an incomplete last line.
     with journal_of(out).open("ab") as file:
         file.write(b'[{"job_category_predicted": "kitchen"'[:torn])
-    before = seen = 0
+    predicted = 0
 
     def counts(batch):
-        nonlocal before
-        before += len(batch)
+        nonlocal predicted
+        predicted += len(batch)
         return engine.run(batch)
 
     assert run(checkpoint, engine, data, out, counts, max_tokens=10**4) == (2 * CHUNK + 10, 0)
-    assert before == CHUNK + 10
+    assert predicted == CHUNK + 10
     if target.endswith(".parquet"):
         assert list(read_rows(out)) == list(read_rows(tmp_path / f"whole-{target}"))
     else:

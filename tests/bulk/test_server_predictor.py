@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from app.bulk.prediction_columns import ERROR_COLUMN
-from app.bulk.server_predictor import Sender, ServerError, sending
+from app.bulk.server_predictor import ServerError, ServerPredictor, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas.examples import EXAMPLE_ANSWER
@@ -12,7 +12,7 @@ EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]
 ADS = [Ad("Koch"), Ad(""), Ad("<p>Arzt</p>", "Arzt", "html")]
 
 
-def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
+def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> ServerPredictor:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/model":
             return httpx.Response(200, json=MODEL | EXAMPLE_MODEL | {"revision": revision})
@@ -25,7 +25,7 @@ def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
         clock=lambda: fake.now,
         retries=Retries(tries=2),
     )
-    return Sender(client)
+    return ServerPredictor(client)
 
 
 def test_rows_get_the_answers_and_empty_ones_are_not_sent():
