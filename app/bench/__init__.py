@@ -1,1 +1,1 @@
-"""Measuring: a load generator for a running service, and the engine alone beside the matmul."""
+"""Load generator and engine measurement."""

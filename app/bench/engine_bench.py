@@ -1,4 +1,4 @@
-"""The engine alone: the same ads packed and padded, beside the matrix products they are made of."""
+"""Measures an engine alone: packed and padded passes, compared with bare matrix products."""
 
 import statistics
 import time
@@ -11,21 +11,23 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from transformers import PreTrainedConfig
 
 from app.core.types import Encoded
+from app.data.token_batches import batches
 from app.model.classifier import TwoHeadClassifier
 
-Pass = Callable[[Sequence[Encoded]], object]
+RunAds = Callable[[Sequence[Encoded]], object]
 PACKED_TOKENS = (512, 1024, 2048)
 PADDED_WINDOWS = 8
 MATMUL_TOKENS = 1024
 ROUNDS = 5
-"""Each way runs once a round, in turn, so that a machine that slows down slows all of them."""
+"""Every variant runs once a round, in turn, so that a machine that slows down slows all of them."""
 
-LEAST_ADS = 8
+MIN_ADS = 8
+"""Ads of a round at least, and those of the warm-up."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's layers: their number, width and the width inside their feed-forward part."""
+    """The sizes of an encoder: number of layers, hidden width, width of the feed-forward part."""
 
     layers: int
     hidden: int
@@ -33,55 +35,55 @@ class Shape:
 
     @classmethod
     def of(cls, config: PreTrainedConfig) -> "Shape":
-        """Read an encoder's configuration."""
+        """Return the shape that an encoder's configuration describes."""
         return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size)
 
     @property
     def matrices(self) -> list[tuple[int, int]]:
-        """A layer's weights as (inputs, outputs): query, key, value, output, up and down."""
+        """The (inputs, outputs) of a layer's weights: query, key, value, output, up and down."""
         square, wide = (self.hidden, self.hidden), (self.hidden, self.intermediate)
         return [square] * 4 + [wide, wide[::-1]]
 
     def matmul_flops(self, tokens: int) -> int:
-        """Return the FLOPs of all layers' matrix products: 2 a weight and token."""
+        """Return the FLOPs of the matrix products of all layers: 2 per weight and token."""
         weights = sum(inputs * outputs for inputs, outputs in self.matrices)
         return 2 * self.layers * weights * tokens
 
     def flops(self, encoded: Encoded) -> int:
         """Return the FLOPs of one ad's whole forward pass through the layers.
 
-        2 a weight and token, and 4 * length * hidden a token and layer for attention, whose scores
-        and weighted sums each cost 2 * length * hidden (Hoffmann et al. 2022, "Training
+        2 per weight and token, and 4 * length * hidden per token and layer for attention, whose
+        scores and weighted sums each cost 2 * length * hidden (Hoffmann et al. 2022, "Training
         Compute-Optimal Large Language Models", appendix F). Embeddings, norms, softmax and the
-        heads, together some per mille, are left out.
+        heads are left out; together they are a few per mille.
         """
         squares = sum(len(window) ** 2 for window in encoded.windows)
         return self.matmul_flops(encoded.tokens) + 4 * self.layers * self.hidden * squares
 
     def packed_flops(self, encoded: Encoded) -> int:
-        """Return the FLOPs that the engine spends on an ad: `flops` less what nobody reads.
+        """Return the FLOPs that the engine spends on one ad, which are fewer than `flops`.
 
-        In the last layer keys and values are computed for all tokens, everything else for each
-        window's first.
+        The heads read only the first token of each window. So the engine's last layer computes keys
+        and values of all tokens, and everything else of these first tokens alone.
         """
         before = replace(self, layers=self.layers - 1).flops(encoded)
         square = self.hidden**2
-        of_first = 2 * square + 2 * self.hidden * self.intermediate
-        last = 2 * square * encoded.tokens + of_first * len(encoded.windows)
+        first_token = 2 * square + 2 * self.hidden * self.intermediate
+        last = 2 * square * encoded.tokens + first_token * len(encoded.windows)
         return before + 2 * last + 4 * self.hidden * encoded.tokens
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of running ads, and the FLOPs that an ad takes it."""
+    """One way to run ads, and the FLOPs that it spends on an ad."""
 
-    run: Pass
+    run: RunAds
     flops: Callable[[Encoded], int]
 
 
 @dataclass
-class Measured:
-    """One way of running the ads: by round, ads, tokens and GFLOP a second."""
+class VariantRates:
+    """The ads, tokens and GFLOP per second of one variant, a value per round."""
 
     name: str
     ads: list[float] = field(default_factory=list)
@@ -96,40 +98,28 @@ class Measured:
 
 @dataclass
 class EngineReport:
-    """What the engine does alone; `matmul` is GFLOP a second by round, `ads` those of a round."""
+    """The result of a measurement; its field names are keys of the JSON document."""
 
     shape: Shape
     device: str
     dtype: str
     threads: int
     ads: int = 0
-    ways: list[Measured] = field(default_factory=list)
+    """How many ads every variant runs in a round."""
+    ways: list[VariantRates] = field(default_factory=list)
     matmul: list[float] = field(default_factory=list)
+    """GFLOP per second of the bare matrix products, a value per round."""
 
     def rows(self) -> Iterator[dict[str, str | float]]:
-        """Yield each way's medians, with its `share` of the matmul rate, round by round."""
-        for way in self.ways:
-            shares = [own / best for own, best in zip(way.gflops, self.matmul, strict=True)]
-            yield {"name": way.name, **way.medians(), "share": statistics.median(shares)}
-
-
-def batches(ads: Sequence[Encoded], tokens: int) -> list[list[Encoded]]:
-    """Cut ads into batches of at most `tokens`; a longer ad goes alone."""
-    cut: list[list[Encoded]] = [[]]
-    filled = 0
-    for ad in ads:
-        size = ad.tokens
-        if cut[-1] and filled + size > tokens:
-            cut.append([])
-            filled = 0
-        cut[-1].append(ad)
-        filled += size
-    return cut
+        """Yield each variant's medians; `share` is that of its rate in the round's matmul rate."""
+        for rates in self.ways:
+            shares = [own / best for own, best in zip(rates.gflops, self.matmul, strict=True)]
+            yield {"name": rates.name, **rates.medians(), "share": statistics.median(shares)}
 
 
 @torch.inference_mode()
 def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> None:
-    """Pad batches of `size` windows to their longest, as most servers do."""
+    """Run windows in batches of `size`, each padded to its longest window, as most servers do."""
     windows = [window for ad in ads for window in ad.windows]
     for start in range(0, len(windows), size):
         part = windows[start : start + size]
@@ -147,38 +137,38 @@ def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> N
 
 
 def ways_to_run(
-    run: Pass, padded: TwoHeadClassifier, shape: Shape, exact: Pass | None = None
+    run: RunAds, padded: TwoHeadClassifier, shape: Shape, exact: RunAds | None = None
 ) -> dict[str, Variant]:
-    """Return what is compared: the engine's `run` in batches of sizes, and the padded model.
+    """Return the variants to compare by name: packed batches of several sizes, and padded ones.
 
     Args:
-        run: the engine's.
-        padded: the same model with the library's attention.
-        shape: the model's.
-        exact: a float32 engine's `run`, to be compared as well.
+        run: the packed pass of the engine.
+        padded: the same model with the attention of the transformers library.
+        shape: of the model.
+        exact: the packed pass of a float32 engine, which adds a variant.
     """
 
-    def packed(run: Pass, tokens: int) -> Variant:
+    def packed(run: RunAds, tokens: int) -> Variant:
         return Variant(
             lambda ads: [run(batch) for batch in batches(ads, tokens)], shape.packed_flops
         )
 
-    ways = {"1 ad": Variant(lambda ads: [run([ad]) for ad in ads], shape.packed_flops)}
+    variants = {"1 ad": Variant(lambda ads: [run([ad]) for ad in ads], shape.packed_flops)}
     for tokens in PACKED_TOKENS:
-        ways[f"packed, {tokens} tokens"] = packed(run, tokens)
+        variants[f"packed, {tokens} tokens"] = packed(run, tokens)
     if exact is not None:
-        ways[f"float32, {MATMUL_TOKENS} tokens"] = packed(exact, MATMUL_TOKENS)
-    ways[f"padded, {PADDED_WINDOWS} windows"] = Variant(
+        variants[f"float32, {MATMUL_TOKENS} tokens"] = packed(exact, MATMUL_TOKENS)
+    variants[f"padded, {PADDED_WINDOWS} windows"] = Variant(
         lambda ads: run_padded(padded, ads, PADDED_WINDOWS), shape.flops
     )
-    return ways
+    return variants
 
 
 def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:
-    """Return a call that multiplies as the encoder's layers do, and returns its FLOPs.
+    """Return a function that computes the matrix products of all layers and returns their FLOPs.
 
-    Every layer has weights of its own: a single set would stay in the caches, and be faster than
-    any encoder can be.
+    Every layer has its own random weights: one set for all would stay in the caches, and the
+    products would be faster than in any encoder.
     """
     weights = [
         torch.randn(outputs, inputs, device=device, dtype=dtype)
@@ -203,52 +193,67 @@ def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[
 def measure(
     report: EngineReport,
     ads: Sequence[Encoded],
-    ways: Mapping[str, Variant],
+    variants: Mapping[str, Variant],
     multiply: Callable[[], int],
     seconds: float,
     stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:
-    """Run all ways and the products in turn, on as many ads as fit into about `seconds`.
+    """Run all variants and the matrix products in turn, on as many ads as fit into `seconds`.
 
     Args:
-        report: gets the figures, round by round; a round that is not finished leaves none.
-        ads: what to read; the first of them are warmed up on.
-        ways: by name.
-        multiply: does the matrix products and returns their FLOPs.
-        seconds: of all rounds together; more where the machine needs more for `LEAST_ADS` a round.
-        stopped: asked before each way; ends the measurement.
-        clock: gives seconds.
+        report: gets the rates of every finished round.
+        ads: the first of them serve as warm-up too.
+        variants: by name.
+        multiply: computes the matrix products and returns their FLOPs.
+        seconds: about how long all rounds take; longer where `MIN_ADS` a round take longer.
+        stopped: called before each variant; the measurement ends once it returns true.
+        clock: returns seconds.
     """
-    first = ads[:LEAST_ADS]
+    first = ads[:MIN_ADS]
     begin = clock()
-    for way in ways.values():
-        way.run(first)
+    for variant in variants.values():
+        variant.run(first)
     multiply()
-    # The warm-up, which is slower than what follows, tells how many ads a round may have.
+    # The warm-up fixes the number of ads a round. It is slower than the rounds, so they take less.
     spent = clock() - begin
     count = int(len(first) * seconds / (ROUNDS * spent)) if spent else len(ads)
     part = ads[: max(len(first), count)]
-    report.ads, report.ways = len(part), [Measured(name) for name in ways]
+    report.ads, report.ways = len(part), [VariantRates(name) for name in variants]
     tokens = sum(ad.tokens for ad in part)
     for _ in range(ROUNDS):
-        taken: list[float] = []
-        products, multiplying = 0, 0.0
-        for way in ways.values():
-            if stopped():
-                return
-            begin = clock()
-            way.run(part)
-            middle = clock()
-            taken.append(middle - begin)
-            # Beside each way, for a tenth of its time: the machine's pace changes within a round.
-            while True:
-                products += multiply()
-                if clock() - middle >= 0.1 * taken[-1]:
-                    break
-            multiplying += clock() - middle
-        for way, measured, spent in zip(ways.values(), report.ways, taken, strict=True):
-            measured.ads.append(len(part) / spent)
-            measured.tokens.append(tokens / spent)
-            measured.gflops.append(sum(map(way.flops, part)) / spent / 1e9)
-        report.matmul.append(products / multiplying / 1e9)
+        timing = _time_round(part, variants, multiply, stopped, clock)
+        if timing is None:
+            return
+        for variant, rates, spent in zip(variants.values(), report.ways, timing[0], strict=True):
+            rates.ads.append(len(part) / spent)
+            rates.tokens.append(tokens / spent)
+            rates.gflops.append(sum(map(variant.flops, part)) / spent / 1e9)
+        report.matmul.append(timing[1])
+
+
+def _time_round(
+    ads: Sequence[Encoded],
+    variants: Mapping[str, Variant],
+    multiply: Callable[[], int],
+    stopped: Callable[[], bool],
+    clock: Callable[[], float],
+) -> tuple[list[float], float] | None:
+    """Return the seconds of each variant and the GFLOP per second of the products."""
+    seconds: list[float] = []
+    flops, multiplying = 0, 0.0
+    for variant in variants.values():
+        if stopped():
+            return None
+        begin = clock()
+        variant.run(ads)
+        middle = clock()
+        seconds.append(middle - begin)
+        # The products run after each variant, for a tenth of its time, instead of once a round:
+        # the speed of a machine changes within a round.
+        while True:
+            flops += multiply()
+            if clock() - middle >= 0.1 * seconds[-1]:
+                break
+        multiplying += clock() - middle
+    return seconds, flops / multiplying / 1e9

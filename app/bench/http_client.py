@@ -1,6 +1,6 @@
-"""A bare HTTP client for load: cheap enough to share the machine with the server it measures.
+"""A minimal HTTP/1.1 client for load: cheap enough to share a machine with the server it measures.
 
-Nothing but the given address is contacted; a redirect is an answer like any other.
+It contacts no address but the given one: a redirect is an answer like any other.
 """
 
 import asyncio
@@ -13,36 +13,39 @@ from urllib.parse import urlsplit
 from httptools import HttpParserError, HttpResponseParser
 
 LOST = 0
-"""Stands for the status of a request whose connection ended without an answer in HTTP."""
+"""The status of a request whose connection ended without a complete HTTP answer."""
 
 READ_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer, or `LOST`; times in seconds, `seconds` since the request was meant to be sent."""
+    """The answer to one request; its status is `LOST` if there was none."""
 
     status: int
     headers: dict[str, str]
+    """By name in lower case."""
     seconds: float
+    """From the intended time of sending to the end of the answer."""
     ended: float
+    """When the answer ended, as `time.perf_counter` counts."""
     body: bytes = b""
 
     @property
     def retry_after(self) -> int:
-        """Seconds to wait before the next try, as a refusal says."""
+        """The header Retry-After of a refusal, in seconds."""
         return int(self.headers["retry-after"])
 
 
 def encode(body: object) -> bytes:
-    """Return a body's bytes; half a surrogate pair, as scrapers leave it, is replaced."""
+    """Return JSON as UTF-8; unpaired surrogates, which scraped texts contain, become "?"."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def classify_request(
     body: object, path: str = "/classify", host: str = "bench", api_key: str | None = None
 ) -> bytes:
-    """Return the bytes of a whole request, so that sending it again costs nothing."""
+    """Return the bytes of a whole POST request, so that they are built once and sent many times."""
     content = encode(body)
     lines = [f"POST {path} HTTP/1.1", f"host: {host}", "content-type: application/json"]
     if api_key:
@@ -51,10 +54,13 @@ def classify_request(
 
 
 class Connections:
-    """Keep-alive connections to one server; a new one is opened when none is free."""
+    """A pool of keep-alive connections to one server; it opens a new one when none is free.
+
+    Args:
+        address: of the server, http or https; its path is ignored.
+    """
 
     def __init__(self, address: str) -> None:
-        """Take the server's address, http or https; what follows the host is left aside."""
         parts = urlsplit(address)
         secure = parts.scheme == "https"
         self._host, self._port = parts.hostname, parts.port or (443 if secure else 80)
@@ -62,26 +68,32 @@ class Connections:
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, request: bytes, intended: float | None = None) -> Reply:
-        """Send one request and read its answer; `intended` counts from time.perf_counter."""
+        """Send one request and read its answer.
+
+        Args:
+            request: all its bytes.
+            intended: when it should have been sent, as `time.perf_counter` counts; now by default.
+        """
         begin = time.perf_counter() if intended is None else intended
         writer = None
         try:
             reader, writer = await self._open()
             writer.write(request)
-            answer = await read_answer(reader)
+            response = await read_response(reader)
         except (OSError, HttpParserError):
             now = time.perf_counter()
             return Reply(LOST, {}, now - begin, now)
         else:
-            if answer.goes_on:
+            if response.keep_alive:
                 self._free.append((reader, writer))
                 writer = None
         finally:
-            # Whatever failed or was given up: its answer must not become the next one's.
+            # After an error or a cancellation the connection is closed: its late answer would be
+            # taken for that of the next request.
             if writer is not None:
                 writer.close()
         now = time.perf_counter()
-        return Reply(answer.status, answer.headers, now - begin, now, b"".join(answer.parts))
+        return Reply(response.status, response.headers, now - begin, now, b"".join(response.parts))
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._free:
@@ -92,18 +104,21 @@ class Connections:
         return await asyncio.open_connection(self._host, self._port, ssl=self._ssl)
 
     def close(self) -> None:
-        """Close whatever is free."""
+        """Close the connections that are not in use."""
         while self._free:
             self._free.pop()[1].close()
 
 
-class Answer:
-    """Takes what the parser finds: one answer's status, headers (in lower case) and body."""
+class ResponseParser:
+    """Collects the status, headers (names in lower case) and body of one response.
+
+    The `on_...` methods are the callbacks of `httptools`.
+    """
 
     def __init__(self) -> None:
         self.parser = HttpResponseParser(self)
         self.status, self.complete = LOST, False
-        self.goes_on = False
+        self.keep_alive = False
         """Whether the connection may be used again."""
         self.headers: dict[str, str] = {}
         self.parts: list[bytes] = []
@@ -117,23 +132,26 @@ class Answer:
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
-        """Note that nothing is missing."""
-        # Asked later, the parser would speak of the next message.
-        self.status, self.goes_on = self.parser.get_status_code(), self.parser.should_keep_alive()
+        """Mark the response as complete and keep what the parser says of it."""
+        # After this callback the parser's state is that of the next message.
+        self.status, self.keep_alive = (
+            self.parser.get_status_code(),
+            self.parser.should_keep_alive(),
+        )
         self.complete = True
 
 
-async def read_answer(reader: asyncio.StreamReader) -> Answer:
-    """Read one answer to its end.
+async def read_response(reader: asyncio.StreamReader) -> ResponseParser:
+    """Read one response to its end.
 
     Raises:
         ConnectionError: the connection ended before.
-        HttpParserError: what came is not HTTP.
+        HttpParserError: the bytes are not HTTP.
     """
-    answer = Answer()
-    while not answer.complete:
+    response = ResponseParser()
+    while not response.complete:
         data = await reader.read(READ_BYTES)
         if not data:
             raise ConnectionResetError("The connection ended before the answer.")
-        answer.parser.feed_data(data)
-    return answer
+        response.parser.feed_data(data)
+    return response

@@ -1,4 +1,4 @@
-"""The user's wish to end a measurement, and to see what it found so far."""
+"""Ctrl-C that ends a measurement early but keeps its results."""
 
 import signal
 import threading
@@ -6,34 +6,37 @@ from types import FrameType
 from typing import Protocol
 
 
-class Flag(Protocol):
-    """An event of threads or of processes."""
+class StopFlag(Protocol):
+    """An event of `threading` or `multiprocessing`."""
 
     def set(self) -> None:
-        """Raise it."""
+        """Set the flag."""
 
     def is_set(self) -> bool:
-        """Tell whether it is raised."""
+        """Return whether the flag is set."""
 
 
 class Interrupt:
-    """While entered, the first Ctrl-C raises a flag; the second ends the program as ever."""
+    """A context manager in which the first Ctrl-C sets a flag; a second one raises as usual.
 
-    def __init__(self, flag: Flag | None = None) -> None:
-        """Take the flag to raise, where others look at it too."""
+    Args:
+        flag: the flag to set; one that other processes read, too, or by default a new one.
+    """
+
+    def __init__(self, flag: StopFlag | None = None) -> None:
         self._flag = threading.Event() if flag is None else flag
 
     def wanted(self) -> bool:
-        """Tell whether the user wants an end."""
+        """Return whether Ctrl-C was pressed."""
         return self._flag.is_set()
 
-    def _raise(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._flag.set()
-        signal.signal(signal.SIGINT, self._before)
+        signal.signal(signal.SIGINT, self._previous)
 
     def __enter__(self) -> "Interrupt":
-        self._before = signal.signal(signal.SIGINT, self._raise)
+        self._previous = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        signal.signal(signal.SIGINT, self._previous)

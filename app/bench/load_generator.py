@@ -1,8 +1,9 @@
-"""The load: when requests are sent, and what became of each.
+"""Sends requests in an open or a closed loop and records what became of each.
 
-In an open loop they come at random whatever the server does, as those of many users do, and are
-timed from when they were meant to be sent: a server that stalls is charged for all who would have
-come meanwhile. In a closed loop each of a few clients waits for its answer before it asks again.
+In an open loop requests are sent at random times whatever the server does, as many independent
+users would send them. Their latency counts from the intended time of sending, so that a server that
+stalls is charged for the requests that were due during the stall ("coordinated omission" is
+avoided). In a closed loop each of a few clients waits for an answer before its next request.
 """
 
 import asyncio
@@ -18,16 +19,20 @@ import numpy.typing as npt
 
 from app.bench.http_client import LOST, Reply
 
-UNANSWERED, HELD_BACK = -1, -2
-"""Stand for the status of a request whose answer nobody waited for any longer, and of one that was
-not sent because `MOST_IN_FLIGHT` others were."""
+UNANSWERED = -1
+"""The status of a request that had no answer when the load gave up waiting."""
 
-MOST_IN_FLIGHT = 4000
-MOST_SHOTS = 1_000_000
-"""Requests of one process: what it keeps of them stays below 100 MB."""
+HELD_BACK = -2
+"""The status of a request that was not sent, because `MAX_IN_FLIGHT` others had no answer yet."""
+
+MAX_IN_FLIGHT = 4000
+"""Requests of one process that wait for an answer at a time."""
+
+MAX_SAMPLES = 1_000_000
+"""Requests of one process; their samples take less than 100 MB."""
 
 TICK_SECONDS = 0.1
-"""Between two looks at whether the user wants an end."""
+"""Between two checks whether the load was stopped."""
 
 SHOT = np.dtype(
     [
@@ -35,17 +40,23 @@ SHOT = np.dtype(
         ("status", "i4"), ("ads", "i4"), ("tokens", "i8"),
     ]
 )  # fmt: skip
-"""A request: seconds from the load's begin to its intended send, from there to its send and to its
-answer; the answer's status or what stands for it; ads that were sent and tokens that were read."""
+"""The sample of one request.
+
+`intended` is when it should have been sent, in seconds from the start of the load. `late` and
+`seconds` lead from there to when it was sent and to the end of its answer. `status` is that of the
+answer, or `LOST`, `UNANSWERED` or `HELD_BACK`; `ads` were sent and `tokens` read.
+"""
 
 Shots = npt.NDArray[np.void]
+"""An array of request samples, of dtype `SHOT`."""
+
 Send = Callable[[bytes, float], Awaitable[Reply]]
-"""Sends a request that was meant for a time of the clock."""
+"""Sends the bytes of a request that was due at a time of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The bytes of a request, ready to be sent, and how many ads it holds."""
+    """The bytes of a request, ready to be sent, and the number of its ads."""
 
     content: bytes
     ads: int = 1
@@ -53,10 +64,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to send. Times in seconds; `rate` in requests a second makes an open loop.
+    """What a load sends, and for how long.
 
-    Where it is None, `connections` clients make a closed one. What is sent in the first `warm_up`
-    seconds is not measured. Answers are waited for no longer than `patience` after the end.
+    `rate`, in requests per second, makes an open loop. Without it `connections` clients make a
+    closed loop. All other figures are seconds: requests of the first `warm_up` are not measured,
+    and answers that come later than `patience` after the end are given up.
     """
 
     address: str
@@ -70,11 +82,11 @@ class Plan:
 
     @property
     def end(self) -> float:
-        """Seconds from the begin to the last send."""
+        """Seconds from the start to the last request."""
         return self.warm_up + self.duration
 
     def share(self, index: int, count: int) -> "Plan":
-        """Return the part of one of `count` processes; independent arrivals add up to the whole."""
+        """Return the part of process `index` of `count`; their independent arrivals add up."""
         return replace(
             self,
             rate=None if self.rate is None else self.rate / count,
@@ -84,7 +96,7 @@ class Plan:
 
 
 def arrivals(rate: float, seconds: float, rng: random.Random) -> Iterator[float]:
-    """Yield the times of a Poisson process of `rate` a second, from 0 to `seconds`."""
+    """Yield the times of a Poisson process of `rate` per second, from 0 to `seconds`."""
     at = rng.expovariate(rate)
     while at < seconds:
         yield at
@@ -92,7 +104,15 @@ def arrivals(rate: float, seconds: float, rng: random.Random) -> Iterator[float]
 
 
 class Load:
-    """Sends what a plan says, once."""
+    """Sends the requests of a plan, once.
+
+    Args:
+        plan: what to send.
+        send: sends one request.
+        clock: returns seconds.
+        sleep: waits for some seconds.
+        max_in_flight: how many requests of an open loop wait for an answer at a time.
+    """
 
     def __init__(
         self,
@@ -100,93 +120,92 @@ class Load:
         send: Send,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        most_in_flight: int = MOST_IN_FLIGHT,
+        max_in_flight: int = MAX_IN_FLIGHT,
     ) -> None:
-        """Take the plan and what the load happens in: the way to send, the clock and the sleep."""
         self._plan, self._send, self._clock, self._sleep = plan, send, clock, sleep
-        self._most_in_flight = most_in_flight
-        # Two, so that the arrivals are the same whatever is sent.
+        self._max_in_flight = max_in_flight
+        # Two generators, so that the arrivals do not depend on which requests are drawn.
         self._times = random.Random(plan.seed)  # noqa: S311  a load, no secret
         self._choices = random.Random(f"ads {plan.seed}")  # noqa: S311  likewise
-        self._shots: list[tuple[float, float, float, int, int, int]] = []
+        self._samples: list[tuple[float, float, float, int, int, int]] = []
         self._running: set[asyncio.Task[object]] = set()
         self._stopped: Callable[[], bool] = lambda: False
-        self._begin = 0.0
+        self._started = 0.0
 
     async def run(self, stopped: Callable[[], bool]) -> tuple[Shots, float]:
-        """Send, and wait for the answers.
+        """Send the requests and wait for their answers.
 
         Args:
-            stopped: asked now and then; once it says so, all ends at once, and requests that are
-                not answered yet are forgotten.
+            stopped: called every `TICK_SECONDS`; once it returns true the load ends at once, and
+                requests without an answer leave no sample.
 
         Returns:
-            The requests, and for how many seconds they were sent.
+            The samples, and for how many seconds requests were sent.
         """
-        self._stopped, self._begin = stopped, self._clock()
+        self._stopped, self._started = stopped, self._clock()
         if self._plan.rate is None:
             for _ in range(self._plan.connections):
                 self._start(self._client())
-            await self._wait(self._begin + self._plan.end)
+            await self._wait(self._started + self._plan.end)
         else:
             await self._arrive(self._plan.rate)
-        sent = min(self._clock() - self._begin, self._plan.end)
-        await self._wait(self._begin + self._plan.end + self._plan.patience)
+        sent = min(self._clock() - self._started, self._plan.end)
+        await self._wait(self._started + self._plan.end + self._plan.patience)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running)
-        return np.array(self._shots, dtype=SHOT), sent
+        return np.array(self._samples, dtype=SHOT), sent
 
     async def _arrive(self, rate: float) -> None:
         for offset in arrivals(rate, self._plan.end, self._times):
-            due = self._begin + offset
+            due = self._started + offset
             while (left := due - self._clock()) > 0 and not self._stopped():
                 await self._sleep(min(left, TICK_SECONDS))
             if self._stopped():
                 return
-            # However late it is: what was sent before has to move on too.
+            # A generator that is late would never yield: the requests in flight need their turn.
             await self._sleep(0)
             request = self._choices.choice(self._plan.requests)
-            if len(self._running) >= self._most_in_flight:
-                self._note(due, due, HELD_BACK, request.ads)
+            if len(self._running) >= self._max_in_flight:
+                self._record(due, due, HELD_BACK, request.ads)
             else:
-                self._start(self._fire(request, due))
-        await self._wait(self._begin + self._plan.end, for_all=False)
+                self._start(self._send_one(request, due))
+        await self._wait(self._started + self._plan.end, for_all=False)
 
     async def _client(self) -> None:
-        end = self._begin + self._plan.end
+        end = self._started + self._plan.end
         while (due := self._clock()) < end and not self._stopped():
-            if len(self._shots) >= MOST_SHOTS:
+            if len(self._samples) >= MAX_SAMPLES:
                 return
-            if await self._fire(self._choices.choice(self._plan.requests), due) == LOST:
-                await self._sleep(TICK_SECONDS)  # spares a server that is just starting again
+            if await self._send_one(self._choices.choice(self._plan.requests), due) == LOST:
+                await self._sleep(TICK_SECONDS)  # spares a server that is just restarting
 
-    async def _fire(self, request: Request, due: float) -> int:
-        """Send one request and note what became of it; return its status."""
+    async def _send_one(self, request: Request, due: float) -> int:
+        """Send one request, record its sample, and return its status."""
         sent = self._clock()
         try:
             reply = await self._send(request.content, due)
         except asyncio.CancelledError:
-            # Only `run` cancels, at the very end: this is the task's result.
+            # Not raised again: only `run` cancels, at the very end, and gathers the tasks.
             if not self._stopped():
-                self._note(due, sent, UNANSWERED, request.ads)
+                self._record(due, sent, UNANSWERED, request.ads)
             return UNANSWERED
         tokens = tokens_of(reply.body) if reply.status == 200 else 0
-        self._note(due, sent, reply.status, request.ads, reply.seconds, tokens)
+        self._record(due, sent, reply.status, request.ads, reply.seconds, tokens)
         return reply.status
 
-    def _note(
+    def _record(
         self, due: float, sent: float, status: int, ads: int, seconds: float = 0.0, tokens: int = 0
     ) -> None:
-        self._shots.append((due - self._begin, sent - due, seconds, status, ads, tokens))
+        self._samples.append((due - self._started, sent - due, seconds, status, ads, tokens))
 
-    def _start(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(coroutine)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def _wait(self, until: float, for_all: bool = True) -> None:
-        """Wait until a time of the clock, the user's end, or for all that runs."""
+        """Wait for a time of the clock, the stop, or if `for_all` the end of all requests."""
         while (left := until - self._clock()) > 0 and not self._stopped():
             if for_all and not self._running:
                 return
@@ -194,7 +213,7 @@ class Load:
 
 
 def tokens_of(body: bytes) -> int:
-    """Return the tokens that an answer says were read; 0 where it is of another service."""
+    """Return the tokens that an answer of /classify reports; 0 for any other answer."""
     try:
         answer = json.loads(body)
         return sum(int(one["tokens"]) for one in answer.get("results", [answer]))

@@ -1,22 +1,22 @@
-"""The picture of a load: rates and latencies against what was offered. Needs matplotlib."""
+"""Plots the rates and latencies of loads over the offered rate. Needs matplotlib."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from app.bench.summary import PERCENTILES, Summary
+from app.bench.summary import PERCENTILES, LoadSummary
 
 DOTS_PER_INCH = 110
 
 
-def plot_loads(steps: Sequence[Summary], path: Path, knee: float | None = None) -> None:
-    """Draw loads by offered rate, and the knee where there is one.
+def plot_loads(steps: Sequence[LoadSummary], path: Path, knee: float | None = None) -> None:
+    """Write a PNG with two plots over the offered rate: achieved rate and latency percentiles.
 
     Args:
-        steps: one load, or those of a sweep.
-        path: the PNG to write.
-        knee: its rate, requests a second.
+        steps: one load, or those of a sweep; loads without any answer are left out.
+        path: the file to write.
+        knee: the rate of the knee to mark, requests per second.
     """
     ordered = sorted((step for step in steps if step.latency_ms), key=lambda step: step.offered)
     offered = [step.offered for step in ordered]

@@ -1,4 +1,4 @@
-"""What a measurement shows on the terminal and leaves as JSON."""
+"""Tables of a measurement for the terminal, and its figures as a JSON document."""
 
 import json
 import os
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from app.bench.summary import Summary
-from app.bench.sweep import KEPT, knee
+from app.bench.summary import LoadSummary
+from app.bench.sweep import MIN_ANSWERED, knee
 
 if TYPE_CHECKING:
     from app.bench.engine_bench import EngineReport
 
 
-def show_load(summary: Summary) -> Iterator[RenderableType]:
-    """Yield one load's figures to print."""
+def show_load(summary: LoadSummary) -> Iterator[RenderableType]:
+    """Yield what to print of one load: its table and warnings."""
     table = Table("figure", "value")
     table.columns[1].justify = "right"
     for name, value in (
@@ -39,18 +39,18 @@ def show_load(summary: Summary) -> Iterator[RenderableType]:
         ("generator late, max", _milliseconds(summary.lateness_ms, "max")),
     ):
         table.add_row(name, value)
-    how = (
+    mode = (
         f"open loop, {summary.rate:g} requests/s"
         if summary.rate is not None
         else f"closed loop, {summary.connections} connections"
     )
-    yield f"{how}, {summary.seconds:.1f} s measured"
+    yield f"{mode}, {summary.seconds:.1f} s measured"
     yield table
     yield from summary.warnings()
 
 
-def show_steps(steps: Sequence[Summary], p99_ms: float) -> Iterator[RenderableType]:
-    """Yield a sweep's steps, by rate, and its knee to print."""
+def show_steps(steps: Sequence[LoadSummary], p99_ms: float) -> Iterator[RenderableType]:
+    """Yield what to print of a sweep: a table of its loads by rate, the knee, and warnings."""
     names = ("offered/s", "achieved/s", "ads/s", "tokens/s", "p50 ms", "p99 ms", "429", "errors")
     table = Table(*names)
     for column in table.columns:
@@ -66,20 +66,20 @@ def show_steps(steps: Sequence[Summary], p99_ms: float) -> Iterator[RenderableTy
             f"{sum(step.failures.values()):,}",
         )
     yield table
-    best = knee(list(steps), p99_ms)
-    bounds = f"at least {KEPT:.0%} answered in time, p99 at most {p99_ms:g} ms"
-    if best is None:
+    found = knee(steps, p99_ms)
+    bounds = f"at least {MIN_ANSWERED:.0%} answered in time, p99 at most {p99_ms:g} ms"
+    if found is None:
         yield f"No knee: no rate held ({bounds})."
     else:
         yield (
-            f"The knee is at {best.rate:.4g} requests/s: {best.ads:,.1f} ads/s, "
-            f"{best.tokens:,.0f} tokens/s, p99 {best.latency_ms['p99']:,.1f} ms ({bounds})."
+            f"The knee is at {found.rate:.4g} requests/s: {found.ads:,.1f} ads/s, "
+            f"{found.tokens:,.0f} tokens/s, p99 {found.latency_ms['p99']:,.1f} ms ({bounds})."
         )
     yield from dict.fromkeys(one for step in steps for one in step.warnings())
 
 
 def show_engine(report: "EngineReport") -> Iterator[RenderableType]:
-    """Yield the engine's figures to print."""
+    """Yield what to print of the measurement of an engine."""
     shape = report.shape
     yield (
         f"{shape.layers} layers, {shape.hidden} wide, {shape.intermediate} inside; "
@@ -100,31 +100,31 @@ def show_engine(report: "EngineReport") -> Iterator[RenderableType]:
             f"{row['gflops']:,.1f}",
             f"{row['share']:.0%}",
         )
-    # What int8 saves shows as a share above 100 %.
+    # int8 is compared with float32, so that what it saves shows as a share above 100 %.
     matmul = "float32 matmul alone" if report.dtype == "int8" else "matmul alone"
     table.add_row(matmul, "", "", f"{statistics.median(report.matmul):,.1f}", "100%")
     yield table
 
 
-def load_document(steps: Sequence[Summary], url: str, p99_ms: float | None) -> dict[str, Any]:
-    """Return loads as JSON holds them; with a bound they are a sweep's."""
+def load_document(steps: Sequence[LoadSummary], url: str, p99_ms: float | None) -> dict[str, Any]:
+    """Return the JSON document of one load, or with a bound on p99 that of a sweep."""
     document = {**about(), "url": url, "loads": [asdict(step) for step in steps]}
     if p99_ms is not None:
-        best = knee(list(steps), p99_ms)
-        document |= {"p99_bound_ms": p99_ms, "knee": None if best is None else best.rate}
+        found = knee(steps, p99_ms)
+        document |= {"p99_bound_ms": p99_ms, "knee": None if found is None else found.rate}
     return document
 
 
 def engine_document(report: "EngineReport") -> dict[str, Any]:
-    """Return the engine's figures as JSON holds them: medians, and every round."""
+    """Return the JSON document of an engine's measurement: medians and all rounds."""
     return {**about(), "engine": asdict(report), "medians": list(report.rows())}
 
 
 def about() -> dict[str, Any]:
-    """Return when and where something was measured, and with which command."""
+    """Return when, where and with which command and versions something was measured."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        # A key is in the environment only, so that the command can be shown.
+        # The command holds no API key: a key comes from the environment only.
         "command": " ".join(["doppelkopf", *sys.argv[1:]]),
         "machine": {
             "system": platform.platform(),
@@ -136,7 +136,7 @@ def about() -> dict[str, Any]:
 
 
 def write_json(document: dict[str, Any], path: Path) -> None:
-    """Write a document, indented."""
+    """Write a document as indented JSON."""
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The processes that send a load, one or several."""
+"""Sends a load from one process or from several."""
 
 import asyncio
 import importlib
@@ -16,39 +16,41 @@ from app.bench.interrupt import Interrupt
 from app.bench.load_generator import Load, Plan, Shots
 
 START_SECONDS = 60.0
-"""For all processes to be there."""
+"""Within which all processes have to be up."""
 
 _stop: Event
 _ready: Barrier
 
 
 class Workers:
-    """Sends plans from `processes` processes; a context manager.
+    """Sends plans from several processes. A context manager.
 
-    Inside it the first Ctrl-C ends a load at once, with what was measured so far.
+    In its body the first Ctrl-C ends a load at once and keeps what was measured so far.
+
+    Args:
+        processes: how many; 1 sends from this process and starts none.
     """
 
     def __init__(self, processes: int = 1) -> None:
-        """Take how many; one is this process itself."""
         self._processes = processes
         self._pool: ProcessPoolExecutor | None = None
         self.interrupt = Interrupt()
         if processes > 1:
-            # A fresh interpreter each: forking one that has threads may hang.
+            # Fresh interpreters: a fork of a process with threads may hang.
             context = multiprocessing.get_context("spawn")
             stop, ready = context.Event(), context.Barrier(processes)
             self.interrupt = Interrupt(stop)
             self._pool = ProcessPoolExecutor(
-                processes, context, initializer=_begin, initargs=(stop, ready)
+                processes, context, initializer=_init_process, initargs=(stop, ready)
             )
 
     def run(self, plan: Plan) -> tuple[Shots, float]:
-        """Send a plan; return its requests and for how many seconds they were sent."""
+        """Send a plan; return its samples and for how many seconds requests were sent."""
         if self._pool is None:
-            return send(plan, self.interrupt.wanted)
+            return send_plan(plan, self.interrupt.wanted)
         parts = [plan.share(index, self._processes) for index in range(self._processes)]
-        results = list(self._pool.map(_work, parts))
-        return np.concatenate([shots for shots, _ in results]), min(sent for _, sent in results)
+        results = list(self._pool.map(_send_share, parts))
+        return np.concatenate([samples for samples, _ in results]), min(sent for _, sent in results)
 
     def __enter__(self) -> "Workers":
         self.interrupt.__enter__()
@@ -60,29 +62,29 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
 
-def send(plan: Plan, stopped: Callable[[], bool]) -> tuple[Shots, float]:
-    """Send a plan from this process."""
+def send_plan(plan: Plan, stopped: Callable[[], bool]) -> tuple[Shots, float]:
+    """Send a plan from this process; see `Load.run`."""
 
     async def main() -> tuple[Shots, float]:
-        links = Connections(plan.address)
+        connections = Connections(plan.address)
         try:
-            return await Load(plan, links.send).run(stopped)
+            return await Load(plan, connections.send).run(stopped)
         finally:
-            links.close()
+            connections.close()
 
-    # Nearly twice the requests a second, where the system has it.
+    # uvloop sends nearly twice the requests per second; it does not exist for every system.
     factory = importlib.import_module("uvloop").new_event_loop if find_spec("uvloop") else None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main())
 
 
-def _begin(stop: Event, ready: Barrier) -> None:
+def _init_process(stop: Event, ready: Barrier) -> None:
     global _stop, _ready
     _stop, _ready = stop, ready
-    # Ctrl-C reaches the whole group; the parent tells what is to be done about it.
+    # Ctrl-C reaches all processes of the terminal; the parent sets `stop`.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _work(plan: Plan) -> tuple[Shots, float]:
+def _send_share(plan: Plan) -> tuple[Shots, float]:
     _ready.wait(START_SECONDS)
-    return send(plan, _stop.is_set)
+    return send_plan(plan, _stop.is_set)

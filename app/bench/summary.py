@@ -1,4 +1,4 @@
-"""What a load measured, as figures."""
+"""Summarizes the samples of a load as rates, latency percentiles and counts."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -8,25 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from app.bench.http_client import LOST
-from app.bench.load_generator import HELD_BACK, MOST_IN_FLIGHT, UNANSWERED, Plan, Shots
+from app.bench.load_generator import HELD_BACK, MAX_IN_FLIGHT, UNANSWERED, Plan, Shots
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 
 FAILURES = {LOST: "lost", UNANSWERED: "unanswered", HELD_BACK: "held back"}
-"""Names of requests without an answer: the connection ended, nobody waited any longer, too many
-others were waiting."""
+"""Names of the statuses that stand for a request without an answer."""
 
 LATE_MS = 20.0
-"""A generator whose 99th percentile is later than this measures itself."""
+"""Above this p99 of its own delay the generator, and not the service, makes the latencies."""
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One load's figures. Rates are a second, `*_ms` in milliseconds.
+class LoadSummary:
+    """The figures of one load; its field names are keys of the JSON document.
 
-    `offered`, `statuses`, `failures`, `latency_ms` and `lateness_ms` are of the requests meant to
-    be sent in the measured seconds; `achieved`, `ads` and `tokens` count the answers with status
-    200 that arrived in them. `latency_ms` is of the requests that were answered with 200.
+    Rates are per second, `*_ms` are milliseconds. `offered`, `statuses`, `failures` and
+    `lateness_ms` are of the requests that were due in the measured `seconds`, and `latency_ms` is
+    of those among them that were answered with 200. `achieved`, `ads` and `tokens` count the
+    answers with 200 that arrived in these seconds.
     """
 
     rate: float | None
@@ -44,11 +44,11 @@ class Summary:
 
     @property
     def rejected(self) -> int:
-        """Requests that the service refused with 429."""
+        """How many requests the service refused with 429."""
         return self.statuses.get(429, 0)
 
     def warnings(self) -> Iterator[str]:
-        """Say where the generator, and not the service, made the figures."""
+        """Yield a sentence for each way in which the generator itself limited the figures."""
         if self.lateness_ms.get("p99", 0.0) > LATE_MS:
             yield (
                 f"The generator was late itself, by {self.lateness_ms['p99']:.0f} ms at the 99th "
@@ -57,56 +57,57 @@ class Summary:
             )
         if held := self.failures.get("held back"):
             yield (
-                f"{held} requests were not sent, since {MOST_IN_FLIGHT} of a process were waiting "
+                f"{held} requests were not sent, since {MAX_IN_FLIGHT} of a process were waiting "
                 "for answers."
             )
 
 
 def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
-    """Return `PERCENTILES` of a sample, interpolated linearly; nothing of an empty one."""
+    """Return the `PERCENTILES` of some values, interpolated linearly; none of an empty array."""
     if not len(values):
         return {}
     found = np.percentile(values, list(PERCENTILES.values()))
     return dict(zip(PERCENTILES, map(float, found), strict=True))
 
 
-def summarize(shots: Shots, plan: Plan, sent: float) -> Summary:
-    """Count what happened after the warm-up.
+def summarize(samples: Shots, plan: Plan, sent: float) -> LoadSummary:
+    """Summarize the requests after the warm-up.
 
     Args:
-        shots: the requests.
+        samples: of all requests.
         plan: what was to be sent.
-        sent: for how many seconds it was, warm-up included; fewer where the user ended it.
+        sent: for how many seconds requests were sent, warm-up included; fewer than planned if the
+            load was stopped.
     """
     seconds = max(sent - plan.warm_up, 0.0)
-    meant = shots["intended"] >= plan.warm_up
-    ended = shots["intended"] + shots["seconds"]
-    answered = shots["status"] == 200
-    done = shots[answered & (ended >= plan.warm_up) & (ended < sent)]
-    measured = shots[meant]
+    due = samples["intended"] >= plan.warm_up
+    ended = samples["intended"] + samples["seconds"]
+    answered = samples["status"] == 200
+    done = samples[answered & (ended >= plan.warm_up) & (ended < sent)]
+    measured = samples[due]
 
-    def a_second(count: float) -> float:
+    def per_second(count: float) -> float:
         return float(count) / seconds if seconds else 0.0
 
     statuses, failures = _outcomes(measured)
-    return Summary(
+    return LoadSummary(
         rate=plan.rate,
         connections=plan.connections if plan.rate is None else None,
         seconds=seconds,
-        offered=a_second(len(measured)),
-        achieved=a_second(len(done)),
-        ads=a_second(done["ads"].sum()),
-        tokens=a_second(done["tokens"].sum()),
-        latency_ms=percentiles(shots["seconds"][meant & answered] * 1000),
+        offered=per_second(len(measured)),
+        achieved=per_second(len(done)),
+        ads=per_second(done["ads"].sum()),
+        tokens=per_second(done["tokens"].sum()),
+        latency_ms=percentiles(samples["seconds"][due & answered] * 1000),
         lateness_ms=percentiles(measured["late"] * 1000),
         statuses=statuses,
         failures=failures,
-        warm_up_statuses=_outcomes(shots[~meant])[0],
+        warm_up_statuses=_outcomes(samples[~due])[0],
     )
 
 
-def _outcomes(shots: Shots) -> tuple[dict[int, int], dict[str, int]]:
-    """Count answers by status, and what stands for none by its name."""
-    counts = Counter(shots["status"].tolist())
+def _outcomes(samples: Shots) -> tuple[dict[int, int], dict[str, int]]:
+    """Count answers by status, and requests without an answer by the name of their failure."""
+    counts = Counter(samples["status"].tolist())
     statuses = {status: counts[status] for status in sorted(counts) if status not in FAILURES}
     return statuses, {name: counts[one] for one, name in FAILURES.items() if counts[one]}

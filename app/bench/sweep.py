@@ -1,65 +1,130 @@
-"""The knee: the highest rate that a service still answers as fast as it is asked."""
+"""One load, or a sweep of loads that finds the knee: the highest rate a service keeps up with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-from app.bench.summary import Summary
+from app.bench.load_generator import MAX_SAMPLES, Plan
+from app.bench.sender_processes import Workers
+from app.bench.summary import LoadSummary, summarize
+from app.core.errors import StartupError
 
-KEPT = 0.95
-"""Share of the offered requests that has to be answered in time with them."""
+MIN_ANSWERED = 0.95
+"""Share of the offered rate that has to be answered with 200 at the same time."""
 
-CLOSE = 1.1
-"""The knee is known once a rate that holds and one that does not are this close."""
+RESOLUTION = 1.1
+"""A sweep ends when a rate that the service keeps up with and one that it does not are this close,
+as a ratio."""
 
-MOST_STEPS = 20
+MAX_STEPS = 20
+"""Loads of a sweep."""
 
+FIRST_RATE = 5.0
+"""Requests per second of a sweep's first load, unless the plan has a rate."""
 
-def holds(step: Summary, p99_ms: float) -> bool:
-    """Tell whether a service kept up: with at least `KEPT` of the rate, and within the bound."""
-    # Of a load too short for a single request nothing is known.
-    return (
-        bool(step.latency_ms)
-        and step.achieved >= KEPT * step.offered
-        and step.latency_ms["p99"] <= p99_ms
-    )
+MAX_RATE = 100_000.0
 
 
-def sweep(
-    measure: Callable[[float], Summary | None], start: float, most: float, p99_ms: float
-) -> Iterator[Summary]:
-    """Double the rate until it does not hold (halve it where the first does not), then close in.
+def check(plan: Plan, processes: int, *, sweeping: bool) -> None:
+    """Check that the plan is either an open or a closed loop, and fits the processes' memory.
+
+    Raises:
+        StartupError: it is not, or does not.
+    """
+    if sweeping and plan.connections:
+        raise StartupError("--sweep is an open loop and takes no --connections.")
+    if not sweeping and (plan.rate is None) == (plan.connections == 0):
+        raise StartupError("Say how to load it: --rate, --connections or --sweep, one of them.")
+    if plan.rate is not None and plan.rate > most_rate(plan, processes):
+        raise StartupError(
+            f"{plan.rate:g} requests/s for {plan.end:g} s are more than {MAX_SAMPLES:,} a process: "
+            "lower --rate or --duration, or add --processes."
+        )
+    if plan.rate is None and not sweeping and plan.connections < processes:
+        raise StartupError("--processes may not be more than --connections.")
+
+
+def most_rate(plan: Plan, processes: int) -> float:
+    """Return the highest rate, in requests per second, whose samples fit the processes' memory."""
+    # 10 % are left free: arrivals are random, and may be more than expected.
+    return min(MAX_RATE, 0.9 * processes * MAX_SAMPLES / plan.end)
+
+
+def run_once(plan: Plan, workers: Workers) -> LoadSummary:
+    """Send a plan and summarize it; Ctrl-C ends it early."""
+    samples, sent = workers.run(plan)
+    return summarize(samples, plan, sent)
+
+
+def run_sweep(plan: Plan, workers: Workers, max_rate: float, p99_ms: float) -> list[LoadSummary]:
+    """Send the plan at the rates of `search_knee`; a load that Ctrl-C ends is left out.
 
     Args:
-        measure: measures at a rate; None ends the sweep.
-        start: the first rate, requests a second.
-        most: the highest rate.
-        p99_ms: the bound of the 99th percentile.
+        plan: what to send; its rate is the first one.
+        workers: send it.
+        max_rate: the highest rate, requests per second.
+        p99_ms: bound of the 99th percentile, milliseconds.
+    """
+
+    def measure(rate: float) -> LoadSummary | None:
+        summary = run_once(replace(plan, rate=rate), workers)
+        return None if workers.interrupt.wanted() else summary
+
+    return list(search_knee(measure, plan.rate or FIRST_RATE, max_rate, p99_ms))
+
+
+def search_knee(
+    measure: Callable[[float], LoadSummary | None], start: float, max_rate: float, p99_ms: float
+) -> Iterator[LoadSummary]:
+    """Measure at doubled rates until the service fails to keep up, then narrow the knee down.
+
+    If it fails at the first rate, rates are halved until it keeps up. Between a rate it keeps up
+    with and one it does not, the next rate is their geometric mean.
+
+    Args:
+        measure: measures at a rate; None ends the search.
+        start: the first rate, requests per second.
+        max_rate: the highest rate, requests per second.
+        p99_ms: bound of the 99th percentile, milliseconds.
 
     Yields:
-        Each step, as it is measured: at most `MOST_STEPS`.
+        The summary of each load when it is measured, at most `MAX_STEPS`.
     """
     low, high, rate = 0.0, float("inf"), start
-    for _ in range(MOST_STEPS):
+    for _ in range(MAX_STEPS):
         step = measure(rate)
         if step is None:
             return
         yield step
-        if holds(step, p99_ms):
+        if keeps_up(step, p99_ms):
             low = max(low, rate)
         else:
             high = min(high, rate)
-        if low >= most or (low and high / low <= CLOSE):
+        if low >= max_rate or (low and high / low <= RESOLUTION):
             return
         if not low:
             rate = high / 2
         elif high == float("inf"):
-            rate = min(low * 2, most)
+            rate = min(low * 2, max_rate)
         else:
             rate = (low * high) ** 0.5
 
 
-def knee(steps: list[Summary], p99_ms: float) -> Summary | None:
-    """Return the highest rate's step that held below every one that did not; None if none did."""
-    failed = [step.rate or 0.0 for step in steps if not holds(step, p99_ms)]
+def keeps_up(step: LoadSummary, p99_ms: float) -> bool:
+    """Return whether `MIN_ANSWERED` of a load was answered, and its p99 is within the bound."""
+    # A load too short for a single answer proves nothing.
+    return (
+        bool(step.latency_ms)
+        and step.achieved >= MIN_ANSWERED * step.offered
+        and step.latency_ms["p99"] <= p99_ms
+    )
+
+
+def knee(steps: Sequence[LoadSummary], p99_ms: float) -> LoadSummary | None:
+    """Return the load of the highest rate that the service kept up with, or None.
+
+    Rates above one that it failed at do not count.
+    """
+    failed = [step.rate or 0.0 for step in steps if not keeps_up(step, p99_ms)]
     limit = min(failed, default=float("inf"))
-    held = [step for step in steps if holds(step, p99_ms) and (step.rate or 0.0) < limit]
-    return max(held, key=lambda step: step.rate or 0.0, default=None)
+    good = [step for step in steps if keeps_up(step, p99_ms) and (step.rate or 0.0) < limit]
+    return max(good, key=lambda step: step.rate or 0.0, default=None)

@@ -1,4 +1,4 @@
-"""The service under load: its address, the requests for it, and a first one to try."""
+"""The service under load: its address, the requests to it, and a first request as a check."""
 
 import asyncio
 import json
@@ -13,20 +13,23 @@ from app.core.types import Ad
 
 
 class Target:
-    """A service at the address that the user named."""
+    """A service under load.
+
+    Args:
+        url: its address, without `/classify`.
+        api_key: to send with each request.
+
+    Raises:
+        StartupError: the address or the key is malformed.
+    """
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        """Take the address before `/classify`, and the key to send.
-
-        Raises:
-            StartupError: it is no address, or the key is none.
-        """
         if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-            raise StartupError("DOPPELKOPF_API_KEY holds something that no key has.")
+            raise StartupError("DOPPELKOPF_API_KEY holds characters that a key cannot have.")
         self.url, self._key, self._parts = url, api_key, _parts(url)
 
     def requests(self, ads: Sequence[Ad], batch: int | None, seed: int) -> list[Request]:
-        """Return ready requests: one an ad, or of `batch` ads each, drawn at random."""
+        """Return a request per ad; or requests of `batch` ads each, in an order fixed by `seed`."""
         bodies = [
             {"text": ad.text, **({} if ad.title is None else {"title": ad.title})} for ad in ads
         ]
@@ -34,7 +37,7 @@ class Target:
             return [Request(self._request(body, "/classify")) for body in bodies]
         rng = random.Random(seed)  # noqa: S311  a load, no secret
         rng.shuffle(bodies)
-        # The last batch is filled up from the front, so that all are of one size.
+        # The last batch is filled up with the first ads, so that all have one size.
         rounds = range(0, len(bodies), batch)
         return [
             Request(self._request({"ads": part}, "/classify/batch"), batch)
@@ -42,18 +45,18 @@ class Target:
         ]
 
     def try_once(self, request: Request) -> None:
-        """Send one request, so that what cannot work is told at once.
+        """Send one request, so that a wrong address or key ends the program before the load.
 
         Raises:
-            StartupError: nothing answers, or not with 200 or 429.
+            StartupError: there is no answer, or its status is neither 200 nor 429.
         """
 
         async def main() -> Reply:
-            links = Connections(self.url)
+            connections = Connections(self.url)
             try:
-                return await links.send(request.content)
+                return await connections.send(request.content)
             finally:
-                links.close()
+                connections.close()
 
         reply = asyncio.run(main())
         if reply.status == LOST:
@@ -84,7 +87,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def _detail(body: bytes) -> str:
-    """Return what a problem document says, without its full stop."""
+    """Return `: ` and the `detail` of a problem document, without its full stop, or nothing."""
     try:
         return ": " + str(json.loads(body)["detail"]).rstrip(".")
     except (ValueError, KeyError, TypeError):

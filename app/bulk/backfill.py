@@ -1,8 +1,8 @@
-"""Bulk prediction on many machines: Ray Data hands splits of the input to engines of a cluster.
+"""Bulk prediction on many machines: Ray Data gives splits of the input to engines of a cluster.
 
-Each engine is an actor with a device of its own. It reads its split from where the input lies,
-answers it chunk by chunk as a run on one machine does, and writes it as a partition of Parquet:
-nothing of the data passes through the driver. What dies with a machine is answered again by others.
+Each engine is a Ray actor with a device of its own. It reads its split from the input's storage,
+predicts it chunk by chunk as a run on one machine does, and writes it as a Parquet partition. No
+data passes through the driver. If a machine dies, others predict its unfinished splits again.
 """
 
 import os
@@ -17,57 +17,59 @@ import ray
 from pyarrow import fs
 from ray.data.exceptions import ExecutionTimeoutError
 
-from app.bulk.input_scan import Inspected, inspected, joint_schema, without_nulls
-from app.bulk.input_splits import Split, read_split, splits_of
-from app.bulk.journal import Answer
-from app.bulk.output_partitions import Count, Partitions
-from app.bulk.predict import ENGINE, PROBABILITIES, Predictor, ad_of, predicted_columns
+from app.bulk.engine_predictor import ENGINE, Predictor
+from app.bulk.input_scan import ScannedFile, joint_schema, scan_row, without_nulls
+from app.bulk.input_splits import InputSplit, make_splits, read_split
+from app.bulk.output_partitions import Partitions, RowCount
+from app.bulk.prediction_columns import COLUMN_NAMES, PROBABILITY_COLUMNS, PredictionColumns
 from app.bulk.ray_pool import Pool
 from app.bulk.storage import Place
 from app.core.errors import DataError, FatalEngineError, StartupError
 from app.core.types import Format
 from app.data.files import CHUNK, chunks
-from app.data.labelled_ads import Columns
+from app.data.labelled_ads import Columns, ad_of
 from app.model.checkpoint import open_checkpoint
 
 
 @dataclass(frozen=True)
-class Input:
-    """All files of a run, read through."""
+class BackfillInput:
+    """The scanned files of a run, their joint schema and their splits."""
 
     place: Place
-    files: Sequence[Inspected]
+    files: Sequence[ScannedFile]
     schema: pa.Schema
-    splits: Sequence[Split]
+    splits: Sequence[InputSplit]
 
     @property
     def rows(self) -> int:
-        """How many rows they have."""
+        """The number of rows of all files."""
         return sum(file.rows for file in self.files)
 
 
 def check_rows(rows: int) -> None:
-    """Raise StartupError where splits of so many rows are no whole chunks."""
+    """Raise StartupError unless splits of this many rows are whole chunks."""
     if rows < 1 or rows % CHUNK:
         raise StartupError(f"--partition-rows has to be a multiple of {CHUNK}, not {rows}.")
 
 
 @dataclass(frozen=True)
 class Engines:
-    """What answers, by the same names as on one machine; `name` of its class."""
+    """How each actor of the cluster makes its engine: see `Predictor.of`."""
 
     folder: Path
+    """The checkpoint, under the same path on all machines."""
     revision: str
+    """Of the checkpoint on the driver's machine; others have to have the same."""
     device: str
     dtype: str
     batch_tokens: int | None
     name: str = ENGINE
 
     def predictor(self) -> Predictor:
-        """Load the checkpoint and warm an engine up.
+        """Load the checkpoint into an engine on this machine.
 
         Raises:
-            StartupError: one of them cannot be used here.
+            StartupError: the checkpoint is missing or another one, or the device cannot be used.
         """
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.revision != self.revision:
@@ -75,8 +77,12 @@ class Engines:
         return Predictor.of(checkpoint, self.device, self.dtype, self.batch_tokens, self.name)
 
 
-class Worker:
-    """An actor of the cluster: answers splits and writes them."""
+class BackfillWorker:
+    """A Ray actor that predicts splits and writes them as partitions.
+
+    An engine that cannot be made does not raise: each call returns the reason, because Ray would
+    show an error of an actor's constructor as a traceback and start the actor again.
+    """
 
     def __init__(
         self,
@@ -91,82 +97,88 @@ class Worker:
         try:
             self._predictor = engines.predictor()
         except StartupError as error:
-            # As an answer it reaches the user as one sentence.
             node = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray's own
             self._refused = f"On {node}: {error}"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return how many rows and errors a split has, or why it cannot be answered."""
-        split = Split(**row)
-        count = Count(0, 0)
-        if not self._refused:
+        """Return a split's number with its counts of rows and errors, or why it was `refused`."""
+        split = InputSplit(**row)
+        count, refused = RowCount(0, 0), self._refused
+        if not refused:
             try:
-                count = self._answer(split)
+                count = self._write_predicted(split)
             except StartupError as error:
-                return {"number": split.number, **asdict(count), "refused": str(error)}
+                refused = str(error)
             except FatalEngineError:
-                # The device is lost to this process; Ray starts another.
+                # This process cannot use its device any longer; Ray starts another process.
                 os._exit(1)
-        return {"number": split.number, **asdict(count), "refused": self._refused}
+        return {"number": split.number, **asdict(count), "refused": refused}
 
-    def _answer(self, split: Split) -> Count:
+    def _write_predicted(self, split: InputSplit) -> RowCount:
         rows, table = read_split(self._source, split, self._schema)
         ads = [ad_of(row, split.text, split.title, self._format) for row in rows]
         answers = [one for chunk in chunks(ads) for one in self._predictor.answer(chunk)]
-        return self._out.write(split.number, _with_answers(table, answers))
+        return self._out.write(split.number, _with_predictions(table, answers))
 
 
-def _with_answers(table: pa.Table, answers: Sequence[Answer]) -> pa.Table:
-    for name in predicted_columns():
-        kind = pa.float64() if name in PROBABILITIES else pa.string()
+def _with_predictions(table: pa.Table, answers: Sequence[PredictionColumns]) -> pa.Table:
+    for name in COLUMN_NAMES:
+        kind = pa.float64() if name in PROBABILITY_COLUMNS else pa.string()
         table = table.append_column(name, pa.array([one[name] for one in answers], kind))
     return table
 
 
-def read_through(place: Place, columns: Columns, rows: int) -> Input:
-    """Read all files through on the cluster, and cut them into splits of so many rows.
+def read_through(place: Place, columns: Columns, rows: int) -> BackfillInput:
+    """Scan all files on the cluster and cut them into splits.
+
+    Args:
+        place: a file, a folder or a pattern.
+        columns: the names of its columns.
+        rows: of a split.
 
     Raises:
-        DataError: one is malformed, there are no rows, or the columns do not fit together.
+        DataError: a file is malformed, there are no rows, or a column has different types.
     """
     paths = place.files()
     files = []
     found = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=len(paths))
-    for row in found.map(partial(inspected, place.system, columns, rows)).iter_rows():
+    for row in found.map(partial(scan_row, place.system, columns, rows)).iter_rows():
         if row["refused"]:
             raise DataError(row["refused"])
-        files.append(Inspected(**row["found"]))
+        files.append(ScannedFile(**row["found"]))
     files = sorted((file for file in files if file.rows), key=lambda file: file.path)
     if not files:
         raise DataError.at(place.path, "has no rows.")
     schemas = (pa.ipc.read_schema(pa.py_buffer(file.schema)) for file in files)
     schema = without_nulls(joint_schema(schemas, place.path))
-    return Input(place, files, schema, [*splits_of(files, rows)])
+    return BackfillInput(place, files, schema, [*make_splits(files, rows)])
 
 
 def backfill(
-    read: Input,
+    read: BackfillInput,
     engines: Engines,
     pool: Pool,
     format: Format,
     out: Partitions,
     progress: Callable[[int], None] = lambda _: None,
-) -> Count:
-    """Answer all splits that have no partition yet.
+) -> RowCount:
+    """Predict all splits that have no partition yet.
 
     Args:
-        read: what `read_through` returned.
-        engines: what answers.
-        pool: how many there are, and what each takes of its machine.
-        format: how texts and titles are written.
-        out: the folder, begun.
-        progress: is told how many more rows are answered.
+        read: the input, as `read_through` returned it.
+        engines: how engines are made.
+        pool: how many there are, and the resources of each.
+        format: of texts and titles.
+        out: the output folder, after `Partitions.begin`.
+        progress: called with the number of rows predicted since the last call.
 
     Returns:
-        how many rows there are, and how many of them got an error.
+        The number of rows, and that of rows with an error.
 
     Raises:
-        StartupError: the checkpoint or the input cannot be used on a machine, or engines die.
+        StartupError: a machine cannot use the checkpoint or the input, or the engines die or make
+            no progress.
+        DataError: partitions are missing at the end.
     """
     counts = {
         number: count
@@ -176,33 +188,36 @@ def backfill(
     progress(sum(count.rows for count in counts.values()))
     left = [split for split in read.splits if split.number not in counts]
     worker_args = (engines, read.place.system, read.schema, format, out)
-    for row in _answered(left, worker_args, pool):
+    for row in _predict_splits(left, worker_args, pool):
         if row["refused"]:
             raise StartupError(row["refused"])
-        counts[row["number"]] = Count(row["rows"], row["errors"])
+        counts[row["number"]] = RowCount(row["rows"], row["errors"])
         progress(row["rows"])
     return out.finish(counts, read.rows)
 
 
-def _answered(splits: Sequence[Split], args: tuple[Any, ...], pool: Pool) -> Iterator[Any]:
+def _predict_splits(
+    splits: Sequence[InputSplit], worker_args: tuple[Any, ...], pool: Pool
+) -> Iterator[Any]:
+    """Yield what `BackfillWorker` returns for each split, as they are finished."""
     if not splits:
         return
-    # A block for each split, so that an engine takes one when it has finished another.
+    # A block for each split, so that an engine gets the next one when it has finished one.
     items = ray.data.from_items(
         [asdict(split) for split in splits], override_num_blocks=len(splits)
     )
-    answered = items.map(
-        Worker,  # type: ignore[arg-type]  # the type of its instances
-        fn_constructor_args=args,
-        # A pool of fixed size: it gives idle engines back only when all splits are handed out.
+    predicted = items.map(
+        BackfillWorker,  # type: ignore[arg-type]  # the type of its instances
+        fn_constructor_args=worker_args,
+        # A pool of fixed size keeps an idle engine until all splits are given out.
         compute=ray.data.ActorPoolStrategy(size=min(pool.engines, len(splits))),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
     )
     try:
-        yield from answered.iter_rows()
+        yield from predicted.iter_rows()
     except (ray.exceptions.RayActorError, ExecutionTimeoutError) as error:
         raise StartupError(
-            "The engines end or stand still, and the logs of Ray tell why; "
-            "repeat the command to go on."
+            "The engines die or make no progress; the logs of Ray say why. "
+            "Repeat the command to go on."
         ) from error

@@ -1,7 +1,7 @@
-"""A first look at a file of ads: whether it is sound, what is in it, and where it may be cut.
+"""Reads a file of ads once before a run: checks it, and finds its columns and where to cut it.
 
-CSV is cut where the standard library's reader ends a record, which is told by the same rules as
-pandas reads by; that both found as many rows is checked.
+CSV is cut where the reader of the standard library ends a record. Rows are read with pandas, which
+has the same rules; a file in which the two find different numbers of rows is refused.
 """
 
 import csv
@@ -17,35 +17,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.bulk.predict import check_fields
+from app.bulk.prediction_columns import check_column_names
 from app.core.errors import DataError, first_line
 from app.data.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
 from app.data.labelled_ads import Columns
 
 _BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """A file that was read through once: what is in it, and where it may be cut."""
+class ScannedFile:
+    """A well-formed file of ads."""
 
     path: str
     size: int
-    modified: int
+    modified_ns: int
     sha256: str
     rows: int
     cuts: Sequence[int]
-    """The bytes that the splits begin at, and that the last ends at; none in Parquet."""
+    """The byte at which each split begins, and the one at which the last ends; none for Parquet."""
     schema: bytes
+    """Of its columns, in the format of Arrow IPC."""
     text: str
+    """The column of texts; empty if the file has no rows."""
     title: str | None
 
 
-def inspect(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> Inspected:
-    """Read a file through, so that what is malformed is told before any work.
+def scan_file(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> ScannedFile:
+    """Read a file to its end.
 
     Args:
-        system: where the file is.
+        system: the file system.
         path: of the file.
         columns: the names of its columns.
         rows: of a split.
@@ -59,54 +62,57 @@ def inspect(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> In
         with system.open_input_file(path) as file:
             sha256, cuts = _cuts(BufferedReader(file, _BLOCK), name, rows)
         with system.open_input_file(path) as file:
-            count, schema = (_footer if is_one_of(name, PARQUET) else _read)(file, name)
+            read_columns = _parquet_columns if is_one_of(name, PARQUET) else _text_columns
+            count, schema = read_columns(file, name)
     except OSError as error:
         raise DataError.at(path, f"cannot be read: {first_line(error)}.") from error
-    check_fields(name, schema.names)
+    check_column_names(name, schema.names)
     text, title = "", None
     if count:
         text, title = columns.of_text(name, dict.fromkeys(schema.names))
     if cuts and cuts.pop() != count:
         raise DataError.at(path, "its rows do not end where its lines do; write it as Parquet.")
-    return Inspected(
+    return ScannedFile(
         path, info.size, info.mtime_ns or 0, sha256, count, cuts,
         schema.serialize().to_pybytes(), text, title,
     )  # fmt: skip
 
 
-def fingerprint(files: Iterable[Inspected]) -> str:
-    """Return a digest of the names and the bytes of files."""
-    known = [(file.path, file.sha256) for file in files]
-    return hashlib.sha256(repr(known).encode()).hexdigest()
+def fingerprint(files: Iterable[ScannedFile]) -> str:
+    """Return a digest of the paths and contents of files."""
+    contents = [(file.path, file.sha256) for file in files]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
-def inspected(
+def scan_row(
     system: fs.FileSystem, columns: Columns, rows: int, row: dict[str, Any]
 ) -> dict[str, Any]:
-    """Inspect the file at `path` of a row; what is found, or why it is refused, is one again."""
+    """Scan the file at a row's `path`, as a function over rows of Ray Data.
+
+    Returns:
+        The fields of its `ScannedFile` as `found`, or a message as `refused`.
+    """
     try:
-        return {"found": asdict(inspect(system, row["path"], columns, rows)), "refused": ""}
+        return {"found": asdict(scan_file(system, row["path"], columns, rows)), "refused": ""}
     except DataError as error:
         return {"found": None, "refused": str(error)}
 
 
 def joint_schema(schemas: Iterable[pa.Schema], path: object) -> pa.Schema:
-    """Return all columns in the order they first appear in; those without a value hold text.
+    """Return all columns of some schemas in the order in which they first appear.
 
     Raises:
-        DataError: a column has values of different types.
+        DataError: the types of a column cannot be joined.
     """
     try:
         joint = pa.unify_schemas([*schemas], promote_options="permissive")
     except pa.ArrowException as error:
-        raise DataError.at(
-            path, f"a column changes its type, and Parquet knows one: {first_line(error)}."
-        ) from error
+        raise _type_error(path, error) from error
     return joint.remove_metadata()
 
 
 def without_nulls(schema: pa.Schema) -> pa.Schema:
-    """Return the columns with text for those that never had a value."""
+    """Return a schema in which columns without any value hold text."""
     return pa.schema(
         [
             field.with_type(pa.string()) if pa.types.is_null(field.type) else field
@@ -116,7 +122,7 @@ def without_nulls(schema: pa.Schema) -> pa.Schema:
 
 
 def _cuts(file: BufferedReader, name: PurePosixPath, rows: int) -> tuple[str, list[int]]:
-    """Return the SHA-256, and for text formats the cuts with the number of rows behind them."""
+    """Return the SHA-256, and for text formats the cuts, followed by the number of rows."""
     digest = hashlib.sha256()
 
     def hashed(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -142,6 +148,7 @@ def _cuts(file: BufferedReader, name: PurePosixPath, rows: int) -> tuple[str, li
 
 
 def _ends_of_lines(lines: Iterable[bytes], _name: PurePosixPath) -> Iterator[int]:
+    """Yield the byte at which each line that is not blank ends."""
     end = 0
     for line in lines:
         end += len(line)
@@ -150,7 +157,7 @@ def _ends_of_lines(lines: Iterable[bytes], _name: PurePosixPath) -> Iterator[int
 
 
 def _ends_of_records(lines: Iterable[bytes], name: PurePosixPath) -> Iterator[int]:
-    """Yield the bytes that the header of CSV and each record end at; blank lines are none."""
+    """Yield the byte at which the header of CSV and each of its records end."""
     line, end = b"", 0
 
     def decoded() -> Iterator[str]:
@@ -168,7 +175,7 @@ def _ends_of_records(lines: Iterable[bytes], name: PurePosixPath) -> Iterator[in
         raise DataError.at(name, f"cannot be cut: {first_line(error)}; write Parquet.") from error
 
 
-def _footer(file: Any, name: PurePosixPath) -> tuple[int, pa.Schema]:
+def _parquet_columns(file: Any, name: PurePosixPath) -> tuple[int, pa.Schema]:
     try:
         with pq.ParquetFile(file) as table:
             return table.metadata.num_rows, table.schema_arrow.remove_metadata()
@@ -176,8 +183,8 @@ def _footer(file: Any, name: PurePosixPath) -> tuple[int, pa.Schema]:
         raise DataError.at(name, f"is damaged or no Parquet file: {first_line(error)}.") from error
 
 
-def _read(file: BinaryIO, name: PurePosixPath) -> tuple[int, pa.Schema]:
-    """Return the number of rows and the columns of a text format."""
+def _text_columns(file: BinaryIO, name: PurePosixPath) -> tuple[int, pa.Schema]:
+    """Return the number of rows and the schema of CSV or JSON lines."""
     count, schema = 0, pa.schema([])
     for rows in chunks(row for _, row in rows_of(file, name)):
         count += len(rows)
@@ -196,6 +203,10 @@ def _inferred(rows: list[Row], columns: list[str], name: PurePosixPath) -> pa.Sc
             [(column, pa.array([row.get(column) for row in rows]).type) for column in columns]
         )
     except pa.ArrowException as error:
-        raise DataError.at(
-            name, f"a column changes its type, and Parquet knows one: {first_line(error)}."
-        ) from error
+        raise _type_error(name, error) from error
+
+
+def _type_error(path: object, error: pa.ArrowException) -> DataError:
+    return DataError.at(
+        path, f"a column changes its type, and Parquet knows one: {first_line(error)}."
+    )

@@ -1,7 +1,7 @@
-"""A file of ads cut into splits, so that any machine reads a part of it and nothing before that.
+"""Splits of files of ads, which any machine can read without reading what comes before.
 
-A split is a whole number of `CHUNK`s, counted from the file's first row: what answers chunk by
-chunk gives the same answers as if it had read the file from its beginning.
+A split is a whole number of `CHUNK`s, counted from the first row of its file: a predictor that
+works chunk by chunk gives the same predictions as if it read the file from its beginning.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.bulk.input_scan import Inspected
-from app.bulk.predict import changed
+from app.bulk.input_scan import ScannedFile
+from app.bulk.predict import changed_error
 from app.core.errors import DataError, first_line
 from app.data.files import PARQUET, Row, is_one_of, rows_of
 
@@ -25,84 +25,97 @@ _BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Split:
-    """Some rows of a file; `number` counts those of all files."""
+class InputSplit:
+    """Consecutive rows of a file."""
 
     number: int
+    """Counts the splits of all files from 0."""
     path: str
     size: int
-    modified: int
-    first: int
+    """Of the file in bytes, when it was scanned."""
+    modified_ns: int
+    first_row: int
     rows: int
-    head: int
+    header_end: int
+    """The byte at which the header of a CSV file ends."""
     begin: int
+    """The byte at which the first row begins; 0 for Parquet."""
     end: int
+    """The byte at which the last row ends; 0 for Parquet."""
     text: str
+    """The column of texts."""
     title: str | None
 
 
-def splits_of(files: Iterable[Inspected], rows: int) -> Iterator[Split]:
-    """Yield the splits of all files, of so many rows but the last of each."""
+def make_splits(files: Iterable[ScannedFile], rows: int) -> Iterator[InputSplit]:
+    """Yield the splits of all files; each has `rows` rows, the last of a file perhaps fewer."""
     number = 0
     for file in files:
         for index, first in enumerate(range(0, file.rows, rows)):
             begin, end = file.cuts[index : index + 2] if file.cuts else (0, 0)
-            yield Split(
-                number, file.path, file.size, file.modified, first, min(rows, file.rows - first),
+            yield InputSplit(
+                number, file.path, file.size, file.modified_ns, first, min(rows, file.rows - first),
                 file.cuts[0] if file.cuts else 0, begin, end, file.text, file.title,
             )  # fmt: skip
             number += 1
 
 
 def read_split(
-    system: fs.FileSystem, split: Split, schema: pa.Schema
+    system: fs.FileSystem, split: InputSplit, schema: pa.Schema
 ) -> tuple[list[Row], pa.Table]:
-    """Return a split's rows, and its columns as this schema has them.
+    """Read a split.
+
+    Args:
+        system: the file system.
+        split: what to read.
+        schema: of the table to return.
+
+    Returns:
+        Its rows (of Parquet with the columns of texts and titles alone), and all its columns.
 
     Raises:
-        DataError: the file is no longer what was inspected.
+        DataError: the file changed since it was scanned, or cannot be read.
     """
     name = PurePosixPath(split.path)
     try:
         info = system.get_file_info(split.path)
-        if (info.size, info.mtime_ns or 0) != (split.size, split.modified):
-            raise changed(name)
+        if (info.size, info.mtime_ns or 0) != (split.size, split.modified_ns):
+            raise changed_error(name)
         with system.open_input_file(split.path) as file:
             if is_one_of(name, PARQUET):
-                found = _groups(file, split)
-                rows = found.select([one for one in (split.text, split.title) if one]).to_pylist()
-                table = _fitted(found, schema)
+                whole = _read_row_groups(file, split)
+                rows = whole.select([one for one in (split.text, split.title) if one]).to_pylist()
+                table = _cast(whole, schema)
             else:
-                content = BytesIO(
-                    file.read_at(split.head, 0) + file.read_at(split.end - split.begin, split.begin)
-                )
-                rows = [row for _, row in rows_of(content, name)]
+                header = file.read_at(split.header_end, 0)
+                content = file.read_at(split.end - split.begin, split.begin)
+                rows = [row for _, row in rows_of(BytesIO(header + content), name)]
                 table = pa.Table.from_pylist(rows, schema=schema)
     except OSError as error:
         raise DataError.at(split.path, f"cannot be read: {first_line(error)}.") from error
     except pa.ArrowException as error:
         raise DataError.at(split.path, f"does not fit its columns: {first_line(error)}.") from error
     if len(rows) != split.rows:
-        raise changed(name)
+        raise changed_error(name)
     return rows, table
 
 
-def _groups(file: Any, split: Split) -> pa.Table:
-    """Return a split of Parquet; of its row groups only those that it is in are read."""
+def _read_row_groups(file: Any, split: InputSplit) -> pa.Table:
+    """Return a split of a Parquet file; only the row groups that it overlaps are read."""
     with pq.ParquetFile(file) as table:
         sizes = [table.metadata.row_group(n).num_rows for n in range(table.num_row_groups)]
         ends = list(accumulate(sizes))
-        last = split.first + split.rows
+        last = split.first_row + split.rows
         groups = [
             n
             for n, (size, end) in enumerate(zip(sizes, ends, strict=True))
-            if end > split.first and end - size < last
+            if end > split.first_row and end - size < last
         ]
         before = ends[groups[0]] - sizes[groups[0]]
         seen, parts = before, []
         for batch in table.iter_batches(batch_size=_BATCH, row_groups=groups):
-            if seen + len(batch) > split.first:
-                start = max(split.first - seen, 0)
+            if seen + len(batch) > split.first_row:
+                start = max(split.first_row - seen, 0)
                 parts.append(batch.slice(start, last - seen - start))
             seen += len(batch)
             if seen >= last:
@@ -110,7 +123,8 @@ def _groups(file: Any, split: Split) -> pa.Table:
         return pa.Table.from_batches(parts)
 
 
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns of a schema; those that it lacks have no values."""
     return pa.table(
         [
             table[field.name].cast(field.type)

@@ -1,7 +1,7 @@
-"""A folder of Parquet partitions that a run fills, each whole or not there.
+"""The output folder of a backfill: Parquet partitions, each of which appears when it is complete.
 
-Beside them `_about.json` says what they depend on, so that an interrupted run goes on with those
-that are there and no other run mixes with it; `_SUCCESS` says that all of them are there.
+The file `_about.json` in it says what the partitions depend on, so that only the same run continues
+an interrupted one. The file `_SUCCESS` says that all partitions are there.
 """
 
 import json
@@ -14,19 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from app.bulk.predict import ERROR
+from app.bulk.journal import check_same_run
+from app.bulk.prediction_columns import ERROR_COLUMN
 from app.bulk.storage import Place
 from app.core.errors import DataError, first_line
 
 _ABOUT, _SUCCESS = "_about.json", "_SUCCESS"
 _PARTIAL = ".partial-"
-_PUTS = ("s3", "gcs", "abfs")
-"""Object stores: a file appears when it is closed, and a rename would copy it."""
+_OBJECT_STORES = ("s3", "gcs", "abfs")
+"""File systems where a file appears when it is closed, and a rename would copy it."""
 
 
 @dataclass(frozen=True)
-class Count:
-    """What is in a partition."""
+class RowCount:
+    """The rows of one or more partitions, and how many of them have an error."""
 
     rows: int
     errors: int
@@ -34,15 +35,16 @@ class Count:
 
 @dataclass(frozen=True)
 class Partitions:
-    """The folder; travels between processes."""
+    """The output folder. It can be sent to the processes that write partitions."""
 
     place: Place
 
     def check(self, *, overwrite: bool) -> None:
-        """Stop before work begins whose result should not be written.
+        """Check before the work that its result may be written here.
 
         Raises:
-            DataError: a finished run is here and stays, or something else than a run.
+            DataError: the folder holds a finished run and `overwrite` is off, or files that are of
+                no run.
         """
         names = self._names()
         if _SUCCESS in names and not overwrite:
@@ -54,36 +56,30 @@ class Partitions:
         raise DataError.at(self.place.path, f"exists already; {hint}")
 
     def begin(self, about: Mapping[str, str]) -> None:
-        """Begin a run in the place of a finished one, or go on with one.
+        """Begin a run: continue an unfinished one, delete a finished one, or create the folder.
 
         Args:
-            about: what the partitions depend on, by name; the same again goes on.
+            about: what the partitions depend on, by name.
 
         Raises:
-            DataError: another run is unfinished here.
+            DataError: the folder holds an unfinished run that differs in these.
         """
         names = self._names()
         if _SUCCESS in names:
             self._clear(names)
         elif _ABOUT in names:
-            self._require(about)
+            check_same_run(self._read_about(), about, self.place.path, "the folder")
             return
         self.place.system.create_dir(self.place.path)
         self._put(_ABOUT, json.dumps(about, ensure_ascii=False, indent=1).encode())
 
-    def _require(self, about: Mapping[str, str]) -> None:
+    def _read_about(self) -> dict[str, str]:
         with self.place.system.open_input_file(self._path(_ABOUT)) as file:
-            before = json.loads(file.read())
-        other = [name for name in about if before.get(name) != about[name]]
-        if other:
-            raise DataError.at(
-                self.place.path,
-                f"an interrupted run with another {' and '.join(other)} is unfinished; "
-                "repeat it to finish it, or delete the folder to begin anew.",
-            )
+            about: dict[str, str] = json.loads(file.read())
+            return about
 
-    def present(self) -> dict[int, Count]:
-        """Return what is there, by number; a partition that is damaged is not."""
+    def present(self) -> dict[int, RowCount]:
+        """Return the counts of all partitions that are there and sound, by their number."""
         numbers = {_number(name): name for name in self._names() if name.endswith(".parquet")}
         with ThreadPoolExecutor(16) as pool:
             counts = pool.map(self._count, numbers.values())
@@ -93,7 +89,7 @@ class Partitions:
                 if number is not None and count is not None
             }
 
-    def _count(self, name: str) -> Count | None:
+    def _count(self, name: str) -> RowCount | None:
         try:
             with (
                 self.place.system.open_input_file(self._path(name)) as file,
@@ -102,43 +98,43 @@ class Partitions:
                 footer = table.metadata
         except (OSError, pa.ArrowException):
             return None
-        # The error's column is the last one.
+        # The column of errors is the last one.
         groups = map(footer.row_group, range(footer.num_row_groups))
         nulls = (group.column(group.num_columns - 1).statistics.null_count for group in groups)
-        return Count(footer.num_rows, footer.num_rows - sum(nulls))
+        return RowCount(footer.num_rows, footer.num_rows - sum(nulls))
 
-    def write(self, number: int, table: pa.Table) -> Count:
-        """Write a partition; it appears when it is complete, in the place of the same."""
+    def write(self, number: int, table: pa.Table) -> RowCount:
+        """Write a partition, or replace it; the file appears when it is complete."""
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink)
         self._put(f"part-{number:05}.parquet", sink.getvalue())
-        return Count(len(table), len(table) - table[ERROR].null_count)
+        return RowCount(len(table), len(table) - table[ERROR_COLUMN].null_count)
 
-    def finish(self, counts: Mapping[int, Count], rows: int) -> Count:
-        """Say that all rows are there.
+    def finish(self, counts: Mapping[int, RowCount], rows: int) -> RowCount:
+        """Mark the run as finished, and return the counts of all its partitions together.
 
         Raises:
-            DataError: they are not.
+            DataError: rows or partitions are missing.
         """
-        found = Count(
+        total = RowCount(
             sum(one.rows for one in counts.values()), sum(one.errors for one in counts.values())
         )
-        if found.rows != rows or sorted(counts) != [*range(len(counts))]:
+        if total.rows != rows or sorted(counts) != [*range(len(counts))]:
             raise DataError.at(
-                self.place.path, f"has {found.rows} of {rows} rows; repeat the command to go on."
+                self.place.path, f"has {total.rows} of {rows} rows; repeat the command to go on."
             )
-        self._clear_rests()
-        self._put(_SUCCESS, json.dumps({"rows": found.rows, "errors": found.errors}).encode())
-        return found
+        self._remove_partial_files()
+        self._put(_SUCCESS, json.dumps({"rows": total.rows, "errors": total.errors}).encode())
+        return total
 
-    def _clear_rests(self) -> None:
-        """Remove what kills left half written."""
+    def _remove_partial_files(self) -> None:
+        """Delete what killed processes left unfinished."""
         for info in self.place.system.get_file_info(fs.FileSelector(self.place.path)):
             if info.base_name.startswith(_PARTIAL):
                 self.place.system.delete_file(info.path)
 
     def _names(self) -> set[str]:
-        """Return what is here, without what is hidden, as files that are not complete."""
+        """Return the names of all files but hidden ones, which are not complete."""
         selector = fs.FileSelector(self.place.path, allow_not_found=True)
         try:
             found = self.place.system.get_file_info(selector)
@@ -147,18 +143,18 @@ class Partitions:
         return {info.base_name for info in found if not info.base_name.startswith(".")}
 
     def _clear(self, names: set[str]) -> None:
-        # First what says that it is complete, last what says what the rest is about.
+        # In this order an interruption leaves an unfinished run with its `_about.json`.
         parts = [name for name in names if _number(name) is not None]
         for name in [_SUCCESS, *parts, _ABOUT]:
             self.place.system.delete_file(self._path(name))
 
     def _put(self, name: str, content: bytes | pa.Buffer) -> None:
         system = self.place.system
-        atomic = system.type_name in _PUTS
-        path = self._path(name if atomic else f"{_PARTIAL}{uuid.uuid4().hex}")
+        in_store = system.type_name in _OBJECT_STORES
+        path = self._path(name if in_store else f"{_PARTIAL}{uuid.uuid4().hex}")
         with system.open_output_stream(path) as file:
             file.write(content)
-        if not atomic:
+        if not in_store:
             system.move(path, self._path(name))
 
     def _path(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The cluster of Ray that a backfill runs on: connecting to it, and sizing its pool of engines."""
+"""The Ray cluster of a backfill: the connection to it, and the size of its pool of engines."""
 
 import logging
 import os
@@ -15,18 +15,18 @@ from ray._private.utils import read_ray_address
 
 from app.core.errors import StartupError
 
-_SECONDS = 5
-"""To wait for a port to open. Ray itself would ask for minutes."""
+_CONNECT_SECONDS = 5
+"""To wait for a cluster's port. Ray itself would try for minutes."""
 
-_PATIENCE = 6 * 60 * 60
-"""Seconds without any partition before a run ends: a slow machine takes an hour for a large one,
-and a cluster may be full; but Ray starts engines again without end.
+_NO_PROGRESS_SECONDS = 6 * 60 * 60
+"""Without any partition before a run ends, because Ray restarts engines that die without end. A
+slow machine takes an hour for a large partition, and a full cluster makes a run wait.
 """
 
 
 @dataclass(frozen=True)
 class Pool:
-    """How many engines there are, on which kind of device, and what each takes of its machine."""
+    """The number of engines, their kind of device, and the CPUs and GPUs that Ray gives each."""
 
     engines: int
     device: str
@@ -35,13 +35,13 @@ class Pool:
 
     @classmethod
     def of_cluster(cls, device: str) -> "Pool":
-        """Make an engine for each GPU of the cluster; where there is none, for each machine.
+        """Return a pool of an engine per GPU of the cluster, or if it has none, per machine.
 
         Args:
             device: "auto", "cpu" or "cuda".
 
         Raises:
-            StartupError: the device is not there, or cannot be chosen.
+            StartupError: the cluster has no such device, or the name is not one of these.
         """
         if device not in ("auto", "cpu", "cuda"):
             raise StartupError(f"With --ray the device is auto, cpu or cuda, not '{device}'.")
@@ -59,31 +59,31 @@ class Pool:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Connect to a cluster as its driver, and disconnect in the end.
+    """Connect to a cluster as its driver, and disconnect at the end.
 
     Args:
         address: HOST:PORT; "local" for a cluster of this machine alone, which ends with the
             connection; or "auto" for the cluster that RAY_ADDRESS names, else the one that
-            `ray start` began on this machine, else "local".
+            `ray start` started on this machine, else "local".
 
     Raises:
         StartupError: there is no cluster at the address, or it cannot be joined.
     """
-    # Ray reports its use to its makers unless told not to, and warns of what is meant to be so.
+    # Ray sends usage statistics by default, and warns of what is set here on purpose.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Private, but the only way to know where Ray looks for the cluster that `ray start` began.
+    # `read_ray_address` is private, but nothing public returns what `ray start` recorded.
     where = cluster_address(address, os.environ.get("RAY_ADDRESS"), read_ray_address())
     if where.startswith("ray://"):
         raise StartupError(
             "Ray Data cannot be driven over ray://; run the command on a machine of the cluster, "
             "as `ray job submit -- doppelkopf predict --ray auto ...` does."
         )
-    _reach(where)
+    _check_reachable(where)
     try:
-        # A cluster that is started here needs no dashboard: it ends with the command.
-        with _silent():
+        # A cluster that is started here ends with the command, and needs no dashboard.
+        with _stderr_discarded():
             ray.init(
                 where,
                 log_to_driver=False,
@@ -95,8 +95,8 @@ def connected(address: str) -> Iterator[None]:
         raise StartupError(f"The Ray cluster at '{where}' cannot be joined: {reason}.") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = _PATIENCE
-    # Whatever ends in the cluster is printed to stdout else, where results are.
+    context.execution_no_progress_timeout_s = _NO_PROGRESS_SECONDS
+    # Ray prints a line for each process of the cluster that ends; stdout is for results.
     with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
         try:
             yield
@@ -110,37 +110,38 @@ def cluster_address(address: str, named: str | None, recorded: str | None) -> st
     Args:
         address: the option; only "auto" depends on the others.
         named: the variable RAY_ADDRESS.
-        recorded: HOST:PORT of the cluster that `ray start` began last on this machine.
+        recorded: HOST:PORT of the cluster that `ray start` last started on this machine.
     """
     if address != "auto":
         return address
     if named and named != "auto":
         return named
     try:
-        # The record of a killed cluster stays, and Ray would wait for that one for minutes.
-        _reach(recorded or "")
+        # A killed cluster leaves its record, and Ray would try to reach it for minutes.
+        _check_reachable(recorded or "")
     except StartupError:
         return "local"
     return "auto" if recorded else "local"
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Keep off the terminal what compiled code says of its log level there."""
-    kept = os.dup(2)
+def _stderr_discarded() -> Iterator[None]:
+    """Discard what compiled code, which `redirect_stderr` does not reach, writes to stderr."""
+    original = os.dup(2)
     with Path(os.devnull).open("wb") as nothing:
         os.dup2(nothing.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(original, 2)
+        os.close(original)
 
 
-def _reach(address: str) -> None:
+def _check_reachable(address: str) -> None:
+    """Raise StartupError if the address is HOST:PORT and nothing listens there."""
     if not (found := re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)):
         return
     try:
-        socket.create_connection((found[1], int(found[2])), _SECONDS).close()
+        socket.create_connection((found[1], int(found[2])), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise StartupError(f"There is no Ray cluster at '{address}': {error}.") from error

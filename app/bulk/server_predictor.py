@@ -1,12 +1,16 @@
-"""Bulk prediction by a running server: its rows go through a stream and get the same columns."""
+"""Bulk prediction by a running server, to which ads are sent as a stream."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from httpx import InvalidURL
 
-from app.bulk.journal import Answer
-from app.bulk.predict import EMPTY, failed, predicted
+from app.bulk.prediction_columns import (
+    EMPTY_TEXT,
+    PredictionColumns,
+    columns_of_error,
+    columns_of_labels,
+)
 from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
 from app.core.errors import StartupError
 from app.core.head_labels import HEADS
@@ -15,33 +19,39 @@ from app.schemas.model import ModelRef
 
 
 class ServerError(StartupError):
-    """The server does not answer; what it has answered is kept."""
+    """The server cannot be used, or no longer; the journal keeps what it predicted before."""
 
 
 @contextmanager
-def sending(url: str, api_key: str | None) -> Iterator["Sender"]:
-    """Give what asks a server for the time of a run.
+def sending(url: str, api_key: str | None) -> Iterator["ServerPredictor"]:
+    """Connect to a server for the time of a run.
+
+    Args:
+        url: its address.
+        api_key: to send with each request.
 
     Raises:
-        ServerError: it is no address or no key, or the server does not tell what it serves.
+        ServerError: the address or the key is malformed, or the server does not answer.
     """
     try:
         client = DoppelkopfClient(url, api_key=api_key)
     except (ValueError, InvalidURL) as error:
-        raise ServerError(f"{url} cannot be asked: {error}") from error
+        raise ServerError(f"{url} cannot be used: {error}") from error
     with client:
-        yield Sender(client)
+        yield ServerPredictor(client)
 
 
-class Sender:
-    """Answers ads through a client, as `Predictor` does with a model of its own."""
+class ServerPredictor:
+    """Predicts ads through a client, as `Predictor` does with an engine.
+
+    Args:
+        client: of the server.
+
+    Raises:
+        ServerError: the server does not say which model it serves.
+    """
 
     def __init__(self, client: DoppelkopfClient) -> None:
-        """Ask whose answers these will be.
-
-        Raises:
-            ServerError: the server does not tell.
-        """
         self._client = client
         try:
             found = client.model()
@@ -49,29 +59,31 @@ class Sender:
             raise ServerError(str(error)) from error
         self.model = ModelRef(name=found.name, revision=found.revision)
 
-    def answer(self, ads: Sequence[Ad]) -> list[Answer]:
-        """Return the columns that each ad gets: its predictions, or why there are none.
+    def answer(self, ads: Sequence[Ad]) -> list[PredictionColumns]:
+        """Return the columns of each ad, in order: its predictions, or why it has none.
 
         Raises:
-            ServerError: the server is gone for long, refuses to answer, or serves another model
-                than at the beginning.
+            ServerError: the server refuses, does not answer even after the client's retries, or
+                serves another model than at the start of the run.
         """
         lines = [{"text": ad.text, "title": ad.title, "format": ad.format} for ad in ads if ad.text]
         try:
             found = iter([*self._client.stream(lines, top_k=1)])
         except CallError as error:
             raise ServerError(f"{error} Repeat the command to go on.") from error
-        return [self._columns(next(found)) if ad.text else failed(EMPTY) for ad in ads]
+        return [
+            self._columns(next(found)) if ad.text else columns_of_error(EMPTY_TEXT) for ad in ads
+        ]
 
-    def _columns(self, found: StreamAnswer | StreamError) -> Answer:
+    def _columns(self, found: StreamAnswer | StreamError) -> PredictionColumns:
         if isinstance(found, StreamError):
-            return failed(found.error.detail)
+            return columns_of_error(found.error.detail)
         if found.model != self.model:
             raise ServerError(
                 f"The server answers with {found.model.name} {found.model.revision} by now, "
                 f"and the rows before were answered with {self.model.name} {self.model.revision}."
             )
         answers = {head: getattr(found, head) for head in HEADS}
-        return predicted(
+        return columns_of_labels(
             {head: LabelProbability(one.label, one.probability) for head, one in answers.items()}
         )

@@ -1,7 +1,4 @@
-"""Where files of ads lie: a local path, or an address of an object store.
-
-A place travels between processes; what it names is opened where the work is done.
-"""
+"""Paths of files of ads: local ones, and addresses of object stores."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,39 +9,41 @@ from pyarrow import fs
 from app.core.errors import DataError, first_line
 from app.data.files import CSV, LINES, PARQUET, check_suffix, is_one_of
 
-_OWN = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
-"""What pyarrow opens by itself; other addresses are fsspec's, where its package is installed."""
+_ARROW_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
+"""The schemes that pyarrow opens itself; fsspec opens others, with the package for each."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A path and the file system that it is in; travels between processes."""
+    """A path and its file system. Processes can send it to each other before anything is opened."""
 
     system: fs.FileSystem
     path: str
 
     @classmethod
     def of(cls, name: str) -> "Place":
-        """Find a local path, or an address that pyarrow or fsspec knows, as s3://bucket/ads.csv.
+        """Return the place of a local path, or of an address such as s3://bucket/ads.csv.
 
         Raises:
-            DataError: nobody knows such addresses, or what reads them is not installed.
+            DataError: the scheme of the address is unknown, or the package that opens it is not
+                installed.
         """
         if "://" not in name:
             return cls(fs.LocalFileSystem(), str(Path(name).absolute()))
         try:
-            known = name.split("://")[0] in _OWN
-            return cls(*fs.FileSystem.from_uri(name if known else f"fsspec+{name}"))
+            by_arrow = name.split("://")[0] in _ARROW_SCHEMES
+            return cls(*fs.FileSystem.from_uri(name if by_arrow else f"fsspec+{name}"))
         except (pa.ArrowException, ImportError, ValueError, OSError) as error:
             raise DataError.at(name, f"cannot be reached: {first_line(error)}.") from error
 
     def files(self) -> list[str]:
-        """Return the path itself, the files of ads of this folder, or those a pattern matches.
+        """Return the files of ads here, sorted: of a folder and those below, or of a glob pattern.
 
-        What begins with a dot or an underscore is left out, as all readers of partitions do.
+        A file's path is returned as it is. Names that begin with a dot or an underscore are left
+        out, by the convention of all readers of partitioned data.
 
         Raises:
-            DataError: there is none.
+            DataError: there are none, or a single file is not of a known format.
         """
         try:
             found = self._find()

@@ -83,10 +83,10 @@ def bench(
         # Checked before minutes of load, not after them.
         if out is not None and not out.absolute().parent.is_dir():
             raise StartupError(f"There is no folder {out.parent} to write {out.name} to.")
-    from app.bench.ads import read_ads
+    from app.data.labelled_ads import read_first_ads
 
     if engine is not None and url is None:
-        _bench_engine(engine, read_ads(ads), duration, device, dtype, json_file)
+        _bench_engine(engine, read_first_ads(ads), duration, device, dtype, json_file)
         return
     if url is None or engine is not None:
         raise StartupError("Name the address of a service, or a checkpoint folder by --engine.")
@@ -94,15 +94,15 @@ def bench(
         require_extra(["matplotlib"])
     from app.bench.load_generator import Plan
     from app.bench.report import load_document, show_load, show_steps, write_json
-    from app.bench.runs import check, most_rate, run_once, run_sweep
     from app.bench.sender_processes import Workers
+    from app.bench.sweep import check, most_rate, run_once, run_sweep
     from app.bench.target import Target
     from app.serving.server.sockets import allow_many_connections
 
     target = Target(url, os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}"))
     plan = Plan(
-        url, target.requests(read_ads(ads), batch, seed), rate, connections, warm_up, duration,
-        patience, seed,
+        url, target.requests(read_first_ads(ads), batch, seed), rate, connections, warm_up,
+        duration, patience, seed,
     )  # fmt: skip
     check(plan, processes, sweeping=sweep)
     target.try_once(plan.requests[0])

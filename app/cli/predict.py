@@ -175,7 +175,7 @@ def _on_file(
 
 def _by_engine(folder: Path, choices: _Choices) -> "tuple[Answering, str]":
     """Return what predicts with a checkpoint, and the checkpoint's revision."""
-    from app.bulk.predict import Predictor
+    from app.bulk.engine_predictor import Predictor
     from app.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)

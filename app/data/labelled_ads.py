@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from app.core.errors import DataError
 from app.core.head_labels import HEADS, IGNORED, Head
 from app.core.label_files import did_you_mean
-from app.core.types import Ad
+from app.core.types import Ad, Format
 from app.data.files import Row, as_text, columns_of, read_rows
 
 Targets = npt.NDArray[np.int64]
@@ -173,10 +174,33 @@ def read_ads(path: Path, columns: Columns) -> Iterator[tuple[int, Row, Ad]]:
     for number, row in read_rows(path):
         if text is None:
             text, title = columns.of_text(path, row)
-        body = as_text(row.get(text))
-        if not body:
-            raise DataError.at(path, "the text is empty.", row=number, column=text)
-        yield number, row, Ad(body, (as_text(row.get(title)) or None) if title else None)
+        yield number, row, _ad_with_text(path, number, row, text, title)
+
+
+def read_first_ads(path: Path, count: int = 5000) -> list[Ad]:
+    """Read the `text` and, where there is one, the `title` of a file's first `count` rows.
+
+    Raises:
+        DataError: the file cannot be read, a row has no text, or there are no rows.
+    """
+    rows = islice(read_rows(path), count)
+    ads = [_ad_with_text(path, number, row, "text", "title") for number, row in rows]
+    if not ads:
+        raise DataError.at(path, "has no rows.")
+    return ads
+
+
+def ad_of(row: Row, text: str, title: str | None, format: Format = "text") -> Ad:
+    """Return the ad in a row's text and title columns; an empty cell gives an empty text."""
+    title_text = as_text(row.get(title)) if title else ""
+    return Ad(as_text(row.get(text)), title_text or None, format)
+
+
+def _ad_with_text(path: Path, number: int, row: Row, text: str, title: str | None) -> Ad:
+    ad = ad_of(row, text, title)
+    if not ad.text:
+        raise DataError.at(path, "the text is empty.", row=number, column=text)
+    return ad
 
 
 def read_labelled(path: Path, columns: Columns) -> LabelledAds:

@@ -43,11 +43,12 @@ def results(
     run: PackedPass[Answer], ads: Iterable[Encoded], max_tokens: int
 ) -> Iterator[Answer | EngineError]:
     """Yield each ad's answer or the reason why it has none, in order; see `answers`."""
-    for batch in _batches(ads, max_tokens):
+    for batch in batches(ads, max_tokens):
         yield from run(batch)
 
 
-def _batches(ads: Iterable[Encoded], max_tokens: int) -> Iterator[list[Encoded]]:
+def batches(ads: Iterable[Encoded], max_tokens: int) -> Iterator[list[Encoded]]:
+    """Cut ads, in order, into batches of at most `max_tokens`; a longer ad goes alone."""
     batch: list[Encoded] = []
     tokens = 0
     for encoded in ads:

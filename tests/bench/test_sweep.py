@@ -1,4 +1,4 @@
-"""The knee of services that are formulas, and of one that works off a queue in simulated time."""
+"""The knee of services that are formulas, and of a simulated queue of known capacity."""
 
 import asyncio
 from collections import deque
@@ -9,54 +9,53 @@ from app.bench.http_client import Reply
 from app.bench.interrupt import Interrupt
 from app.bench.load_generator import Load, Plan, Request
 from app.bench.report import load_document, show_steps
-from app.bench.runs import run_sweep
-from app.bench.summary import Summary
-from app.bench.sweep import CLOSE, MOST_STEPS, holds, knee, sweep
+from app.bench.summary import LoadSummary
+from app.bench.sweep import MAX_STEPS, RESOLUTION, keeps_up, knee, run_sweep, search_knee
 
 
-def step(rate: float, achieved: float, p99: float = 10.0) -> Summary:
+def step(rate: float, achieved: float, p99: float = 10.0) -> LoadSummary:
     times = {"p50": p99 / 2, "p99": p99}
-    return Summary(
+    return LoadSummary(
         rate, None, 10.0, rate, achieved, achieved, achieved, times, {}, {200: 1}, {}, {}
     )
 
 
 def service(capacity: float):
-    """One whose queue fills up above its capacity."""
+    """Return what a service measures whose queue grows above its capacity."""
     return lambda rate: step(rate, min(rate, capacity), 10.0 if rate <= capacity else 9000.0)
 
 
 @pytest.mark.parametrize("capacity", [0.7, 5, 18.4, 700])
 @pytest.mark.parametrize("start", [5, 100])
-def test_the_knee_is_found_from_below_and_from_above(capacity, start):
-    steps = list(sweep(service(capacity), start, 1e5, 1000))
+def test_the_knee_is_found_from_below_and_above(capacity, start):
+    steps = list(search_knee(service(capacity), start, 1e5, 1000))
     found = knee(steps, 1000).rate
-    assert capacity / CLOSE <= found <= capacity
-    assert len(steps) <= MOST_STEPS
+    assert capacity / RESOLUTION <= found <= capacity
+    assert len(steps) <= MAX_STEPS
 
 
-def test_a_step_holds_with_95_of_100_answered_within_the_bound():
-    assert holds(step(100, 95), 1000)
-    assert not holds(step(100, 94.9), 1000)
-    assert not holds(step(100, 100, p99=1001), 1000)
-    assert not holds(Summary(1, None, 10, 0, 0, 0, 0, {}, {}, {}, {}, {}), 1000)
+def test_keeping_up_is_95_percent_answered_within_the_bound():
+    assert keeps_up(step(100, 95), 1000)
+    assert not keeps_up(step(100, 94.9), 1000)
+    assert not keeps_up(step(100, 100, p99=1001), 1000)
+    assert not keeps_up(LoadSummary(1, None, 10, 0, 0, 0, 0, {}, {}, {}, {}, {}), 1000)
 
 
-def test_what_holds_above_a_rate_that_failed_is_luck():
+def test_rates_above_a_failed_one_are_not_the_knee():
     steps = [step(10, 10), step(20, 10), step(40, 40)]
     assert knee(steps, 1000).rate == 10
 
 
-def test_a_service_that_answers_nothing_has_no_knee_and_the_search_ends():
-    steps = list(sweep(lambda rate: step(rate, 0), 5, 1e5, 1000))
-    assert len(steps) == MOST_STEPS
+def test_a_service_without_answers_has_no_knee():
+    steps = list(search_knee(lambda rate: step(rate, 0), 5, 1e5, 1000))
+    assert len(steps) == MAX_STEPS
     assert knee(steps, 1000) is None
 
 
-def test_the_search_ends_at_the_highest_rate_and_at_the_users_wish():
-    assert [one.rate for one in sweep(service(1e9), 5, 30, 1000)] == [5, 10, 20, 30]
+def test_the_search_ends_at_the_highest_rate_or_a_stop():
+    assert [one.rate for one in search_knee(service(1e9), 5, 30, 1000)] == [5, 10, 20, 30]
     left = iter([step(5, 5), step(10, 10), None])
-    assert [one.rate for one in sweep(lambda _: next(left), 5, 1e5, 1000)] == [5, 10]
+    assert [one.rate for one in search_knee(lambda _: next(left), 5, 1e5, 1000)] == [5, 10]
 
 
 class Queue:

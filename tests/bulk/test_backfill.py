@@ -1,5 +1,3 @@
-"""Backfills: a worker's answers beside one machine's, and a real cluster that loses a node."""
-
 import json
 import os
 import shutil
@@ -12,12 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from app.bulk.backfill import Engines, Worker, check_rows
-from app.bulk.input_scan import fingerprint, inspect
-from app.bulk.input_splits import splits_of
+from app.bulk.backfill import BackfillWorker, Engines, check_rows
+from app.bulk.engine_predictor import Predictor
+from app.bulk.input_scan import fingerprint, scan_file
+from app.bulk.input_splits import make_splits
 from app.bulk.journal import Journal
 from app.bulk.output_partitions import Partitions
-from app.bulk.predict import Predictor, check, journal_of, predict
+from app.bulk.predict import check, journal_of, predict
 from app.bulk.storage import Place
 from app.core.errors import StartupError
 from app.core.head_labels import labels_of
@@ -33,15 +32,15 @@ TEXTS = [row["text"] for row in LABELLED]
 
 
 def ads(count):
-    """Every hundredth has no text."""
+    """Return ads of which every hundredth has no text."""
     return [
         {"id": str(number), "text": f"{TEXTS[number % 9]} {number}" if number % 100 else ""}
         for number in range(count)
     ]
 
 
-def alone(folder, data, engine=None):
-    """Return the rows that one machine writes."""
+def rows_of_one_machine(folder, data, engine=None):
+    """Return the rows that a run without Ray writes."""
     out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), Columns()
     engine = engine or HashEngine(checkpoint)
     predictor = Predictor(
@@ -61,34 +60,34 @@ def rows_of(out):
 
 
 def worker(folder, out, revision=None, data=None, rows=512):
-    """Return a worker, and the splits of a file."""
-    found = inspect(fs.LocalFileSystem(), str(data), Columns(), rows)
+    """Return a worker and the splits of a file, as rows of Ray Data."""
+    found = scan_file(fs.LocalFileSystem(), str(data), Columns(), rows)
     schema = pa.ipc.read_schema(pa.py_buffer(found.schema))
     revision = revision or open_checkpoint(folder).revision
     engines = Engines(folder, revision, "cpu", "auto", None, HASHING)
     partitions = Partitions(Place.of(str(out)))
     partitions.begin({"input": fingerprint([found])})
-    made = Worker(engines, fs.LocalFileSystem(), schema, "text", partitions)
-    return made, [vars(split) for split in splits_of([found], rows)]
+    made = BackfillWorker(engines, fs.LocalFileSystem(), schema, "text", partitions)
+    return made, [vars(split) for split in make_splits([found], rows)]
 
 
-def test_splits_in_any_order_get_the_answers_of_one_machine(tmp_path, tiny_folder):
+def test_splits_in_any_order_give_the_rows_of_one_machine(tmp_path, tiny_folder):
     data = write(tmp_path / "ads.jsonl", ads(2500))
-    answering, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=1024)
-    found = [answering(split) for split in reversed(splits)]
+    predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=1024)
+    found = [predict_split(split) for split in reversed(splits)]
     assert [(one["number"], one["rows"], one["errors"]) for one in found] == [
         (2, 452, 4), (1, 1024, 10), (0, 1024, 11)
     ]  # fmt: skip
-    assert rows_of(tmp_path / "out") == alone(tiny_folder, data)
+    assert rows_of(tmp_path / "out") == rows_of_one_machine(tiny_folder, data)
 
 
-def test_splits_of_less_than_a_chunk_would_get_other_answers(tmp_path, tiny_folder):
-    """Or the test above would prove nothing."""
+def test_splits_of_less_than_a_chunk_change_the_answers(tmp_path, tiny_folder):
+    """Otherwise the test above would prove nothing."""
     data = write(tmp_path / "ads.jsonl", ads(600))
-    answering, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=100)
+    predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=100)
     for split in splits:
-        answering(split)
-    assert rows_of(tmp_path / "out") != alone(tiny_folder, data)
+        predict_split(split)
+    assert rows_of(tmp_path / "out") != rows_of_one_machine(tiny_folder, data)
     check_rows(1024)
     for rows in (0, 100, -512):
         with pytest.raises(StartupError, match=f"a multiple of 512, not {rows}"):
@@ -96,25 +95,25 @@ def test_splits_of_less_than_a_chunk_would_get_other_answers(tmp_path, tiny_fold
 
 
 @pytest.mark.parametrize("kind", ["missing", "another"])
-def test_a_machine_without_the_checkpoint_says_so(tmp_path, tiny_folder, kind):
+def test_a_machine_without_the_checkpoint_refuses(tmp_path, tiny_folder, kind):
     data = write(tmp_path / "ads.jsonl", ads(3))
     folder = tmp_path / "none" if kind == "missing" else tiny_folder
-    answering, (split,) = worker(folder, tmp_path / "out", "00000000", data)
+    predict_split, (split,) = worker(folder, tmp_path / "out", "00000000", data)
     message = "There is no checkpoint folder" if kind == "missing" else ", not 00000000."
-    assert message in answering(split)["refused"]
+    assert message in predict_split(split)["refused"]
     assert not parts(tmp_path / "out")
 
 
-def test_a_file_that_changed_is_told_by_the_worker(tmp_path, tiny_folder):
+def test_a_worker_refuses_a_changed_file(tmp_path, tiny_folder):
     data = write(tmp_path / "ads.jsonl", ads(600))
-    answering, splits = worker(tiny_folder, tmp_path / "out", data=data)
+    predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data)
     write(data, ads(601))
-    assert "changed while it was read" in answering(splits[0])["refused"]
+    assert "changed while it was read" in predict_split(splits[0])["refused"]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Three nodes of one CPU; a dead one is missed within seconds."""
+    """Three nodes of one CPU each; the death of one is noticed within seconds."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
@@ -135,7 +134,7 @@ def cluster():
         made.shutdown()
 
 
-def command(cluster, folder, data, out, *words):
+def run_command(cluster, folder, data, out, *words):
     options = ["--data", str(data), "--out", str(out), "--partition-rows", "512", *words]
     return subprocess.run(
         [sys.executable, "-m", "app.cli", "predict", str(folder), *options, "--ray", "auto"],
@@ -147,31 +146,32 @@ def command(cluster, folder, data, out, *words):
 
 
 @pytest.mark.server
-def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, tiny_folder):
+def test_the_command_writes_the_rows_of_one_machine(cluster, tmp_path, tiny_folder):
     from app.engine.engine import Engine
 
     folder = tmp_path / "ads"
     folder.mkdir()
     for name in ("a.csv", "b.jsonl", "c.parquet"):
         write(folder / name, ads(700))
-    done = command(cluster, tiny_folder, folder, tmp_path / "out")
+    done = run_command(cluster, tiny_folder, folder, tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    told = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error.\n"
-    assert (done.stdout, done.stderr) == (told, "")
+    message = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error.\n"
+    assert (done.stdout, done.stderr) == (message, "")
     written = rows_of(tmp_path / "out")
     engine = Engine(open_checkpoint(tiny_folder), "cpu")
     for number, name in enumerate(("a.csv", "b.jsonl", "c.parquet")):
-        expected = alone(tiny_folder, folder / name, engine)
+        expected = rows_of_one_machine(tiny_folder, folder / name, engine)
         assert written[number * 700 : (number + 1) * 700] == expected
 
 
 @pytest.mark.server
-def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
+def test_an_interrupted_run_continues_and_survives_a_dead_node(
     cluster, tmp_path, tiny_folder, capsys
 ):
+    """50,000 ads; what was written before is neither predicted nor written again."""
     folder, out = shutil.copytree(tiny_folder, tmp_path / "tiny"), tmp_path / "out"
-    data, alive = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
-    before = broken_run(folder, out, data)
+    data, log = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
+    before = interrupted_run(folder, out, data)
     program = [
         "tests.support.hashing_engine",
         cluster.address,
@@ -182,7 +182,7 @@ def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
     ]
 
     def nodes_with_an_engine():
-        known = alive.read_text().split() if alive.exists() else []
+        known = log.read_text().split() if log.exists() else []
         return [node for node in cluster.worker_nodes if node.node_id in known]
 
     began = time.monotonic()
@@ -200,12 +200,11 @@ def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
     found = json.loads(stdout)
     assert (found["rows"], found["errors"], found["engines"]) == (50_000, 500, 3)
     assert at_death < 49 == len(parts(out))
-    # What was whole is neither answered nor written again.
     assert found["there"] == len(before) * 1024
     assert before.items() <= {path: path.stat().st_mtime_ns for path in parts(out)}.items()
     rows = rows_of(out)
     assert [row["id"] for row in rows] == [str(number) for number in range(50_000)]
-    assert rows == alone(folder, data)
+    assert rows == rows_of_one_machine(folder, data)
     with capsys.disabled():
         sys.stdout.write(
             f"\n50,000 ads, 3 engines: {found['there']} rows were there; a node died "
@@ -215,11 +214,11 @@ def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
         )
 
 
-def broken_run(folder, out, data):
-    """Leave what a run leaves that is killed: some partitions, and some that are not whole."""
-    answering, splits = worker(folder, out, data=data, rows=1024)
+def interrupted_run(folder, out, data):
+    """Leave what a killed run leaves: eight partitions, an incomplete one, and a damaged one."""
+    predict_split, splits = worker(folder, out, data=data, rows=1024)
     for split in splits[:8]:
-        answering(split)
+        predict_split(split)
     (out / ".partial-1").write_bytes(b"PAR1")
     before = {path: path.stat().st_mtime_ns for path in parts(out)}
     (out / "part-00030.parquet").write_bytes(b"PAR1")

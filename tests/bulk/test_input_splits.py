@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from app.bulk.input_scan import inspect, joint_schema, without_nulls
-from app.bulk.input_splits import read_split, splits_of
+from app.bulk.input_scan import scan_file, without_nulls
+from app.bulk.input_splits import make_splits, read_split
 from app.core.errors import DataError
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
@@ -17,23 +17,23 @@ ROWS = 512
 TEXTS = ["Koch", 'ein "Profi", gern\nim Team', "", "Menüs\r\nund mehr", '5" Rohr', "x" * 200_000]
 
 
-def cut(path, rows=ROWS):
-    """Return the splits of a file, and its columns."""
-    found = inspect(LOCAL, str(path), Columns(), rows)
+def split(path, rows=ROWS):
+    """Return the splits of a file and its schema."""
+    found = scan_file(LOCAL, str(path), Columns(), rows)
     schema = pa.ipc.read_schema(pa.py_buffer(found.schema))
-    return [*splits_of([found], rows)], without_nulls(schema)
+    return [*make_splits([found], rows)], without_nulls(schema)
 
 
 def read(path, rows=ROWS):
-    """Return the rows of each split, and all columns."""
-    splits, schema = cut(path, rows=rows)
-    parts = [read_split(LOCAL, split, schema) for split in splits]
+    """Return the rows of each split, and the columns of all."""
+    splits, schema = split(path, rows=rows)
+    parts = [read_split(LOCAL, one, schema) for one in splits]
     return [part for part, _ in parts], pa.concat_tables([table for _, table in parts])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 @pytest.mark.parametrize("count", [1, 511, 512, 513, 1536, 1600])
-def test_splits_give_the_rows_of_the_file_and_its_columns(tmp_path, name, count):
+def test_splits_have_the_rows_and_columns_of_the_file(tmp_path, name, count):
     path = write(
         tmp_path / name, [{"id": n, "text": TEXTS[n % 5], "title": None} for n in range(count)]
     )
@@ -49,7 +49,7 @@ def test_splits_give_the_rows_of_the_file_and_its_columns(tmp_path, name, count)
 
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"], ids=["", "mark"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
-def test_csv_is_cut_where_its_records_end(tmp_path, begin, end):
+def test_csv_is_cut_between_records(tmp_path, begin, end):
     fields = [b"Koch", b'"a ""b"", c\nd"', b'5" Rohr', b'""', b'"\n\n"', b'"x"y', b"x" * 200_000]
     lines = [b'id,"te\nxt"'.replace(b"\n", b"")]
     for number in range(30):
@@ -61,7 +61,7 @@ def test_csv_is_cut_where_its_records_end(tmp_path, begin, end):
     assert [row for part in parts for row in part] == [row for _, row in read_rows(path)]
 
 
-def test_lines_may_be_blank_between_rows_and_bring_columns_late(tmp_path):
+def test_json_lines_may_be_blank_and_add_columns_late(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(
         b'\xef\xbb\xbf{"text": "a", "n": null}\r\n\n{"text": "b", "n": 1}\n'
@@ -73,13 +73,13 @@ def test_lines_may_be_blank_between_rows_and_bring_columns_late(tmp_path):
     assert table["late"].to_pylist() == [None, None, None, {"x": [1]}]
 
 
-def test_whole_numbers_may_become_others_further_down(tmp_path):
+def test_integers_become_floats_if_later_rows_have_floats(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}])
     _, table = read(path)
     assert table["n"].to_pylist() == [1.0] * 512 + [2.5]
 
 
-def test_parquet_keeps_its_types_and_is_read_by_row_groups(tmp_path):
+def test_parquet_keeps_its_types_across_row_groups(tmp_path):
     table = pa.table(
         {
             "text": pa.array([f"Koch {n}" for n in range(1000)]).dictionary_encode(),
@@ -98,43 +98,10 @@ def test_parquet_keeps_its_types_and_is_read_by_row_groups(tmp_path):
     assert found.to_pydict() == table.to_pydict()
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", b"text\rKoch\r", "its rows do not end where its lines do|cannot be cut"),
-        ("a.jsonl", b'{"text": "a"}\r{"text": "b"}\n', "its rows do not end where its lines do"),
-        ("a.jsonl", b'{"text": 1}\n{"text": "a"}\n', "a column changes its type"),
-        ("a.jsonl", b'{"text": "a"}\n{oops\n', "row 2: is not a line of JSON"),
-        ("a.csv", b'text\n"Koch\n', "is not well-formed CSV"),
-        ("a.csv", b"nr\n1\n", "there is no such column"),
-        ("a.csv", b"text,prediction_error\na,b\n", "the prediction would overwrite"),
-        ("a.csv", b"text\n\xff\n", "is not text in UTF-8"),
-        ("a.parquet", b"PAR1", "is damaged or no Parquet file"),
-    ],
-)
-def test_what_cannot_be_cut_or_read_is_told_before_any_work(tmp_path, name, content, message):
-    path = tmp_path / name
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        cut(path)
-
-
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
-def test_a_file_that_changes_meanwhile_is_told(tmp_path, name):
+def test_a_file_that_changed_since_its_scan_is_refused(tmp_path, name):
     path = write(tmp_path / name, [{"text": "Koch"}] * 600)
-    splits, schema = cut(path)
+    splits, schema = split(path)
     write(path, [{"text": "Arzt"}] * 600)
     with pytest.raises(DataError, match="changed while it was read"):
         read_split(LOCAL, splits[1], schema)
-
-
-def test_files_join_their_columns(tmp_path):
-    one, other = (
-        pa.schema([("text", pa.string()), ("n", pa.int64())]),
-        pa.schema([("text", pa.string()), ("n", pa.null()), ("late", pa.bool_())]),
-    )
-    assert joint_schema([one, other], "a").names == ["text", "n", "late"]
-    path = write(tmp_path / "a.csv", [{"text": "Koch"}])
-    splits, _ = cut(path)
-    _, table = read_split(LOCAL, splits[0], joint_schema([one, other], "a"))
-    assert table.to_pylist() == [{"text": "Koch", "n": None, "late": None}]

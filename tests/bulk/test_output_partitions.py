@@ -1,14 +1,15 @@
 import pyarrow as pa
 import pytest
+from pyarrow import fs
 
-from app.bulk.output_partitions import Count, Partitions
-from app.bulk.predict import ERROR
+from app.bulk.output_partitions import Partitions, RowCount
+from app.bulk.prediction_columns import ERROR_COLUMN
 from app.bulk.storage import Place
 from app.core.errors import DataError
 
 ABOUT = {"input": "a", "format": "text"}
 PLACES = [{"x": 1, "y": 2}, {"x": 3, "y": 4}]
-TABLE = pa.table({"place": PLACES, ERROR: [None, "The text is empty."]})
+TABLE = pa.table({"place": PLACES, ERROR_COLUMN: [None, "The text is empty."]})
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -24,8 +25,6 @@ def put(partitions, name, content):
 
 
 def names(partitions):
-    from pyarrow import fs
-
     found = partitions.place.system.get_file_info(fs.FileSelector(partitions.place.path))
     return sorted(info.base_name for info in found)
 
@@ -36,35 +35,35 @@ def finished(partitions):
     return partitions.finish(counts, 4)
 
 
-def test_a_run_counts_its_rows_and_errors_and_says_when_it_is_complete(partitions):
-    assert finished(partitions) == Count(4, 2)
+def test_a_finished_run_has_counts_and_a_mark(partitions):
+    assert finished(partitions) == RowCount(4, 2)
     assert names(partitions) == [
         "_SUCCESS",
         "_about.json",
         *(f"part-0000{n}.parquet" for n in "01"),
     ]
-    assert partitions.present() == dict.fromkeys(range(2), Count(2, 1))
+    assert partitions.present() == dict.fromkeys(range(2), RowCount(2, 1))
 
 
-def test_the_same_run_goes_on_with_what_is_whole(partitions):
+def test_the_same_run_continues_with_complete_partitions(partitions):
     partitions.begin(ABOUT)
     partitions.write(1, TABLE)
     put(partitions, "part-00002.parquet", b"PAR1 torn")
     put(partitions, ".partial-1", b"half")
     partitions.check(overwrite=False)
     partitions.begin(ABOUT)
-    assert partitions.present() == {1: Count(2, 1)}
+    assert partitions.present() == {1: RowCount(2, 1)}
     partitions.finish({0: partitions.write(0, TABLE), **partitions.present()}, 4)
     assert ".partial-1" not in names(partitions)
 
 
-def test_another_run_is_not_mixed_with_one_that_is_unfinished(partitions):
+def test_an_unfinished_run_is_not_continued_by_another(partitions):
     partitions.begin(ABOUT)
     with pytest.raises(DataError, match="another input is unfinished; repeat it"):
         partitions.begin(ABOUT | {"input": "b"})
 
 
-def test_a_finished_run_stays_unless_it_is_to_be_overwritten(partitions):
+def test_a_finished_run_is_replaced_with_overwrite_only(partitions):
     finished(partitions)
     with pytest.raises(DataError, match=r"exists already; .* add --overwrite"):
         partitions.check(overwrite=False)
@@ -73,13 +72,13 @@ def test_a_finished_run_stays_unless_it_is_to_be_overwritten(partitions):
     assert names(partitions) == ["_about.json"]
 
 
-def test_a_folder_of_something_else_is_left_alone(partitions):
+def test_a_folder_with_other_files_is_refused(partitions):
     put(partitions, "part-00000.parquet", b"precious")
     with pytest.raises(DataError, match="no earlier result; name another"):
         partitions.check(overwrite=True)
 
 
-def test_what_is_missing_at_the_end_is_told(partitions):
+def test_a_run_with_missing_partitions_is_not_finished(partitions):
     partitions.begin(ABOUT)
     with pytest.raises(DataError, match="has 2 of 4 rows; repeat the command"):
         partitions.finish({0: partitions.write(0, TABLE)}, 4)

@@ -1,10 +1,8 @@
-"""Rows answered by a server: the columns they get, and when the run ends instead."""
-
 import httpx
 import pytest
 
-from app.bulk.predict import ERROR
-from app.bulk.server_predictor import Sender, ServerError, sending
+from app.bulk.prediction_columns import ERROR_COLUMN
+from app.bulk.server_predictor import ServerError, ServerPredictor, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas.examples import EXAMPLE_ANSWER
@@ -14,7 +12,7 @@ EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]
 ADS = [Ad("Koch"), Ad(""), Ad("<p>Arzt</p>", "Arzt", "html")]
 
 
-def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
+def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> ServerPredictor:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/model":
             return httpx.Response(200, json=MODEL | EXAMPLE_MODEL | {"revision": revision})
@@ -27,35 +25,35 @@ def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
         clock=lambda: fake.now,
         retries=Retries(tries=2),
     )
-    return Sender(client)
+    return ServerPredictor(client)
 
 
-def test_each_row_gets_what_the_server_answers_and_an_empty_one_is_not_sent():
+def test_rows_get_the_answers_and_empty_ones_are_not_sent():
     fake = Fake()
     first, empty, last = sender(fake).answer(ADS)
     assert first["job_category_predicted"] == last["job_category_predicted"]
     assert first["min_education_probability"] == round(first["min_education_probability"], 6)
-    assert (first[ERROR], empty[ERROR]) == (None, "The text is empty.")
+    assert (first[ERROR_COLUMN], empty[ERROR_COLUMN]) == (None, "The text is empty.")
     assert set(empty) == set(first)
     (request,) = fake.work("/classify/stream")
     assert request.content.count(b"\n") == 2
     assert b'"format":"html"' in request.content
 
 
-def test_a_row_that_the_server_fails_on_says_why():
+def test_a_row_that_failed_at_the_server_has_the_reason():
     fake = Fake(lambda _: httpx.Response(200, content=error_line(1, 500, resume=False)))
     (row,) = sender(fake).answer(ADS[:1])
-    assert row[ERROR] == "Do this."
+    assert row[ERROR_COLUMN] == "Do this."
     assert row["job_category_predicted"] is None
 
 
-def test_a_server_that_is_gone_ends_the_run_with_a_sentence():
+def test_a_lost_server_ends_the_run():
     with pytest.raises(ServerError, match=r"No answer from http://fake.*Repeat the command"):
         sender(Fake(*[httpx.ConnectError("refused")] * 9)).answer(ADS)
     with pytest.raises(ServerError), sending("http://", None):
         pass
 
 
-def test_a_server_that_takes_another_checkpoint_meanwhile_ends_the_run():
+def test_another_checkpoint_at_the_server_ends_the_run():
     with pytest.raises(ServerError, match=f"{EXAMPLE_MODEL['revision']} by now"):
         sender(Fake(), revision="before").answer(ADS)

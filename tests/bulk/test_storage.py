@@ -26,23 +26,23 @@ def names(folder, name):
         ("d*/*.parquet", ["deep/c.parquet"]),
     ],
 )
-def test_a_file_a_folder_and_a_pattern_give_the_files_of_ads(folder, name, found):
+def test_a_path_is_a_file_a_folder_or_a_pattern(folder, name, found):
     assert names(folder, name) == found
     assert names(f"file://{folder}", name) == [f"{folder}/{one}" for one in found]
 
 
 @pytest.mark.parametrize("name", ["none.csv", "none", "*.parquet", "none/*.csv"])
-def test_nothing_found_is_told(folder, name):
+def test_a_path_without_files_of_ads_is_refused(folder, name):
     with pytest.raises(DataError, match="there is no such file of ads"):
         names(folder, name)
 
 
-def test_a_file_of_another_kind_is_told(folder):
+def test_a_file_of_another_format_is_refused(folder):
     with pytest.raises(DataError, match=r"e\.txt: the suffix"):
         names(folder, "e.txt")
 
 
-def test_an_address_of_fsspec_is_one(tmp_path):
+def test_an_address_may_be_of_fsspec(tmp_path):
     place = Place.of("memory://bucket/ads.jsonl")
     with place.system.open_output_stream(place.path) as file:
         file.write(write(tmp_path / "a.jsonl", LABELLED).read_bytes())
@@ -50,6 +50,6 @@ def test_an_address_of_fsspec_is_one(tmp_path):
     assert [path.endswith("ads.jsonl") for path in Place.of("memory://bucket/*.jsonl").files()]
 
 
-def test_an_address_that_nobody_knows_is_told():
+def test_an_address_of_an_unknown_scheme_is_refused():
     with pytest.raises(DataError, match=r"nonsense://a/b\.csv: cannot be reached"):
         Place.of("nonsense://a/b.csv")

@@ -3,7 +3,13 @@ import pytest
 from app.core.errors import DataError
 from app.core.head_labels import Head
 from app.core.types import Ad
-from app.data.labelled_ads import Columns, check_enough, read_labelled, sha256
+from app.data.labelled_ads import (
+    Columns,
+    check_enough,
+    read_first_ads,
+    read_labelled,
+    sha256,
+)
 from tests.conftest import HEADS
 from tests.support.ad_files import LABELLED, write
 
@@ -113,3 +119,30 @@ def test_fewer_rows_than_classes_are_rejected(tmp_path):
 def test_sha256_is_the_standard_hash(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256(tmp_path / "a").startswith("ba7816bf8f01cfea")
+
+
+@pytest.mark.parametrize("name", ["ads.jsonl", "ads.csv", "ads.parquet"])
+def test_first_ads_have_text_and_title(tmp_path, name):
+    rows = [{"text": "Koch", "title": "Küche"}, {"text": "Pflege", "title": ""}]
+    assert read_first_ads(write(tmp_path / name, rows)) == [Ad("Koch", "Küche"), Ad("Pflege")]
+
+
+def test_first_ads_stop_before_the_rest_of_a_file(tmp_path):
+    file = tmp_path / "ads.jsonl"
+    file.write_text('{"text": "Koch"}\n' * 5005 + "broken")
+    assert len(read_first_ads(file)) == 5000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "has no rows"),
+        ('{"text": "a"}\n{"body": "b"}', "row 2, column 'text': the text is empty"),
+        ('{"text": "a"}\n{"text": " "}', "row 2, column 'text': the text is empty"),
+    ],
+)
+def test_first_ads_refuse_rows_without_text(tmp_path, content, message):
+    file = tmp_path / "ads.jsonl"
+    file.write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_first_ads(file)

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.bench.ads import read_ads
 from app.bench.load_generator import Plan
-from app.bench.runs import run_once
 from app.bench.sender_processes import Workers
+from app.bench.sweep import run_once
 from app.bench.target import Target
 from app.core.types import Encoded, Scores
+from app.data.labelled_ads import read_first_ads
 from app.model.checkpoint import Checkpoint
 from tests.support.server_process import metric, running_process
 
@@ -62,7 +62,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=10)
     options.add_argument("--rounds", type=int, default=3)
     given = options.parse_args()
-    ads = read_ads(given.ads)
+    ads = read_first_ads(given.ads)
     command = ("tests.support.serve_with_engine", "tests.measurements.frontends:InstantEngine")
     print(json.dumps({"cores": os.cpu_count(), **vars(given)}, default=str), flush=True)  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:

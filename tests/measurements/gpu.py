@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ import torch
 import transformers
 from transformers import BertConfig
 
-from app.bench.engine_bench import batches, run_padded
+from app.bench.engine_bench import run_padded
 from app.core.head_labels import HEADS, Head
 from app.core.types import Encoded
+from app.data.token_batches import batches
 from app.engine.devices import DTYPES
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, open_checkpoint
@@ -134,7 +136,7 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
 
     measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
     for name, ads in (("mix", mix), ("512_tokens", full)):
-        cut = batches(ads, BATCH_TOKENS)
+        cut = list(batches(ads, BATCH_TOKENS))
         rates: dict[str, list[float]] = {"packed": [], "padded_64": []}
         for repeat in range(6):
             packed = rate(cut, run_packed)
@@ -169,7 +171,7 @@ def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
     """Return the tokens a second of batches of ever more tokens, one after the other."""
     measured = {}
     for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
-        part = batches(ads, size)[:40]
+        part = list(islice(batches(ads, size), 40))
         begin = time.perf_counter()
         for batch in part:
             engine.run(batch)

@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 import torch
 
-from app.bench.ads import read_ads
-from app.bench.engine_bench import batches
 from app.bench.report import about
 from app.core.head_labels import HEADS
 from app.core.types import Encoded
+from app.data.labelled_ads import read_first_ads
+from app.data.token_batches import batches
 from app.engine.devices import BATCH_TOKENS
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
@@ -61,7 +61,7 @@ def main() -> None:
             encoded = mixed_ads(given.most, checkpoint.config.encoder.vocab_size, seed=2)
         else:
             checkpoint = open_checkpoint(given.checkpoint)
-            encoded = checkpoint.tokenizer().encode(read_ads(given.ads)[: given.most])
+            encoded = checkpoint.tokenizer().encode(read_first_ads(given.ads)[: given.most])
         random.Random(1).shuffle(encoded)  # noqa: S311  files are often sorted
         with contestants(checkpoint.path, given.dtypes, given.threads) as pipes:
             results = measure(pipes, encoded)

@@ -23,16 +23,15 @@ from pathlib import Path
 
 import torch
 
-from app.bench.ads import read_ads
-from app.bench.engine_bench import batches
 from app.bench.http_client import Connections
 from app.bench.load_generator import Plan
-from app.bench.runs import run_once, run_sweep
 from app.bench.sender_processes import Workers
 from app.bench.summary import summarize
-from app.bench.sweep import knee
+from app.bench.sweep import knee, run_once, run_sweep
 from app.bench.target import Target
 from app.core.types import Ad, Encoded
+from app.data.labelled_ads import read_first_ads
+from app.data.token_batches import batches
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
 from app.serving.inference.loading import available_cores, largest_batch
@@ -61,7 +60,7 @@ def main() -> None:
     engine = Engine(checkpoint, settings.get("device", "auto"), settings.get("dtype", "auto"))
     batch_tokens = int(settings.get("max_batch_tokens", 0)) or engine.batch_tokens
     engine.warm_up(largest_batch(tokenizer, batch_tokens))
-    ads = read_ads(given.ads)
+    ads = read_first_ads(given.ads)
     encoded = tokenizer.encode(ads)
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
@@ -130,7 +129,7 @@ def saturated(
         warm_up=3.0,
         duration=given.seconds,
     )
-    cut = batches(encoded, batch_tokens)
+    cut = list(batches(encoded, batch_tokens))
     rounds = []
     with Workers(given.processes) as workers:
         for _ in range(given.rounds):

@@ -23,8 +23,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from app.bench.ads import read_ads
 from app.core.errors import DataError
+from app.data.labelled_ads import read_first_ads
 from app.serving.settings import load_settings
 from tests.measurements.minutes import HEADER, Minute, resident, slope, value
 from tests.measurements.traffic import Shot, Traffic
@@ -200,7 +200,7 @@ def main() -> int:
     options.add_argument("--out", type=Path, help="a JSON file for the figures")
     given = options.parse_args()
     try:
-        ads = [{"text": ad.text, "title": ad.title} for ad in read_ads(given.ads)]
+        ads = [{"text": ad.text, "title": ad.title} for ad in read_first_ads(given.ads)]
     except DataError as error:
         options.error(str(error))
     # Whichever way it is stopped, its server stops with it.

@@ -23,9 +23,9 @@ import transformers
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from app.bench.ads import read_ads
 from app.bench.report import about, write_json
 from app.core.errors import CheckpointError, DataError
+from app.data.labelled_ads import read_first_ads
 from app.model.checkpoint import open_checkpoint
 from tests.measurements.peers.asking import separator
 from tests.measurements.peers.checking import clear_ads
@@ -52,7 +52,7 @@ def turns(standings: Sequence[Standing], rounds: int) -> Iterator[tuple[int, Sta
 def run(given: argparse.Namespace, scratch: Path, console: Console) -> tuple[list[Standing], bool]:
     """Measure all that was asked for; return what there is, and whether nobody ended it before."""
     checkpoint = open_checkpoint(given.model)
-    ads = read_ads(given.ads)
+    ads = read_first_ads(given.ads)
     clear = clear_ads(checkpoint, ads, CHECKED_ADS)
     if not clear:
         raise DataError("No ad has a clear answer to compare with.")
