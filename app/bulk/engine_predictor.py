@@ -12,6 +12,7 @@ from app.bulk.prediction_columns import (
     columns_of_labels,
 )
 from app.core.errors import EngineError, InvalidRequestError
+from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS, labels_of
 from app.core.postprocessing import best
 from app.core.types import Ad, Encoded, Labels, Scores
@@ -72,11 +73,9 @@ class Predictor:
         """Return the columns of each ad, in order: its predictions, or why it has none."""
         inputs = [self._encode(ad) for ad in ads]
         encoded = [one for one in inputs if isinstance(one, Encoded)]
-        found = results(self.run, encoded, self.max_tokens)
-        return [
-            self._columns(next(found)) if isinstance(one, Encoded) else columns_of_error(one)
-            for one in inputs
-        ]
+        found = map(self._columns, results(self.run, encoded, self.max_tokens))
+        errors = [None if isinstance(one, Encoded) else columns_of_error(one) for one in inputs]
+        return fill_gaps(errors, found)
 
     def _encode(self, ad: Ad) -> Encoded | str:
         """Return an ad's tokens, or why it has none."""

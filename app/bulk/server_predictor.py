@@ -13,6 +13,7 @@ from app.bulk.prediction_columns import (
 )
 from app.client import CallError, DoppelkopfClient, StreamAnswer, StreamError
 from app.core.errors import StartupError
+from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS
 from app.core.types import Ad, LabelProbability
 from app.schemas.model import ModelRef
@@ -68,12 +69,11 @@ class ServerPredictor:
         """
         lines = [{"text": ad.text, "title": ad.title, "format": ad.format} for ad in ads if ad.text]
         try:
-            found = iter([*self._client.stream(lines, top_k=1)])
+            found = [*self._client.stream(lines, top_k=1)]
         except CallError as error:
             raise ServerError(f"{error} Repeat the command to go on.") from error
-        return [
-            self._columns(next(found)) if ad.text else columns_of_error(EMPTY_TEXT) for ad in ads
-        ]
+        errors = [None if ad.text else columns_of_error(EMPTY_TEXT) for ad in ads]
+        return fill_gaps(errors, map(self._columns, found))
 
     def _columns(self, found: StreamAnswer | StreamError) -> PredictionColumns:
         if isinstance(found, StreamError):

@@ -96,7 +96,7 @@ class Queue:
 @pytest.mark.parametrize("start", [5, 40])
 def test_a_sweep_of_loads_finds_the_capacity_of_a_queue(capacity, start):
     plan = Plan("http://test", [Request(b"")], start, warm_up=10, duration=100)
-    steps = run_sweep(plan, Queue(capacity), most=1e5, p99_ms=5000)
+    steps = run_sweep(plan, Queue(capacity), max_rate=1e5, p99_ms=5000)
     best = knee(steps, 5000)
     # Arrivals are random: near its capacity the queue gets long, and what waits is late.
     assert 0.8 * capacity <= best.rate <= capacity
