@@ -155,7 +155,7 @@ def other_folder(tiny_folder: Path, tokenizer_files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def swayed_folder(
+def sensitive_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
 ) -> Path:
     """A checkpoint whose answers depend on every sentence, which the tiny one's hardly do."""

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from transformers import PreTrainedConfig
 
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.data.token_batches import batches
 from app.model.classifier import TwoHeadClassifier
 
-RunAds = Callable[[Sequence[Encoded]], object]
+RunAds = Callable[[Sequence[EncodedAd]], object]
 PACKED_TOKENS = (512, 1024, 2048)
 PADDED_WINDOWS = 8
 MATMUL_TOKENS = 1024
@@ -26,7 +26,7 @@ MIN_ADS = 8
 
 
 @dataclass(frozen=True)
-class Shape:
+class EncoderShape:
     """The sizes of an encoder: number of layers, hidden width, width of the feed-forward part."""
 
     layers: int
@@ -34,7 +34,7 @@ class Shape:
     intermediate: int
 
     @classmethod
-    def of(cls, config: PreTrainedConfig) -> "Shape":
+    def of(cls, config: PreTrainedConfig) -> "EncoderShape":
         """Return the shape that an encoder's configuration describes."""
         return cls(config.num_hidden_layers, config.hidden_size, config.intermediate_size)
 
@@ -49,7 +49,7 @@ class Shape:
         weights = sum(inputs * outputs for inputs, outputs in self.matrices)
         return 2 * self.layers * weights * tokens
 
-    def flops(self, encoded: Encoded) -> int:
+    def flops(self, encoded: EncodedAd) -> int:
         """Return the FLOPs of one ad's whole forward pass through the layers.
 
         2 per weight and token, and 4 * length * hidden per token and layer for attention, whose
@@ -60,7 +60,7 @@ class Shape:
         squares = sum(len(window) ** 2 for window in encoded.windows)
         return self.matmul_flops(encoded.tokens) + 4 * self.layers * self.hidden * squares
 
-    def packed_flops(self, encoded: Encoded) -> int:
+    def packed_flops(self, encoded: EncodedAd) -> int:
         """Return the FLOPs that the engine spends on one ad, which are fewer than `flops`.
 
         The heads read only the first token of each window. So the engine's last layer computes keys
@@ -78,7 +78,7 @@ class Variant:
     """One way to run ads, and the FLOPs that it spends on an ad."""
 
     run: RunAds
-    flops: Callable[[Encoded], int]
+    flops: Callable[[EncodedAd], int]
 
 
 @dataclass
@@ -100,7 +100,7 @@ class VariantRates:
 class EngineReport:
     """The result of a measurement; its field names are keys of the JSON document."""
 
-    shape: Shape
+    shape: EncoderShape
     device: str
     dtype: str
     threads: int
@@ -118,7 +118,7 @@ class EngineReport:
 
 
 @torch.inference_mode()
-def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> None:
+def run_padded(model: TwoHeadClassifier, ads: Sequence[EncodedAd], size: int) -> None:
     """Run windows in batches of `size`, each padded to its longest window, as most servers do."""
     windows = [window for ad in ads for window in ad.windows]
     for start in range(0, len(windows), size):
@@ -136,8 +136,8 @@ def run_padded(model: TwoHeadClassifier, ads: Sequence[Encoded], size: int) -> N
         output.min_education_logits.float().softmax(-1).cpu()
 
 
-def ways_to_run(
-    run: RunAds, padded: TwoHeadClassifier, shape: Shape, exact: RunAds | None = None
+def make_variants(
+    run: RunAds, padded: TwoHeadClassifier, shape: EncoderShape, exact: RunAds | None = None
 ) -> dict[str, Variant]:
     """Return the variants to compare by name: packed batches of several sizes, and padded ones.
 
@@ -164,7 +164,7 @@ def ways_to_run(
     return variants
 
 
-def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:
+def matmul(shape: EncoderShape, device: torch.device, dtype: torch.dtype) -> Callable[[], int]:
     """Return a function that computes the matrix products of all layers and returns their FLOPs.
 
     Every layer has its own random weights: one set for all would stay in the caches, and the
@@ -190,9 +190,9 @@ def matmul(shape: Shape, device: torch.device, dtype: torch.dtype) -> Callable[[
     return multiply
 
 
-def measure(
+def measure_variants(
     report: EngineReport,
-    ads: Sequence[Encoded],
+    ads: Sequence[EncodedAd],
     variants: Mapping[str, Variant],
     multiply: Callable[[], int],
     seconds: float,
@@ -233,7 +233,7 @@ def measure(
 
 
 def _time_round(
-    ads: Sequence[Encoded],
+    ads: Sequence[EncodedAd],
     variants: Mapping[str, Variant],
     multiply: Callable[[], int],
     stopped: Callable[[], bool],

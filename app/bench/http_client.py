@@ -19,7 +19,7 @@ READ_BYTES = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpReply:
     """The answer to one request; its status is `LOST` if there was none."""
 
     status: int
@@ -37,7 +37,7 @@ class Reply:
         return int(self.headers["retry-after"])
 
 
-def encode(body: object) -> bytes:
+def encode_json(body: object) -> bytes:
     """Return JSON as UTF-8; unpaired surrogates, which scraped texts contain, become "?"."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
@@ -46,14 +46,14 @@ def classify_request(
     body: object, path: str = "/classify", host: str = "bench", api_key: str | None = None
 ) -> bytes:
     """Return the bytes of a whole POST request, so that they are built once and sent many times."""
-    content = encode(body)
+    content = encode_json(body)
     lines = [f"POST {path} HTTP/1.1", f"host: {host}", "content-type: application/json"]
     if api_key:
         lines.append(f"authorization: Bearer {api_key}")
     return "\r\n".join([*lines, f"content-length: {len(content)}\r\n\r\n"]).encode() + content
 
 
-class Connections:
+class ConnectionPool:
     """A pool of keep-alive connections to one server; it opens a new one when none is free.
 
     Args:
@@ -67,7 +67,7 @@ class Connections:
         self._ssl = ssl.create_default_context() if secure else None
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def send(self, request: bytes, intended: float | None = None) -> Reply:
+    async def send(self, request: bytes, intended: float | None = None) -> HttpReply:
         """Send one request and read its answer.
 
         Args:
@@ -82,7 +82,7 @@ class Connections:
             response = await read_response(reader)
         except (OSError, HttpParserError):
             now = time.perf_counter()
-            return Reply(LOST, {}, now - begin, now)
+            return HttpReply(LOST, {}, now - begin, now)
         else:
             if response.keep_alive:
                 self._free.append((reader, writer))
@@ -93,7 +93,9 @@ class Connections:
             if writer is not None:
                 writer.close()
         now = time.perf_counter()
-        return Reply(response.status, response.headers, now - begin, now, b"".join(response.parts))
+        return HttpReply(
+            response.status, response.headers, now - begin, now, b"".join(response.parts)
+        )
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while self._free:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.bench.http_client import LOST, Reply
+from app.bench.http_client import LOST, HttpReply
 
 UNANSWERED = -1
 """The status of a request that had no answer when the load gave up waiting."""
@@ -34,7 +34,7 @@ MAX_SAMPLES = 1_000_000
 TICK_SECONDS = 0.1
 """Between two checks whether the load was stopped."""
 
-SHOT = np.dtype(
+REQUEST_SAMPLE = np.dtype(
     [
         ("intended", "f8"), ("late", "f8"), ("seconds", "f8"),
         ("status", "i4"), ("ads", "i4"), ("tokens", "i8"),
@@ -47,15 +47,15 @@ SHOT = np.dtype(
 answer, or `LOST`, `UNANSWERED` or `HELD_BACK`; `ads` were sent and `tokens` read.
 """
 
-Shots = npt.NDArray[np.void]
-"""An array of request samples, of dtype `SHOT`."""
+RequestSamples = npt.NDArray[np.void]
+"""An array of request samples, of dtype `REQUEST_SAMPLE`."""
 
-Send = Callable[[bytes, float], Awaitable[Reply]]
+SendRequest = Callable[[bytes, float], Awaitable[HttpReply]]
 """Sends the bytes of a request that was due at a time of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PreparedRequest:
     """The bytes of a request, ready to be sent, and the number of its ads."""
 
     content: bytes
@@ -63,7 +63,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What a load sends, and for how long.
 
     `rate`, in requests per second, makes an open loop. Without it `connections` clients make a
@@ -72,7 +72,7 @@ class Plan:
     """
 
     address: str
-    requests: Sequence[Request] = field(repr=False)
+    requests: Sequence[PreparedRequest] = field(repr=False)
     rate: float | None = None
     connections: int = 0
     warm_up: float = 2.0
@@ -85,7 +85,7 @@ class Plan:
         """Seconds from the start to the last request."""
         return self.warm_up + self.duration
 
-    def share(self, index: int, count: int) -> "Plan":
+    def share(self, index: int, count: int) -> "LoadPlan":
         """Return the part of process `index` of `count`; their independent arrivals add up."""
         return replace(
             self,
@@ -103,7 +103,7 @@ def arrivals(rate: float, seconds: float, rng: random.Random) -> Iterator[float]
         at += rng.expovariate(rate)
 
 
-class Load:
+class LoadGenerator:
     """Sends the requests of a plan, once.
 
     Args:
@@ -116,8 +116,8 @@ class Load:
 
     def __init__(
         self,
-        plan: Plan,
-        send: Send,
+        plan: LoadPlan,
+        send: SendRequest,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         max_in_flight: int = MAX_IN_FLIGHT,
@@ -132,7 +132,7 @@ class Load:
         self._stopped: Callable[[], bool] = lambda: False
         self._started = 0.0
 
-    async def run(self, stopped: Callable[[], bool]) -> tuple[Shots, float]:
+    async def run(self, stopped: Callable[[], bool]) -> tuple[RequestSamples, float]:
         """Send the requests and wait for their answers.
 
         Args:
@@ -154,7 +154,7 @@ class Load:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running)
-        return np.array(self._samples, dtype=SHOT), sent
+        return np.array(self._samples, dtype=REQUEST_SAMPLE), sent
 
     async def _arrive(self, rate: float) -> None:
         for offset in arrivals(rate, self._plan.end, self._times):
@@ -180,7 +180,7 @@ class Load:
             if await self._send_one(self._choices.choice(self._plan.requests), due) == LOST:
                 await self._sleep(TICK_SECONDS)  # spares a server that is just restarting
 
-    async def _send_one(self, request: Request, due: float) -> int:
+    async def _send_one(self, request: PreparedRequest, due: float) -> int:
         """Send one request, record its sample, and return its status."""
         sent = self._clock()
         try:

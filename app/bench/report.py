@@ -108,7 +108,7 @@ def show_engine(report: "EngineReport") -> Iterator[RenderableType]:
 
 def load_document(steps: Sequence[LoadSummary], url: str, p99_ms: float | None) -> dict[str, Any]:
     """Return the JSON document of one load, or with a bound on p99 that of a sweep."""
-    document = {**about(), "url": url, "loads": [asdict(step) for step in steps]}
+    document = {**provenance(), "url": url, "loads": [asdict(step) for step in steps]}
     if p99_ms is not None:
         found = knee(steps, p99_ms)
         document |= {"p99_bound_ms": p99_ms, "knee": None if found is None else found.rate}
@@ -117,10 +117,10 @@ def load_document(steps: Sequence[LoadSummary], url: str, p99_ms: float | None) 
 
 def engine_document(report: "EngineReport") -> dict[str, Any]:
     """Return the JSON document of an engine's measurement: medians and all rounds."""
-    return {**about(), "engine": asdict(report), "medians": list(report.rows())}
+    return {**provenance(), "engine": asdict(report), "medians": list(report.rows())}
 
 
-def about() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
     """Return when, where and with which command and versions something was measured."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,9 +11,9 @@ from multiprocessing.synchronize import Barrier, Event
 
 import numpy as np
 
-from app.bench.http_client import Connections
+from app.bench.http_client import ConnectionPool
 from app.bench.interrupt import Interrupt
-from app.bench.load_generator import Load, Plan, Shots
+from app.bench.load_generator import LoadGenerator, LoadPlan, RequestSamples
 
 START_SECONDS = 60.0
 """Within which all processes have to be up."""
@@ -22,7 +22,7 @@ _stop: Event
 _ready: Barrier
 
 
-class Workers:
+class SenderPool:
     """Sends plans from several processes. A context manager.
 
     In its body the first Ctrl-C ends a load at once and keeps what was measured so far.
@@ -44,7 +44,7 @@ class Workers:
                 processes, context, initializer=_init_process, initargs=(stop, ready)
             )
 
-    def run(self, plan: Plan) -> tuple[Shots, float]:
+    def run(self, plan: LoadPlan) -> tuple[RequestSamples, float]:
         """Send a plan; return its samples and for how many seconds requests were sent."""
         if self._pool is None:
             return send_plan(plan, self.interrupt.wanted)
@@ -52,7 +52,7 @@ class Workers:
         results = list(self._pool.map(_send_share, parts))
         return np.concatenate([samples for samples, _ in results]), min(sent for _, sent in results)
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "SenderPool":
         self.interrupt.__enter__()
         return self
 
@@ -62,13 +62,13 @@ class Workers:
             self._pool.shutdown(cancel_futures=True)
 
 
-def send_plan(plan: Plan, stopped: Callable[[], bool]) -> tuple[Shots, float]:
-    """Send a plan from this process; see `Load.run`."""
+def send_plan(plan: LoadPlan, stopped: Callable[[], bool]) -> tuple[RequestSamples, float]:
+    """Send a plan from this process; see `LoadGenerator.run`."""
 
-    async def main() -> tuple[Shots, float]:
-        connections = Connections(plan.address)
+    async def main() -> tuple[RequestSamples, float]:
+        connections = ConnectionPool(plan.address)
         try:
-            return await Load(plan, connections.send).run(stopped)
+            return await LoadGenerator(plan, connections.send).run(stopped)
         finally:
             connections.close()
 
@@ -85,6 +85,6 @@ def _init_process(stop: Event, ready: Barrier) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _send_share(plan: Plan) -> tuple[Shots, float]:
+def _send_share(plan: LoadPlan) -> tuple[RequestSamples, float]:
     _ready.wait(START_SECONDS)
     return send_plan(plan, _stop.is_set)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.bench.http_client import LOST
-from app.bench.load_generator import HELD_BACK, MAX_IN_FLIGHT, UNANSWERED, Plan, Shots
+from app.bench.load_generator import HELD_BACK, MAX_IN_FLIGHT, UNANSWERED, LoadPlan, RequestSamples
 
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 
@@ -70,7 +70,7 @@ def percentiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     return dict(zip(PERCENTILES, map(float, found), strict=True))
 
 
-def summarize(samples: Shots, plan: Plan, sent: float) -> LoadSummary:
+def summarize(samples: RequestSamples, plan: LoadPlan, sent: float) -> LoadSummary:
     """Summarize the requests after the warm-up.
 
     Args:
@@ -106,7 +106,7 @@ def summarize(samples: Shots, plan: Plan, sent: float) -> LoadSummary:
     )
 
 
-def _outcomes(samples: Shots) -> tuple[dict[int, int], dict[str, int]]:
+def _outcomes(samples: RequestSamples) -> tuple[dict[int, int], dict[str, int]]:
     """Count answers by status, and requests without an answer by the name of their failure."""
     counts = Counter(samples["status"].tolist())
     statuses = {status: counts[status] for status in sorted(counts) if status not in FAILURES}

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from app.bench.load_generator import MAX_SAMPLES, Plan
-from app.bench.sender_processes import Workers
+from app.bench.load_generator import MAX_SAMPLES, LoadPlan
+from app.bench.sender_processes import SenderPool
 from app.bench.summary import LoadSummary, summarize
 from app.core.errors import StartupError
 
@@ -24,7 +24,7 @@ FIRST_RATE = 5.0
 MAX_RATE = 100_000.0
 
 
-def check(plan: Plan, processes: int, *, sweeping: bool) -> None:
+def check_plan(plan: LoadPlan, processes: int, *, sweeping: bool) -> None:
     """Check that the plan is either an open or a closed loop, and fits the processes' memory.
 
     Raises:
@@ -34,7 +34,7 @@ def check(plan: Plan, processes: int, *, sweeping: bool) -> None:
         raise StartupError("--sweep is an open loop and takes no --connections.")
     if not sweeping and (plan.rate is None) == (plan.connections == 0):
         raise StartupError("Say how to load it: --rate, --connections or --sweep, one of them.")
-    if plan.rate is not None and plan.rate > most_rate(plan, processes):
+    if plan.rate is not None and plan.rate > highest_rate(plan, processes):
         raise StartupError(
             f"{plan.rate:g} requests/s for {plan.end:g} s are more than {MAX_SAMPLES:,} a process: "
             "lower --rate or --duration, or add --processes."
@@ -43,19 +43,21 @@ def check(plan: Plan, processes: int, *, sweeping: bool) -> None:
         raise StartupError("--processes may not be more than --connections.")
 
 
-def most_rate(plan: Plan, processes: int) -> float:
+def highest_rate(plan: LoadPlan, processes: int) -> float:
     """Return the highest rate, in requests per second, whose samples fit the processes' memory."""
     # 10 % are left free: arrivals are random, and may be more than expected.
     return min(MAX_RATE, 0.9 * processes * MAX_SAMPLES / plan.end)
 
 
-def run_once(plan: Plan, workers: Workers) -> LoadSummary:
+def run_once(plan: LoadPlan, workers: SenderPool) -> LoadSummary:
     """Send a plan and summarize it; Ctrl-C ends it early."""
     samples, sent = workers.run(plan)
     return summarize(samples, plan, sent)
 
 
-def run_sweep(plan: Plan, workers: Workers, max_rate: float, p99_ms: float) -> list[LoadSummary]:
+def run_sweep(
+    plan: LoadPlan, workers: SenderPool, max_rate: float, p99_ms: float
+) -> list[LoadSummary]:
     """Send the plan at the rates of `search_knee`; a load that Ctrl-C ends is left out.
 
     Args:

@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
-from app.bench.load_generator import Request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
+from app.bench.load_generator import PreparedRequest
 from app.core.errors import StartupError
 from app.core.types import Ad
 
 
-class Target:
+class LoadTarget:
     """A service under load.
 
     Args:
@@ -28,31 +28,31 @@ class Target:
             raise StartupError("DOPPELKOPF_API_KEY holds characters that a key cannot have.")
         self.url, self._key, self._parts = url, api_key, _parts(url)
 
-    def requests(self, ads: Sequence[Ad], batch: int | None, seed: int) -> list[Request]:
+    def requests(self, ads: Sequence[Ad], batch: int | None, seed: int) -> list[PreparedRequest]:
         """Return a request per ad; or requests of `batch` ads each, in an order fixed by `seed`."""
         bodies = [
             {"text": ad.text, **({} if ad.title is None else {"title": ad.title})} for ad in ads
         ]
         if batch is None:
-            return [Request(self._request(body, "/classify")) for body in bodies]
+            return [PreparedRequest(self._request(body, "/classify")) for body in bodies]
         rng = random.Random(seed)  # noqa: S311  a load, no secret
         rng.shuffle(bodies)
         # The last batch is filled up with the first ads, so that all have one size.
         rounds = range(0, len(bodies), batch)
         return [
-            Request(self._request({"ads": part}, "/classify/batch"), batch)
+            PreparedRequest(self._request({"ads": part}, "/classify/batch"), batch)
             for part in ([bodies[(at + i) % len(bodies)] for i in range(batch)] for at in rounds)
         ]
 
-    def try_once(self, request: Request) -> None:
+    def try_once(self, request: PreparedRequest) -> None:
         """Send one request, so that a wrong address or key ends the program before the load.
 
         Raises:
             StartupError: there is no answer, or its status is neither 200 nor 429.
         """
 
-        async def main() -> Reply:
-            connections = Connections(self.url)
+        async def main() -> HttpReply:
+            connections = ConnectionPool(self.url)
             try:
                 return await connections.send(request.content)
             finally:

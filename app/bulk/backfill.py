@@ -17,17 +17,17 @@ import ray
 from pyarrow import fs
 from ray.data.exceptions import ExecutionTimeoutError
 
-from app.bulk.engine_predictor import ENGINE, Predictor
+from app.bulk.engine_predictor import ENGINE, EnginePredictor
 from app.bulk.input_scan import ScannedFile, joint_schema, scan_row, without_nulls
 from app.bulk.input_splits import InputSplit, make_splits, read_split
-from app.bulk.output_partitions import Partitions, RowCount
+from app.bulk.output_partitions import PartitionFolder, RowCount
 from app.bulk.prediction_columns import COLUMN_NAMES, PROBABILITY_COLUMNS, PredictionColumns
-from app.bulk.ray_pool import Pool
-from app.bulk.storage import Place
+from app.bulk.ray_pool import EnginePool
+from app.bulk.storage import StoragePath
 from app.core.errors import DataError, FatalEngineError, StartupError
 from app.core.types import Format
-from app.data.files import CHUNK, chunks
-from app.data.labelled_ads import Columns, ad_of
+from app.data.files import CHUNK_ROWS, chunks
+from app.data.labelled_ads import ColumnNames, ad_of
 from app.model.checkpoint import open_checkpoint
 
 
@@ -35,7 +35,7 @@ from app.model.checkpoint import open_checkpoint
 class BackfillInput:
     """The scanned files of a run, their joint schema and their splits."""
 
-    place: Place
+    place: StoragePath
     files: Sequence[ScannedFile]
     schema: pa.Schema
     splits: Sequence[InputSplit]
@@ -46,15 +46,15 @@ class BackfillInput:
         return sum(file.rows for file in self.files)
 
 
-def check_rows(rows: int) -> None:
+def check_partition_rows(rows: int) -> None:
     """Raise StartupError unless splits of this many rows are whole chunks."""
-    if rows < 1 or rows % CHUNK:
-        raise StartupError(f"--partition-rows has to be a multiple of {CHUNK}, not {rows}.")
+    if rows < 1 or rows % CHUNK_ROWS:
+        raise StartupError(f"--partition-rows has to be a multiple of {CHUNK_ROWS}, not {rows}.")
 
 
 @dataclass(frozen=True)
-class Engines:
-    """How each actor of the cluster makes its engine: see `Predictor.of`."""
+class EngineSpec:
+    """How each actor of the cluster makes its engine: see `EnginePredictor.of`."""
 
     folder: Path
     """The checkpoint, under the same path on all machines."""
@@ -65,7 +65,7 @@ class Engines:
     batch_tokens: int | None
     name: str = ENGINE
 
-    def predictor(self) -> Predictor:
+    def predictor(self) -> EnginePredictor:
         """Load the checkpoint into an engine on this machine.
 
         Raises:
@@ -74,7 +74,7 @@ class Engines:
         checkpoint = open_checkpoint(self.folder)
         if checkpoint.revision != self.revision:
             raise StartupError(f"{self.folder} is {checkpoint.revision}, not {self.revision}.")
-        return Predictor.of(checkpoint, self.device, self.dtype, self.batch_tokens, self.name)
+        return EnginePredictor.of(checkpoint, self.device, self.dtype, self.batch_tokens, self.name)
 
 
 class BackfillWorker:
@@ -86,11 +86,11 @@ class BackfillWorker:
 
     def __init__(
         self,
-        engines: Engines,
+        engines: EngineSpec,
         source: fs.FileSystem,
         schema: pa.Schema,
         format: Format,
-        out: Partitions,
+        out: PartitionFolder,
     ) -> None:
         self._source, self._schema, self._format, self._out = source, schema, format, out
         self._refused = ""
@@ -128,7 +128,7 @@ def _with_predictions(table: pa.Table, answers: Sequence[PredictionColumns]) -> 
     return table
 
 
-def read_through(place: Place, columns: Columns, rows: int) -> BackfillInput:
+def scan_input(place: StoragePath, columns: ColumnNames, rows: int) -> BackfillInput:
     """Scan all files on the cluster and cut them into splits.
 
     Args:
@@ -156,20 +156,20 @@ def read_through(place: Place, columns: Columns, rows: int) -> BackfillInput:
 
 def backfill(
     read: BackfillInput,
-    engines: Engines,
-    pool: Pool,
+    engines: EngineSpec,
+    pool: EnginePool,
     format: Format,
-    out: Partitions,
+    out: PartitionFolder,
     progress: Callable[[int], None] = lambda _: None,
 ) -> RowCount:
     """Predict all splits that have no partition yet.
 
     Args:
-        read: the input, as `read_through` returned it.
+        read: the input, as `scan_input` returned it.
         engines: how engines are made.
         pool: how many there are, and the resources of each.
         format: of texts and titles.
-        out: the output folder, after `Partitions.begin`.
+        out: the output folder, after `PartitionFolder.begin`.
         progress: called with the number of rows predicted since the last call.
 
     Returns:
@@ -197,7 +197,7 @@ def backfill(
 
 
 def _predict_splits(
-    splits: Sequence[InputSplit], worker_args: tuple[Any, ...], pool: Pool
+    splits: Sequence[InputSplit], worker_args: tuple[Any, ...], pool: EnginePool
 ) -> Iterator[Any]:
     """Yield what `BackfillWorker` returns for each split, as they are finished."""
     if not splits:

@@ -14,9 +14,9 @@ from app.bulk.prediction_columns import (
 from app.core.errors import EngineError, InvalidRequestError
 from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS, labels_of
-from app.core.postprocessing import best
-from app.core.types import Ad, Encoded, Labels, Scores
-from app.data.token_batches import PackedPass, results
+from app.core.postprocessing import top_labels
+from app.core.types import Ad, EncodedAd, Labels, Scores
+from app.data.token_batches import PackedPass, run_in_batches
 from app.text.tokenization import AdTokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ENGINE = "app.engine:Engine"
 
 
 @dataclass(frozen=True)
-class Predictor:
+class EnginePredictor:
     """Predicts ads with an engine.
 
     Args:
@@ -50,7 +50,7 @@ class Predictor:
         dtype: str,
         batch_tokens: int | None,
         engine: str = ENGINE,
-    ) -> "Predictor":
+    ) -> "EnginePredictor":
         """Load a checkpoint into an engine, and check with one pass that its answers are numbers.
 
         Args:
@@ -72,12 +72,12 @@ class Predictor:
     def answer(self, ads: Sequence[Ad]) -> list[PredictionColumns]:
         """Return the columns of each ad, in order: its predictions, or why it has none."""
         inputs = [self._encode(ad) for ad in ads]
-        encoded = [one for one in inputs if isinstance(one, Encoded)]
-        found = map(self._columns, results(self.run, encoded, self.max_tokens))
-        errors = [None if isinstance(one, Encoded) else columns_of_error(one) for one in inputs]
+        encoded = [one for one in inputs if isinstance(one, EncodedAd)]
+        found = map(self._columns, run_in_batches(self.run, encoded, self.max_tokens))
+        errors = [None if isinstance(one, EncodedAd) else columns_of_error(one) for one in inputs]
         return fill_gaps(errors, found)
 
-    def _encode(self, ad: Ad) -> Encoded | str:
+    def _encode(self, ad: Ad) -> EncodedAd | str:
         """Return an ad's tokens, or why it has none."""
         try:
             return self.tokenizer.encode([ad])[0] if ad.text else EMPTY_TEXT
@@ -88,5 +88,8 @@ class Predictor:
         if isinstance(found, EngineError):
             return columns_of_error(str(found))
         return columns_of_labels(
-            {head: best(found.probabilities[head], self.labels[head], top_k=1)[0] for head in HEADS}
+            {
+                head: top_labels(found.probabilities[head], self.labels[head], top_k=1)[0]
+                for head in HEADS
+            }
         )

@@ -19,8 +19,8 @@ from pyarrow import fs
 
 from app.bulk.prediction_columns import check_column_names
 from app.core.errors import DataError, first_line
-from app.data.files import CSV, LINES, PARQUET, Row, chunks, is_one_of, rows_of
-from app.data.labelled_ads import Columns
+from app.data.files import CSV, JSON_LINES, PARQUET, Row, chunks, has_suffix, rows_of
+from app.data.labelled_ads import ColumnNames
 
 _BLOCK = 1 << 20
 """Bytes that are read at a time."""
@@ -44,7 +44,7 @@ class ScannedFile:
     title: str | None
 
 
-def scan_file(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> ScannedFile:
+def scan_file(system: fs.FileSystem, path: str, columns: ColumnNames, rows: int) -> ScannedFile:
     """Read a file to its end.
 
     Args:
@@ -62,7 +62,7 @@ def scan_file(system: fs.FileSystem, path: str, columns: Columns, rows: int) -> 
         with system.open_input_file(path) as file:
             sha256, cuts = _cuts(BufferedReader(file, _BLOCK), name, rows)
         with system.open_input_file(path) as file:
-            read_columns = _parquet_columns if is_one_of(name, PARQUET) else _text_columns
+            read_columns = _parquet_columns if has_suffix(name, PARQUET) else _text_columns
             count, schema = read_columns(file, name)
     except OSError as error:
         raise DataError.at(path, f"cannot be read: {first_line(error)}.") from error
@@ -85,7 +85,7 @@ def fingerprint(files: Iterable[ScannedFile]) -> str:
 
 
 def scan_row(
-    system: fs.FileSystem, columns: Columns, rows: int, row: dict[str, Any]
+    system: fs.FileSystem, columns: ColumnNames, rows: int, row: dict[str, Any]
 ) -> dict[str, Any]:
     """Scan the file at a row's `path`, as a function over rows of Ray Data.
 
@@ -130,11 +130,11 @@ def _cuts(file: BufferedReader, name: PurePosixPath, rows: int) -> tuple[str, li
             digest.update(part)
             yield part
 
-    if is_one_of(name, PARQUET):
+    if has_suffix(name, PARQUET):
         for _ in hashed(iter(lambda: file.read(_BLOCK), b"")):
             pass
         return digest.hexdigest(), []
-    is_csv = is_one_of(name, CSV)
+    is_csv = has_suffix(name, CSV)
     ends = (_ends_of_records if is_csv else _ends_of_lines)(hashed(file), name)
     last = next(ends, 0) if is_csv else 0
     cuts, count = [last], 0
@@ -189,7 +189,7 @@ def _text_columns(file: BinaryIO, name: PurePosixPath) -> tuple[int, pa.Schema]:
     for rows in chunks(row for _, row in rows_of(file, name)):
         count += len(rows)
         columns = list(dict.fromkeys(column for row in rows for column in row))
-        if is_one_of(name, LINES):
+        if has_suffix(name, JSON_LINES):
             found = _inferred(rows, columns, name)
         else:
             found = pa.schema([(column, pa.string()) for column in columns])

@@ -18,7 +18,7 @@ from pyarrow import fs
 from app.bulk.input_scan import ScannedFile
 from app.bulk.predict import changed_error
 from app.core.errors import DataError, first_line
-from app.data.files import PARQUET, Row, is_one_of, rows_of
+from app.data.files import PARQUET, Row, has_suffix, rows_of
 
 _BATCH = 4096
 """Rows of Parquet that are decoded at a time."""
@@ -82,7 +82,7 @@ def read_split(
         if (info.size, info.mtime_ns or 0) != (split.size, split.modified_ns):
             raise changed_error(name)
         with system.open_input_file(split.path) as file:
-            if is_one_of(name, PARQUET):
+            if has_suffix(name, PARQUET):
                 whole = _read_row_groups(file, split)
                 rows = whole.select([one for one in (split.text, split.title) if one]).to_pylist()
                 table = _cast(whole, schema)

@@ -16,7 +16,7 @@ from pyarrow import fs
 
 from app.bulk.journal import check_same_run
 from app.bulk.prediction_columns import ERROR_COLUMN
-from app.bulk.storage import Place
+from app.bulk.storage import StoragePath
 from app.core.errors import DataError, first_line
 
 _ABOUT, _SUCCESS = "_about.json", "_SUCCESS"
@@ -34,10 +34,10 @@ class RowCount:
 
 
 @dataclass(frozen=True)
-class Partitions:
+class PartitionFolder:
     """The output folder. It can be sent to the processes that write partitions."""
 
-    place: Place
+    place: StoragePath
 
     def check(self, *, overwrite: bool) -> None:
         """Check before the work that its result may be written here.

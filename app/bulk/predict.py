@@ -21,10 +21,10 @@ from app.bulk.prediction_columns import (
 )
 from app.core.errors import DataError
 from app.core.types import Ad, Format
-from app.data.files import Row, Writer, check_suffix, chunks, read_rows, same_file
-from app.data.labelled_ads import Columns, ad_of
+from app.data.files import Row, RowWriter, check_suffix, chunks, read_rows, same_file
+from app.data.labelled_ads import ColumnNames, ad_of
 
-Answering = Callable[[Sequence[Ad]], Sequence[PredictionColumns]]
+PredictAds = Callable[[Sequence[Ad]], Sequence[PredictionColumns]]
 """Returns the columns of each ad, in order."""
 
 
@@ -38,7 +38,7 @@ class CheckedInput:
     """The names of all columns, in the order in which they first appear."""
 
 
-def check(path: Path, columns: Columns) -> CheckedInput:
+def check_input(path: Path, columns: ColumnNames) -> CheckedInput:
     """Read a file to its end, so that a malformed row is reported now and not hours later.
 
     Raises:
@@ -59,17 +59,17 @@ def check(path: Path, columns: Columns) -> CheckedInput:
 
 def predict(
     checked: CheckedInput,
-    columns: Columns,
+    columns: ColumnNames,
     format: Format,
     out: Path,
     journal: Journal,
-    answer: Answering,
+    answer: PredictAds,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write every row of a file with each head's label and its probability, or with an error.
 
     Args:
-        checked: the file, as `check` returned it.
+        checked: the file, as `check_input` returned it.
         columns: the names of its columns.
         format: of its texts and titles.
         out: the file to write; it appears when it is complete.
@@ -92,7 +92,7 @@ def predict(
         raise changed_error(checked.path)
     errors = 0
     names = [*checked.fields, *COLUMN_NAMES]
-    with Writer(out, names, numbers=PROBABILITY_COLUMNS) as writer:
+    with RowWriter(out, names, numbers=PROBABILITY_COLUMNS) as writer:
         for rows in chunks(_predicted_rows(checked.path, journal)):
             writer.write(rows)
             errors += sum(row[ERROR_COLUMN] is not None for row in rows)
@@ -100,12 +100,12 @@ def predict(
     return errors
 
 
-def journal_of(out: Path) -> Path:
+def journal_path(out: Path) -> Path:
     """Return the path of the journal of an output file."""
     return out.with_name(f".{out.name}.answers")
 
 
-def check_out(out: Path, data: Path, *, overwrite: bool) -> None:
+def check_output(out: Path, data: Path, *, overwrite: bool) -> None:
     """Check before the work that its result can and may be written.
 
     Raises:
@@ -123,7 +123,7 @@ def changed_error(path: PurePath) -> DataError:
     return DataError.at(path, "changed while it was read; leave it alone for a run.")
 
 
-def _ads(path: Path, columns: Columns, format: Format) -> Iterator[Ad]:
+def _ads(path: Path, columns: ColumnNames, format: Format) -> Iterator[Ad]:
     text: str | None = None
     title: str | None = None
     for _, row in read_rows(path):

@@ -25,7 +25,7 @@ slow machine takes an hour for a large partition, and a full cluster makes a run
 
 
 @dataclass(frozen=True)
-class Pool:
+class EnginePool:
     """The number of engines, their kind of device, and the CPUs and GPUs that Ray gives each."""
 
     engines: int
@@ -34,7 +34,7 @@ class Pool:
     gpus: float
 
     @classmethod
-    def of_cluster(cls, device: str) -> "Pool":
+    def of_cluster(cls, device: str) -> "EnginePool":
         """Return a pool of an engine per GPU of the cluster, or if it has none, per machine.
 
         Args:
@@ -58,7 +58,7 @@ class Pool:
 
 
 @contextmanager
-def connected(address: str) -> Iterator[None]:
+def ray_connection(address: str) -> Iterator[None]:
     """Connect to a cluster as its driver, and disconnect at the end.
 
     Args:

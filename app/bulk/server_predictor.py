@@ -24,7 +24,7 @@ class ServerError(StartupError):
 
 
 @contextmanager
-def sending(url: str, api_key: str | None) -> Iterator["ServerPredictor"]:
+def connect_to_server(url: str, api_key: str | None) -> Iterator["ServerPredictor"]:
     """Connect to a server for the time of a run.
 
     Args:

@@ -7,21 +7,21 @@ import pyarrow as pa
 from pyarrow import fs
 
 from app.core.errors import DataError, first_line
-from app.data.files import CSV, LINES, PARQUET, check_suffix, is_one_of
+from app.data.files import CSV, JSON_LINES, PARQUET, check_suffix, has_suffix
 
 _ARROW_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs")
 """The schemes that pyarrow opens itself; fsspec opens others, with the package for each."""
 
 
 @dataclass(frozen=True)
-class Place:
+class StoragePath:
     """A path and its file system. Processes can send it to each other before anything is opened."""
 
     system: fs.FileSystem
     path: str
 
     @classmethod
-    def of(cls, name: str) -> "Place":
+    def of(cls, name: str) -> "StoragePath":
         """Return the place of a local path, or of an address such as s3://bucket/ads.csv.
 
         Raises:
@@ -67,7 +67,7 @@ class Place:
             info.path
             for info in self.system.get_file_info(selector)
             if info.type == fs.FileType.File
-            and is_one_of(PurePosixPath(info.path), CSV + LINES + PARQUET)
+            and has_suffix(PurePosixPath(info.path), CSV + JSON_LINES + PARQUET)
             and not any(step[0] in "._" for step in info.path[len(top) :].strip("/").split("/"))
             and (not pattern or PurePosixPath(info.path).match(pattern))
         )

@@ -92,24 +92,24 @@ def bench(
         raise StartupError("Name the address of a service, or a checkpoint folder by --engine.")
     if plot is not None:
         require_extra(["matplotlib"])
-    from app.bench.load_generator import Plan
+    from app.bench.load_generator import LoadPlan
     from app.bench.report import load_document, show_load, show_steps, write_json
-    from app.bench.sender_processes import Workers
-    from app.bench.sweep import check, most_rate, run_once, run_sweep
-    from app.bench.target import Target
+    from app.bench.sender_processes import SenderPool
+    from app.bench.sweep import check_plan, highest_rate, run_once, run_sweep
+    from app.bench.target import LoadTarget
     from app.serving.server.sockets import allow_many_connections
 
-    target = Target(url, os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}"))
-    plan = Plan(
+    target = LoadTarget(url, os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}"))
+    plan = LoadPlan(
         url, target.requests(read_first_ads(ads), batch, seed), rate, connections, warm_up,
         duration, patience, seed,
     )  # fmt: skip
-    check(plan, processes, sweeping=sweep)
+    check_plan(plan, processes, sweeping=sweep)
     target.try_once(plan.requests[0])
     allow_many_connections()
-    with stderr.status("Measuring"), Workers(processes) as workers:
+    with stderr.status("Measuring"), SenderPool(processes) as workers:
         if sweep:
-            steps = run_sweep(plan, workers, most_rate(plan, processes), p99)
+            steps = run_sweep(plan, workers, highest_rate(plan, processes), p99)
         else:
             steps = [run_once(plan, workers)]
     stdout.print(*(show_steps(steps, p99) if sweep else show_load(steps[0])), sep="\n")
@@ -132,7 +132,13 @@ def _bench_engine(
     with stderr.status("Loading"):
         import torch
 
-        from app.bench.engine_bench import EngineReport, Shape, matmul, measure, ways_to_run
+        from app.bench.engine_bench import (
+            EncoderShape,
+            EngineReport,
+            make_variants,
+            matmul,
+            measure_variants,
+        )
         from app.bench.interrupt import Interrupt
         from app.bench.report import engine_document, show_engine, write_json
         from app.engine.devices import DTYPES
@@ -145,11 +151,11 @@ def _bench_engine(
         exact = load_engine(checkpoint, device, "float32")[0] if engine.dtype == "int8" else None
         padded = load_model(checkpoint, engine.dtype, "sdpa").to(engine.device)
         encoded = checkpoint.tokenizer().encode(ads)
-        shape = Shape.of(checkpoint.config.encoder)
+        shape = EncoderShape.of(checkpoint.config.encoder)
     report = EngineReport(shape, str(engine.device), engine.dtype, torch.get_num_threads())
     with stderr.status("Measuring"), Interrupt() as interrupt:
-        measure(
-            report, encoded, ways_to_run(engine.run, padded, shape, exact.run if exact else None),
+        measure_variants(
+            report, encoded, make_variants(engine.run, padded, shape, exact.run if exact else None),
             matmul(shape, engine.device, kind), seconds, interrupt.wanted,
         )  # fmt: skip
     stdout.print(*show_engine(report), sep="\n")

@@ -41,15 +41,15 @@ def evaluate(
     with stderr.status("Loading"):
         from app.cli.progress import progress_bar
         from app.cli.tables import evaluation_tables
-        from app.data.labelled_ads import Columns
+        from app.data.labelled_ads import ColumnNames
         from app.model.checkpoint import open_checkpoint
         from app.training.evaluation.evaluate import evaluate as run
-        from app.training.evaluation.evaluate import read_test
+        from app.training.evaluation.evaluate import read_test_ads
         from app.training.evaluation.report import write_report
 
         checkpoint = open_checkpoint(folder)
-        columns = Columns(text_column, title_column, job_category_column, min_education_column)
-        table = read_test(checkpoint, data, columns)
+        columns = ColumnNames(text_column, title_column, job_category_column, min_education_column)
+        table = read_test_ads(checkpoint, data, columns)
         engine, tokens = load_engine(checkpoint, device, dtype, batch_tokens)
     with progress_bar(stderr) as progress:
         task = progress.add_task("Evaluating", total=len(table))

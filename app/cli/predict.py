@@ -16,8 +16,8 @@ from app.core.errors import StartupError
 from app.serving.settings import CLIENT_KEY, PREFIX
 
 if TYPE_CHECKING:
-    from app.bulk.predict import Answering
-    from app.data.labelled_ads import Columns
+    from app.bulk.predict import PredictAds
+    from app.data.labelled_ads import ColumnNames
 
 RAY_ADDRESS = re.compile(r"auto|local|(ray://)?[^/\s]+:\d+")
 
@@ -34,7 +34,7 @@ class TextFormat(StrEnum):
 class _Choices:
     """The options, beside the ads and the checkpoint, on which predictions depend."""
 
-    columns: "Columns"
+    columns: "ColumnNames"
     format: TextFormat
     device: str
     dtype: str
@@ -118,9 +118,9 @@ def predict(
         raise StartupError(f"--ray has to be auto, local or HOST:PORT, not '{ray}'.")
     if (folder is None) == (server is None):
         raise StartupError("Name a checkpoint folder, or a server with --server.")
-    from app.data.labelled_ads import Columns
+    from app.data.labelled_ads import ColumnNames
 
-    choices = _Choices(Columns(text_column, title_column), format, device, dtype, batch_tokens)
+    choices = _Choices(ColumnNames(text_column, title_column), format, device, dtype, batch_tokens)
     if ray is not None:
         if folder is None:
             raise StartupError("With --ray name a checkpoint folder, not a server.")
@@ -150,20 +150,20 @@ def _on_file(
     with ExitStack() as opened:
         with stderr.status("Loading"):
             from app.bulk.journal import Journal
-            from app.bulk.predict import check, check_out, journal_of
+            from app.bulk.predict import check_input, check_output, journal_path
             from app.bulk.predict import predict as run
             from app.cli.progress import progress_bar
             from app.data.labelled_ads import sha256
 
-            check_out(out, data, overwrite=overwrite)
-            checked = check(data, choices.columns)
+            check_output(out, data, overwrite=overwrite)
+            checked = check_input(data, choices.columns)
             about = {"input": sha256(data), **choices.noted()}
             if isinstance(source, Path):
                 answer, revision = _by_engine(source, choices)
             else:
                 answer, revision = _by_server(opened, source)
             about["checkpoint revision"] = revision
-        journal = opened.enter_context(Journal(journal_of(out), about, out))
+        journal = opened.enter_context(Journal(journal_path(out), about, out))
         progress = opened.enter_context(progress_bar(stderr))
         task = progress.add_task("Predicting", total=checked.rows)
         errors = run(
@@ -173,22 +173,22 @@ def _on_file(
     return checked.rows, errors
 
 
-def _by_engine(folder: Path, choices: _Choices) -> "tuple[Answering, str]":
+def _by_engine(folder: Path, choices: _Choices) -> "tuple[PredictAds, str]":
     """Return what predicts with a checkpoint, and the checkpoint's revision."""
-    from app.bulk.engine_predictor import Predictor
+    from app.bulk.engine_predictor import EnginePredictor
     from app.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(folder)
-    predictor = Predictor.of(checkpoint, choices.device, choices.dtype, choices.batch_tokens)
+    predictor = EnginePredictor.of(checkpoint, choices.device, choices.dtype, choices.batch_tokens)
     return predictor.answer, checkpoint.revision
 
 
-def _by_server(opened: ExitStack, url: str) -> "tuple[Answering, str]":
+def _by_server(opened: ExitStack, url: str) -> "tuple[PredictAds, str]":
     """Return what sends ads to a server until `opened` closes, and the revision it serves."""
-    from app.bulk.server_predictor import sending
+    from app.bulk.server_predictor import connect_to_server
 
     key = os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}")
-    sender = opened.enter_context(sending(url, key))
+    sender = opened.enter_context(connect_to_server(url, key))
     return sender.answer, sender.model.revision
 
 
@@ -199,21 +199,21 @@ def _on_cluster(
     """Predict on a Ray cluster; return the rows written and those with an error."""
     with ExitStack() as opened:
         with stderr.status("Reading"):
-            from app.bulk.backfill import Engines, backfill, check_rows, read_through
+            from app.bulk.backfill import EngineSpec, backfill, check_partition_rows, scan_input
             from app.bulk.input_scan import fingerprint
-            from app.bulk.output_partitions import Partitions
-            from app.bulk.ray_pool import Pool, connected
-            from app.bulk.storage import Place
+            from app.bulk.output_partitions import PartitionFolder
+            from app.bulk.ray_pool import EnginePool, ray_connection
+            from app.bulk.storage import StoragePath
             from app.cli.progress import progress_bar
             from app.model.checkpoint import open_checkpoint
 
-            check_rows(partition_rows)
+            check_partition_rows(partition_rows)
             revision = open_checkpoint(folder).revision
-            source, target = Place.of(data), Partitions(Place.of(out))
+            source, target = StoragePath.of(data), PartitionFolder(StoragePath.of(out))
             target.check(overwrite=overwrite)
-            opened.enter_context(connected(address))
-            pool = Pool.of_cluster(choices.device)
-            read = read_through(source, choices.columns, partition_rows)
+            opened.enter_context(ray_connection(address))
+            pool = EnginePool.of_cluster(choices.device)
+            read = scan_input(source, choices.columns, partition_rows)
             about = {
                 "input": fingerprint(read.files),
                 **choices.noted(pool.device),
@@ -221,7 +221,7 @@ def _on_cluster(
                 "number of rows a partition": str(partition_rows),
             }
             target.begin(about)
-        engines = Engines(
+        engines = EngineSpec(
             folder.absolute(), revision, pool.device, choices.dtype, choices.batch_tokens
         )
         progress = opened.enter_context(progress_bar(stderr))

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from app.core.head_labels import HEADS, Head
 from app.model.checkpoint import Checkpoint
-from app.training.evaluation.display_names import HEAD_TITLES, TITLES
+from app.training.evaluation.display_names import HEAD_TITLES, METRIC_TITLES
 
 if TYPE_CHECKING:
     from app.training.evaluation.evaluate import Evaluation
@@ -46,7 +46,7 @@ def checkpoint_tables(checkpoint: Checkpoint) -> Iterator[RenderableType]:
 def evaluation_tables(evaluation: "Evaluation") -> Iterator[RenderableType]:
     """Yield the counts of rows, a table of classes for each head, and last the metrics."""
     # Reports need the training extra, which showing a checkpoint must not need.
-    from app.training.evaluation.report import CLASS_COLUMNS, classes, figures
+    from app.training.evaluation.report import CLASS_COLUMNS, class_rows, metric_rows
 
     yield (
         f"{evaluation.rows} labelled rows, {evaluation.unlabelled} without a label left out, "
@@ -60,11 +60,11 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator[RenderableType]:
         table = Table(*CLASS_COLUMNS)
         for column in table.columns[1:]:
             column.justify = "right"
-        for row in classes(quality):
+        for row in class_rows(quality):
             table.add_row(*map(escape, row))
         yield table
     yield _side_by_side(
-        {name: dict(figures(quality)) for name, quality in evaluation.heads.items()}
+        {name: dict(metric_rows(quality)) for name, quality in evaluation.heads.items()}
     )
 
 
@@ -102,7 +102,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[RenderableType]:
             {
                 head: {
                     title: f"{values[name]:.3f}" if name != "rows" else str(values[name])
-                    for name, title in TITLES.items()
+                    for name, title in METRIC_TITLES.items()
                     if isinstance(values.get(name), int | float)
                 }
                 for head, values in measured.items()
@@ -116,7 +116,7 @@ def _side_by_side(measures: Mapping[str, Mapping[str, str]]) -> Table:
     table = Table("measure", *(HEAD_TITLES[head] for head in measures))
     for column in table.columns[1:]:
         column.justify = "right"
-    for title in TITLES.values():
+    for title in METRIC_TITLES.values():
         if any(title in values for values in measures.values()):
             table.add_row(title, *(values.get(title, "-") for values in measures.values()))
     return table

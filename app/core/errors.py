@@ -77,14 +77,14 @@ class ServiceError(DoppelkopfError):
     Attributes:
         status: HTTP status.
         title: short name of the kind of error, the same for every instance.
-        when: sentence that describes the status in the OpenAPI document.
+        description: sentence that describes the status in the OpenAPI document.
         headers: additional headers of the response.
         reason: label for log and metrics, where it is more specific than `title`; else empty.
     """
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Internal error"
-    when: ClassVar[str] = "Something unexpected failed."
+    description: ClassVar[str] = "Something unexpected failed."
     headers: Mapping[str, str] = MappingProxyType({})
     reason = ""
 
@@ -101,7 +101,7 @@ class MalformedBodyError(ServiceError):
 
     status = 400
     title = "Malformed body"
-    when = "The body is not JSON in UTF-8."
+    description = "The body is not JSON in UTF-8."
 
 
 class UnauthorizedError(ServiceError):
@@ -109,7 +109,7 @@ class UnauthorizedError(ServiceError):
 
     status = 401
     title = "Unauthorized"
-    when = "The server has API keys and none of them was sent."
+    description = "The server has API keys and none of them was sent."
     headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
@@ -118,7 +118,7 @@ class SlowBodyError(ServiceError):
 
     status = 408
     title = "Request Timeout"
-    when = "The body was not there in time."
+    description = "The body was not there in time."
     # Otherwise the rest of the body would be parsed as the next request of the connection.
     headers = MappingProxyType({"Connection": "close"})
 
@@ -135,7 +135,7 @@ class BodyTooLargeError(ServiceError):
 
     status = 413
     title = "Body too large"
-    when = "The body is larger than the server takes."
+    description = "The body is larger than the server takes."
 
 
 class MediaTypeError(ServiceError):
@@ -143,7 +143,7 @@ class MediaTypeError(ServiceError):
 
     status = 415
     title = "Unsupported media type"
-    when = "The body is not sent as JSON, or it is compressed."
+    description = "The body is not sent as JSON, or it is compressed."
     headers = MappingProxyType({"Accept-Encoding": "identity"})
 
 
@@ -152,7 +152,9 @@ class InvalidRequestError(ServiceError):
 
     status = 422
     title = "Invalid request"
-    when = "A field is missing, unknown, there twice or of the wrong type; `detail` names it."
+    description = (
+        "A field is missing, unknown, there twice or of the wrong type; `detail` names it."
+    )
 
 
 class CheckpointRefusedError(ServiceError):
@@ -173,7 +175,7 @@ class OverloadedError(ServiceError):
 
     status = 429
     title = "Too many requests"
-    when = "Too much work is waiting; try again after as many seconds as `Retry-After` says."
+    description = "Too much work is waiting; try again after as many seconds as `Retry-After` says."
 
     def __init__(self, message: str, retry_after: int, reason: str) -> None:
         super().__init__(message)
@@ -204,7 +206,7 @@ class EngineError(ServiceError):
 
     status = 500
     title = "Inference failed"
-    when = "The engine failed on this work; others go on."
+    description = "The engine failed on this work; others go on."
 
 
 class FatalEngineError(EngineError):
@@ -216,7 +218,7 @@ class NotReadyError(ServiceError):
 
     status = 503
     title = "Not ready"
-    when = "The service is still loading, or shutting down."
+    description = "The service is still loading, or shutting down."
 
 
 class DeadlineExceededError(ServiceError):
@@ -224,7 +226,7 @@ class DeadlineExceededError(ServiceError):
 
     status = 504
     title = "Deadline exceeded"
-    when = "The deadline of `X-Request-Timeout-Ms` passed; the work was dropped."
+    description = "The deadline of `X-Request-Timeout-Ms` passed; the work was dropped."
 
 
 def first_line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from app.core.types import Labels
 HEADS = ("job_category", "min_education")
 """Names of the two heads of every checkpoint, in the order of the model's outputs."""
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """Target of a row without a label for a head; the loss skips it, as `ignore_index` in torch."""
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.types import (
-    Encoded,
+    EncodedAd,
     FloatArray,
     LabelProbability,
     Labels,
-    ModelName,
+    ModelIdentity,
     Prediction,
     Scores,
 )
@@ -72,7 +72,11 @@ def _softmax(logits: FloatArray, temperature: float) -> npt.NDArray[np.float64]:
 
 
 def prediction(
-    model: ModelName, encoded: Encoded, scored: Scores, labels: Mapping[str, Labels], top_k: int
+    model: ModelIdentity,
+    encoded: EncodedAd,
+    scored: Scores,
+    labels: Mapping[str, Labels],
+    top_k: int,
 ) -> Prediction:
     """Build the answer for one ad from its probabilities.
 
@@ -86,7 +90,8 @@ def prediction(
     return Prediction(
         model=model,
         heads={
-            head: best(scored.probabilities[head], names, top_k) for head, names in labels.items()
+            head: top_labels(scored.probabilities[head], names, top_k)
+            for head, names in labels.items()
         },
         tokens=encoded.tokens,
         windows=len(encoded.windows),
@@ -94,7 +99,7 @@ def prediction(
     )
 
 
-def best(values: FloatArray, labels: Labels, top_k: int) -> tuple[LabelProbability, ...]:
+def top_labels(values: FloatArray, labels: Labels, top_k: int) -> tuple[LabelProbability, ...]:
     """Return the `top_k` most probable labels, best first; ties keep the order of the labels."""
     order = np.argsort(-values, kind="stable")[:top_k]
     return tuple(LabelProbability(labels[index], float(values[index])) for index in order)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from app.core.head_labels import Head
-from app.core.types import ModelName
+from app.core.types import ModelIdentity
 
-RUNNING = "Another checkpoint is being loaded; try again when it is done."
+SWAP_RUNNING = "Another checkpoint is being loaded; try again when it is done."
 """Message of `SwapRunningError`."""
 
 
@@ -27,9 +27,9 @@ class ServedModel:
     max_windows: int
 
     @property
-    def identity(self) -> ModelName:
+    def identity(self) -> ModelIdentity:
         """Name and revision of the checkpoint."""
-        return ModelName(self.name, self.revision)
+        return ModelIdentity(self.name, self.revision)
 
     def __str__(self) -> str:
         """Describe the model for the log."""
@@ -37,7 +37,7 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Swap:
+class CompletedSwap:
     """A completed checkpoint swap: the old model, the new one, and the seconds it took."""
 
     old: ServedModel

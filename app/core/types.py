@@ -32,7 +32,7 @@ class Ad:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedAd:
     """An ad as token ids: one int32 array a window, with special tokens, in reading order.
 
     `truncated` is true if a part of the ad was not read.
@@ -62,7 +62,7 @@ class LabelProbability:
     probability: float
 
 
-class ModelName(NamedTuple):
+class ModelIdentity(NamedTuple):
     """Name and revision of a checkpoint; the same pair gives the same answers."""
 
     name: str
@@ -73,7 +73,7 @@ class ModelName(NamedTuple):
 class Prediction:
     """The answer for one ad."""
 
-    model: ModelName
+    model: ModelIdentity
     """The checkpoint that computed it."""
     heads: Mapping[str, tuple[LabelProbability, ...]]
     """By head, the most probable labels, best first; at least one."""

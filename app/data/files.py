@@ -17,8 +17,8 @@ from app.core.errors import DataError, first_line
 Row = dict[str, Any]
 Item = TypeVar("Item")
 
-CSV, LINES, PARQUET = (".csv",), (".jsonl", ".ndjson", ".json"), (".parquet",)
-CHUNK = 512
+CSV, JSON_LINES, PARQUET = (".csv",), (".jsonl", ".ndjson", ".json"), (".parquet",)
+CHUNK_ROWS = 512
 """Rows read, processed and written at a time."""
 
 
@@ -50,9 +50,9 @@ def rows_of(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     """
     reader = (
         _csv_rows
-        if is_one_of(path, CSV)
+        if has_suffix(path, CSV)
         else _json_rows
-        if is_one_of(path, LINES)
+        if has_suffix(path, JSON_LINES)
         else _parquet_rows
     )
     try:
@@ -63,8 +63,10 @@ def rows_of(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
 
 def check_suffix(path: PurePath) -> None:
     """Raise DataError unless the suffix is one of a supported format."""
-    if not is_one_of(path, CSV + LINES + PARQUET):
-        raise DataError.at(path, f"the suffix has to be one of {', '.join(CSV + LINES + PARQUET)}.")
+    if not has_suffix(path, CSV + JSON_LINES + PARQUET):
+        raise DataError.at(
+            path, f"the suffix has to be one of {', '.join(CSV + JSON_LINES + PARQUET)}."
+        )
 
 
 def same_file(one: Path, other: Path) -> bool:
@@ -72,12 +74,12 @@ def same_file(one: Path, other: Path) -> bool:
     return one.exists() and other.exists() and one.samefile(other)
 
 
-def columns_of(row: Mapping[str, Any]) -> str:
+def column_list(row: Mapping[str, Any]) -> str:
     """Return the names of a row's columns for a message: "a, b, c", or "none"."""
     return ", ".join(map(str, row)) or "none"
 
 
-def chunks(items: Iterable[Item], size: int = CHUNK) -> Iterator[list[Item]]:
+def chunks(items: Iterable[Item], size: int = CHUNK_ROWS) -> Iterator[list[Item]]:
     """Yield the items in lists of `size`; the last may be shorter."""
     iterator = iter(items)
     while chunk := list(islice(iterator, size)):
@@ -92,7 +94,7 @@ def as_text(value: Any) -> str:
     return str(value).strip()
 
 
-class Writer:
+class RowWriter:
     """Context manager that writes rows to a file, which appears only when all are written.
 
     Rows go to a hidden file next to it, which replaces `path` at the end. After an exception the
@@ -114,7 +116,7 @@ class Writer:
         self._partial = path.with_name(f".{path.name}.partial")
         self._sink: Any = None
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> "RowWriter":
         self._path.parent.mkdir(parents=True, exist_ok=True)
         return self
 
@@ -137,14 +139,14 @@ class Writer:
             self._partial.unlink(missing_ok=True)
 
     def _open(self, rows: list[Row]) -> Any:
-        if is_one_of(self._path, CSV):
+        if has_suffix(self._path, CSV):
             return _CsvSink(self._partial, self._columns)
-        if is_one_of(self._path, LINES):
+        if has_suffix(self._path, JSON_LINES):
             return _LinesSink(self._partial)
         return _ParquetSink(self._partial, self._path, self._columns, self._numbers, rows)
 
 
-def is_one_of(path: PurePath, suffixes: tuple[str, ...]) -> bool:
+def has_suffix(path: PurePath, suffixes: tuple[str, ...]) -> bool:
     """Return whether a path has one of these suffixes, ignoring case."""
     return path.suffix.lower() in suffixes
 
@@ -156,7 +158,7 @@ def _csv_rows(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     try:
         # Cells are text: "NA", "None" and "001" may be labels; only an empty cell is missing.
         reader = pd.read_csv(
-            file, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK,
+            file, dtype=str, keep_default_na=False, na_filter=False, chunksize=CHUNK_ROWS,
             encoding="utf-8-sig",
         )  # fmt: skip
         with reader:
@@ -196,7 +198,7 @@ def _parquet_rows(file: BinaryIO, path: PurePath) -> Iterator[tuple[int, Row]]:
     number = 0
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(batch_size=CHUNK):
+            for batch in table.iter_batches(batch_size=CHUNK_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

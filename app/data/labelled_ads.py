@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from app.core.errors import DataError
-from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.head_labels import HEADS, IGNORE_INDEX, Head
 from app.core.label_files import did_you_mean
 from app.core.types import Ad, Format
-from app.data.files import Row, as_text, columns_of, read_rows
+from app.data.files import Row, as_text, column_list, read_rows
 
 Targets = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnNames:
     """The names of the columns to read; None means the default name, which is the field's name.
 
     Without `title` and `group` the file may lack these columns.
@@ -79,7 +79,7 @@ class Columns:
         if column not in first:
             raise DataError.at(
                 path,
-                f"there is no such column; found are {columns_of(first)} (name it with {option}).",
+                f"there is no such column; found are {column_list(first)} (name it with {option}).",
                 column=column,
             )
 
@@ -135,7 +135,7 @@ class LabelledAds:
         return heads
 
     def targets(self, heads: Mapping[str, Head], source: str) -> dict[str, Targets]:
-        """Return the index of each row's label, or `IGNORED` without one, by head.
+        """Return the index of each row's label, or `IGNORE_INDEX` without one, by head.
 
         Args:
             heads: both heads by name.
@@ -158,12 +158,12 @@ class LabelledAds:
                         column=self.columns[name],
                     )
             targets[name] = np.array(
-                [known[label] if label else IGNORED for label in column], dtype=np.int64
+                [known[label] if label else IGNORE_INDEX for label in column], dtype=np.int64
             )
         return targets
 
 
-def read_ads(path: Path, columns: Columns) -> Iterator[tuple[int, Row, Ad]]:
+def read_ads(path: Path, columns: ColumnNames) -> Iterator[tuple[int, Row, Ad]]:
     """Yield each row's 1-based number, its cells and its ad.
 
     Raises:
@@ -203,7 +203,7 @@ def _ad_with_text(path: Path, number: int, row: Row, text: str, title: str | Non
     return ad
 
 
-def read_labelled(path: Path, columns: Columns) -> LabelledAds:
+def read_labelled(path: Path, columns: ColumnNames) -> LabelledAds:
     """Read a file of labelled ads; rows without a label for either head are skipped and counted.
 
     Raises:
@@ -248,7 +248,7 @@ def check_enough(
             than the head has classes.
     """
     for name, head in heads.items():
-        seen = targets[name][targets[name] != IGNORED]
+        seen = targets[name][targets[name] != IGNORE_INDEX]
         if len(set(seen.tolist())) < 2:
             found = f"only '{head.labels[seen[0]]}'" if len(seen) else "none"
             raise DataError.at(

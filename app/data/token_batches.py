@@ -5,16 +5,16 @@ from itertools import tee
 from typing import TypeVar
 
 from app.core.errors import DataError, EngineError
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 
 Answer = TypeVar("Answer")
-PackedPass = Callable[[Sequence[Encoded]], Sequence[Answer | EngineError]]
+PackedPass = Callable[[Sequence[EncodedAd]], Sequence[Answer | EngineError]]
 """A packed forward pass over a batch: one result an ad, in order, or the error of that ad."""
 
 
-def answers(
+def run_rows_in_batches(
     run: PackedPass[Answer],
-    ads: Iterable[tuple[int, Encoded]],
+    ads: Iterable[tuple[int, EncodedAd]],
     max_tokens: int,
     path: object,
 ) -> Iterator[Answer]:
@@ -32,24 +32,24 @@ def answers(
         DataError: the engine failed on an ad, for example for lack of memory; names the row.
     """
     rows, encoded = tee(ads)
-    found = results(run, (one for _, one in encoded), max_tokens)
+    found = run_in_batches(run, (one for _, one in encoded), max_tokens)
     for (row, _), result in zip(rows, found, strict=True):
         if isinstance(result, EngineError):
             raise DataError.at(path, str(result), row=row) from result
         yield result
 
 
-def results(
-    run: PackedPass[Answer], ads: Iterable[Encoded], max_tokens: int
+def run_in_batches(
+    run: PackedPass[Answer], ads: Iterable[EncodedAd], max_tokens: int
 ) -> Iterator[Answer | EngineError]:
-    """Yield each ad's answer or the reason why it has none, in order; see `answers`."""
+    """Yield each ad's answer or the reason why it has none, in order; see `run_rows_in_batches`."""
     for batch in batches(ads, max_tokens):
         yield from run(batch)
 
 
-def batches(ads: Iterable[Encoded], max_tokens: int) -> Iterator[list[Encoded]]:
+def batches(ads: Iterable[EncodedAd], max_tokens: int) -> Iterator[list[EncodedAd]]:
     """Cut ads, in order, into batches of at most `max_tokens`; a longer ad goes alone."""
-    batch: list[Encoded] = []
+    batch: list[EncodedAd] = []
     tokens = 0
     for encoded in ads:
         if batch and tokens + encoded.tokens > max_tokens:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from app.engine.packing import Packed
+from app.engine.packing import PackedBatch
 
 SIZES_PER_OCTAVE = 8
 """Sizes from one power of two to the next: a batch is padded by at most an eighth."""
@@ -102,7 +102,7 @@ class CudaGraphs:
         self._replays = [self._capture_graph(self._pass(size)) for size in reversed(sizes)][::-1]
         self._sizes = sizes
 
-    def replay(self, packed: Packed) -> Tensor | None:
+    def replay(self, packed: PackedBatch) -> Tensor | None:
         """Launch the forward pass of a batch.
 
         Returns:
@@ -124,7 +124,7 @@ class CudaGraphs:
         self._replays[index]()
         return self._logits[: packed.windows]
 
-    def _smallest_fit(self, packed: Packed) -> int | None:
+    def _smallest_fit(self, packed: PackedBatch) -> int | None:
         first = bisect_left(self._sizes, packed.tokens + 1, key=lambda size: size.tokens)
         for index in range(first, len(self._sizes)):
             if packed.windows <= self._sizes[index].windows:

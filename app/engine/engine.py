@@ -17,7 +17,7 @@ from app.core.errors import CheckpointError, EngineError, FatalEngineError, Sett
 from app.core.gaps import fill_gaps
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits, scores
-from app.core.types import Encoded, FloatArray, Scores
+from app.core.types import EncodedAd, FloatArray, Scores
 from app.engine.add_norm_kernel import compiled_add_norm
 from app.engine.cuda_graphs import CudaGraphs, cuda_capture
 from app.engine.devices import (
@@ -31,7 +31,7 @@ from app.engine.devices import (
 from app.engine.fused_layer import fuse_layers
 from app.engine.int8_linear import quantize_linears
 from app.engine.onednn_linear import can_prepack, padded_rows, prepack_layers
-from app.engine.packing import Packed, pack
+from app.engine.packing import PackedBatch, pack
 from app.model.checkpoint import Checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.model.first_token_layer import FirstTokenLayer
@@ -90,7 +90,7 @@ class Engine:
         """The default tokens of a batch for this device."""
         return BATCH_TOKENS[self.device.type]
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores | EngineError]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores | EngineError]:
         """Return the probabilities of every ad, in order, from one encoder pass over the batch.
 
         If the device's memory does not suffice, the batch is halved, down to single ads. An ad that
@@ -108,7 +108,7 @@ class Engine:
         errors = [result if isinstance(result, EngineError) else None for result in results]
         return fill_gaps(errors, scored)
 
-    def logits(self, batch: Sequence[Encoded]) -> list[WindowLogits | EngineError]:
+    def logits(self, batch: Sequence[EncodedAd]) -> list[WindowLogits | EngineError]:
         """Return the raw logits of every ad's windows, finite or not; otherwise like `run`."""
         if not batch:
             return []
@@ -140,7 +140,7 @@ class Engine:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def warm_up(self, batch: Sequence[Encoded]) -> float:
+    def warm_up(self, batch: Sequence[EncodedAd]) -> float:
         """Run a batch and measure its speed.
 
         It runs twice where the first pass loads or compiles kernels; then the faster one counts. On
@@ -178,7 +178,7 @@ class Engine:
         return tokens / min(seconds)
 
     @torch.inference_mode()
-    def _forward(self, packed: Packed) -> dict[str, FloatArray]:
+    def _forward(self, packed: PackedBatch) -> dict[str, FloatArray]:
         # The lock is held only while the pass is launched; CUDA computes it asynchronously.
         with self._lock, self._on_device():
             wait = self._copy_to_host(self._launch(packed))
@@ -186,7 +186,7 @@ class Engine:
         parts = np.split(rows, np.cumsum(self._widths)[:-1], axis=1)
         return dict(zip(HEADS, parts, strict=True))
 
-    def _launch(self, packed: Packed) -> Tensor:
+    def _launch(self, packed: PackedBatch) -> Tensor:
         if self._graphs and (logits := self._graphs.replay(packed)) is not None:
             return logits
         ids, positions, bounds = map(
@@ -276,7 +276,7 @@ def load_model(checkpoint: Checkpoint, dtype: str, attention: str) -> TwoHeadCla
 
 
 def _split_by_ad(
-    batch: Sequence[Encoded], logits: WindowLogits
+    batch: Sequence[EncodedAd], logits: WindowLogits
 ) -> list[WindowLogits | EngineError]:
     results: list[WindowLogits | EngineError] = []
     start = 0

@@ -8,11 +8,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class PackedBatch:
     """A batch as one row of windows laid end to end, on the host.
 
     `input_ids` and `position_ids` are int64 of shape (1, tokens); `cu_seq_lens` are the windows'
@@ -37,10 +37,10 @@ class Packed:
 
 
 def pack(
-    batch: Sequence[Encoded],
+    batch: Sequence[EncodedAd],
     position_start: int = 0,
     row_length: Callable[[int], int] | None = None,
-) -> Packed:
+) -> PackedBatch:
     """Lay the windows of all ads end to end; positions restart with every window.
 
     Args:
@@ -56,7 +56,7 @@ def pack(
     padding = row_length(tokens) - tokens if row_length else 0
     # All padding has the first position, because it may be longer than the encoder has positions.
     positions = [*map(np.arange, lengths), np.zeros(padding, dtype=np.int64)]
-    return Packed(
+    return PackedBatch(
         input_ids=_row([*windows, np.zeros(padding, dtype=np.int32)]),
         position_ids=_row(positions) + position_start,
         cu_seq_lens=torch.from_numpy(bounds),

@@ -86,7 +86,7 @@ class BaseEncoder:
         return max_length
 
 
-def open_base(name: str) -> BaseEncoder:
+def open_base_encoder(name: str) -> BaseEncoder:
     """Read a base encoder's configuration and tokenizer, and check that they are supported.
 
     Args:
@@ -144,7 +144,7 @@ def keep_layers(encoder: PreTrainedModel, layers: int) -> PreTrainedModel:
     return encoder
 
 
-def freeze(encoder: PreTrainedModel, layers: int) -> None:
+def freeze_lowest_layers(encoder: PreTrainedModel, layers: int) -> None:
     """Exclude the embeddings and the lowest `layers` layers from training.
 
     Words that do not occur in the training rows then keep their distances to those that do, and

@@ -123,7 +123,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: `folder` is not empty, or the files written are no valid checkpoint.
     """
-    refuse_taken(folder)
+    require_empty_target(folder)
     # Resolved, because neither `.` nor a link to an empty folder can be the target of a rename.
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def save_checkpoint(
     return replace(verified, path=folder)
 
 
-def refuse_taken(folder: Path) -> None:
+def require_empty_target(folder: Path) -> None:
     """Check, before any work, that saving to `folder` would overwrite nothing.
 
     Raises:

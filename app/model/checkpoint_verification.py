@@ -22,7 +22,7 @@ FILES = (CONFIG, WEIGHTS, TOKENIZER, TOKENIZER_CONFIG, METRICS, CARD)
 
 # Quantized integers would load without an error and give wrong answers. In order, for the message.
 FLOAT_TYPES = dict.fromkeys(("F16", "BF16", "F32", "F64"))
-UNHEARD_OF = "𓀀"
+UNKNOWN_CHARACTER = "𓀀"
 """A character that no vocabulary of a European language contains."""
 
 
@@ -185,7 +185,7 @@ def verify_tokenizer(path: Path, config: TwoHeadConfig) -> SpecialTokens:
         )
     special = _special_tokens(path / TOKENIZER_CONFIG, tokenizer)
     try:
-        tokenizer.encode(UNHEARD_OF, add_special_tokens=False)
+        tokenizer.encode(UNKNOWN_CHARACTER, add_special_tokens=False)
     except Exception as error:
         raise CheckpointError(
             f"{file} fails on a word that it does not know: {_one_line(error)}."

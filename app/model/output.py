@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from app.core.head_labels import HEADS, IGNORED
+from app.core.head_labels import HEADS, IGNORE_INDEX
 
 
 @dataclass
@@ -40,7 +40,7 @@ def two_head_loss(
 
     Args:
         output: the logits of both heads.
-        targets: by head, int64 of shape (windows,); `IGNORED` excludes a row from that head's loss,
+        targets: by head, int64 of shape (windows,); `IGNORE_INDEX` excludes a row from that head's loss,
             None excludes the head.
         class_weights: by head, float of shape (labels,).
         label_smoothing: share of the target that is spread evenly over all labels, in [0, 1).
@@ -52,7 +52,7 @@ def two_head_loss(
     losses = []
     for head in HEADS:
         target, logits = targets.get(head), output[f"{head}_logits"]
-        if target is None or not (target != IGNORED).any():
+        if target is None or not (target != IGNORE_INDEX).any():
             # The mean over no rows would be NaN. This zero keeps the head in the autograd graph,
             # because distributed training waits for a gradient of every parameter.
             losses.append(logits.float().sum() * 0.0)
@@ -62,7 +62,7 @@ def two_head_loss(
                 logits.float(),
                 target,
                 weight=None if class_weights is None else class_weights.get(head),
-                ignore_index=IGNORED,
+                ignore_index=IGNORE_INDEX,
                 label_smoothing=label_smoothing,
             )
         )
@@ -79,9 +79,9 @@ def expected_distance(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: shape (windows, levels).
-        target: int64 of shape (windows,), with at least one label that is not `IGNORED`.
+        target: int64 of shape (windows,), with at least one label that is not `IGNORE_INDEX`.
     """
-    labelled = target != IGNORED
+    labelled = target != IGNORE_INDEX
     levels = torch.arange(logits.shape[-1], device=logits.device)
     distance = (levels - target[labelled].unsqueeze(-1)).abs()
     return (logits[labelled].float().softmax(-1) * distance).sum(-1).mean()

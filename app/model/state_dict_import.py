@@ -13,8 +13,8 @@ from torch import Tensor
 from app.core.errors import CheckpointError
 from app.core.head_labels import HEADS
 from app.core.label_files import read_labels
-from app.model.base_encoder import base_name, open_base
-from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
+from app.model.base_encoder import base_name, open_base_encoder
+from app.model.checkpoint import Checkpoint, require_empty_target, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 
 StateDict = Mapping[str, Tensor]
@@ -73,10 +73,10 @@ def import_checkpoint(
     Raises:
         StartupError: a file is unreadable, or base, labels and tensors do not fit together.
     """
-    refuse_taken(out)
+    require_empty_target(out)
     heads = read_labels(labels)
     tensors = read_state_dict(state_dict)
-    base_encoder = open_base(base)
+    base_encoder = open_base_encoder(base)
     window = base_encoder.window(max_length)
     encoder = base_encoder.untrained_encoder()
     model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=window)

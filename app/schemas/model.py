@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from app.core.head_labels import HEADS, Head
 from app.core.served_model import ServedModel
-from app.core.types import ModelName
+from app.core.types import ModelIdentity
 from app.schemas.examples import EXAMPLE_MODEL
 from app.schemas.fields import StrictModel
 
@@ -18,7 +18,7 @@ class ModelRef(StrictModel):
     revision: str = Field(description="changes whenever answers may change")
 
     @classmethod
-    def of(cls, model: ModelName) -> "ModelRef":
+    def of(cls, model: ModelIdentity) -> "ModelRef":
         """Convert a checkpoint's name and revision to their JSON model."""
         return cls(name=model.name, revision=model.revision)
 

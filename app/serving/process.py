@@ -11,7 +11,7 @@ from typing import ParamSpec, TypeVar
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
-INTERVAL_SECONDS = 5.0
+TRIM_INTERVAL_SECONDS = 5.0
 """A trim takes some milliseconds, and the next batches have to fetch their pages again."""
 
 
@@ -28,8 +28,8 @@ def trim_heap() -> bool:
     return bool(trim(0))
 
 
-async def give_back_regularly(
-    trim: Callable[[], object] = trim_heap, interval_seconds: float = INTERVAL_SECONDS
+async def trim_heap_regularly(
+    trim: Callable[[], object] = trim_heap, interval_seconds: float = TRIM_INTERVAL_SECONDS
 ) -> None:
     """Trim the heap every few seconds, in a thread, until cancelled."""
     while True:

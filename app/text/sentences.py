@@ -50,7 +50,7 @@ def sentences(text: str) -> list[Span]:
     return [span for start, end in found if (span := _stripped(text, start, end))]
 
 
-def merged(spans: list[Span], most: int) -> list[Span]:
+def merge_spans(spans: list[Span], most: int) -> list[Span]:
     """Join neighbouring spans so that at most `most` are left, each of about as many spans."""
     if len(spans) <= most:
         return spans

@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from app.core.errors import InvalidRequestError
-from app.core.types import Ad, Encoded
+from app.core.types import Ad, EncodedAd
 from app.text.html_text import plain_text
 from app.text.window_spans import window_spans
 
@@ -86,7 +86,7 @@ class AdTokenizer:
         """Pickle the arguments: a pickled `Tokenizer` loses `encode_special_tokens`."""
         return AdTokenizer, (self._tokenizer, self._special, self.max_length, self.max_windows)
 
-    def encode(self, ads: Sequence[Ad]) -> list[Encoded]:
+    def encode(self, ads: Sequence[Ad]) -> list[EncodedAd]:
         """Tokenize ads, in order; each gives at most `max_windows` windows whatever its length.
 
         Raises:
@@ -96,7 +96,9 @@ class AdTokenizer:
         titles = self._tokenize(
             [title for title, _, _ in plain], self._title_tokens, self._title_characters
         )
-        texts = self._tokenize([text for _, text, _ in plain], self.longest, self._max_characters)
+        texts = self._tokenize(
+            [text for _, text, _ in plain], self.max_ad_tokens, self._max_characters
+        )
         return [
             self._encoded(title, text, cut=cut or title_cut or text_cut)
             for (title, title_cut), (text, text_cut), (_, _, cut) in zip(
@@ -115,7 +117,9 @@ class AdTokenizer:
         title, text, _ = self._plain(1, ad)
         ((title_ids, _),) = self._tokenize([title], self._title_tokens, self._title_characters)
         room = self._room(title_ids)
-        _, tokens = window_spans(self.longest, room, overlap=room // 8, limit=self.max_windows)[-1]
+        _, tokens = window_spans(
+            self.max_ad_tokens, room, overlap=room // 8, limit=self.max_windows
+        )[-1]
         return Ad(text[: self._end_of_token(text, tokens)], title or None)
 
     def _end_of_token(self, text: str, tokens: int) -> int:
@@ -188,7 +192,7 @@ class AdTokenizer:
             ]
         return [(found, end < len(text)) for found, end, text in zip(ids, ends, texts, strict=True)]
 
-    def _encoded(self, title: list[int], text: list[int], *, cut: bool) -> Encoded:
+    def _encoded(self, title: list[int], text: list[int], *, cut: bool) -> EncodedAd:
         """Build the windows of an ad from the ids of its title and text."""
         head = [self._special.cls]
         if title:
@@ -200,20 +204,20 @@ class AdTokenizer:
             np.array([*head, *text[start:end], self._special.sep], dtype=np.int32)
             for start, end in parts
         )
-        return Encoded(windows, truncated=cut or parts[-1][1] < len(text))
+        return EncodedAd(windows, truncated=cut or parts[-1][1] < len(text))
 
     def _room(self, title: list[int]) -> int:
         """Return how many tokens of the text fit into a window with this title."""
         title_part = min(len(title), self._title_tokens) + 1 if title else 0
         return self.max_length - 2 - title_part
 
-    def estimate(self, ad: Ad) -> int:
+    def estimate_tokens(self, ad: Ad) -> int:
         """Estimate the tokens of an ad from its length, for admission control; at least 3."""
         characters = len(ad.text) + len(ad.title or "") + sum(map(len, ad.more_texts))
-        return min(characters // 4 + 3, self.longest)
+        return min(characters // 4 + 3, self.max_ad_tokens)
 
     @property
-    def longest(self) -> int:
+    def max_ad_tokens(self) -> int:
         """Maximum tokens of an ad, over all its windows."""
         return self.max_length * self.max_windows
 

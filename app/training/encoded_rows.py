@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from app.core.errors import SettingsError
-from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.head_labels import HEADS, IGNORE_INDEX, Head
 from app.core.label_files import read_labels
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.data.files import chunks
-from app.data.labelled_ads import Columns, LabelledAds, Targets, check_enough, read_labelled
+from app.data.labelled_ads import ColumnNames, LabelledAds, Targets, check_enough, read_labelled
 from app.text.tokenization import AdTokenizer
 from app.training.options import TrainOptions
 from app.training.validation_split import split_rows
@@ -24,7 +24,7 @@ class EncodedRows:
 
     table: LabelledAds
     targets: Mapping[str, Targets]
-    encoded: Sequence[Encoded]
+    encoded: Sequence[EncodedAd]
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of rows, windows, truncated ads, and labels by head."""
@@ -32,7 +32,7 @@ class EncodedRows:
             "rows": len(self.table),
             "windows": sum(len(ad.windows) for ad in self.encoded),
             "truncated": sum(ad.truncated for ad in self.encoded),
-            **{head: int((self.targets[head] != IGNORED).sum()) for head in HEADS},
+            **{head: int((self.targets[head] != IGNORE_INDEX).sum()) for head in HEADS},
         }
 
 
@@ -59,7 +59,7 @@ def read_training_rows(options: TrainOptions, tokenizer: AdTokenizer) -> Trainin
         DataError: a file, column or label is wrong, or there are too few rows.
         SettingsError: `--distance-weight` is set, but no head is ordered.
     """
-    columns = Columns(
+    columns = ColumnNames(
         options.text_column,
         options.title_column,
         options.job_category_column,
@@ -107,7 +107,7 @@ def class_weights(targets: Mapping[str, Targets], heads: Mapping[str, Head]) -> 
 
     weights = {}
     for name, head in heads.items():
-        labelled = targets[name][targets[name] != IGNORED]
+        labelled = targets[name][targets[name] != IGNORE_INDEX]
         classes = np.unique(labelled)
         weight = np.ones(len(head.labels), dtype=np.float32)
         weight[classes] = compute_class_weight("balanced", classes=classes, y=labelled)

@@ -9,7 +9,7 @@ from app.core.head_labels import HEADS, Head
 from app.data.labelled_ads import sha256
 from app.model.base_encoder import base_name
 from app.model.classifier import TwoHeadClassifier
-from app.training.evaluation.display_names import TITLES
+from app.training.evaluation.display_names import METRIC_TITLES
 from app.training.options import TrainOptions
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "doppelkopf")
@@ -107,7 +107,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> list[str]:
     if not any(head in metrics for head in HEADS):
         return ["Nothing was measured: no rows were kept for validation."]
     lines = [f"| measure | {' | '.join(HEADS)} |", "|---|---|---|"]
-    for name, title in TITLES.items():
+    for name, title in METRIC_TITLES.items():
         cells = [metrics[head].get(name, "-") for head in HEADS]
         if any(cell != "-" for cell in cells):
             lines.append(f"| {title} | {' | '.join(map(str, cells))} |")

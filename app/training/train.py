@@ -13,8 +13,8 @@ from transformers import Trainer, TrainerCallback, set_seed
 from app.core.errors import StartupError
 from app.core.head_labels import HEADS, Head
 from app.core.types import FloatArray
-from app.model.base_encoder import BaseEncoder, freeze, keep_layers, open_base
-from app.model.checkpoint import Checkpoint, refuse_taken, save_checkpoint
+from app.model.base_encoder import BaseEncoder, freeze_lowest_layers, keep_layers, open_base_encoder
+from app.model.checkpoint import Checkpoint, require_empty_target, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
 from app.training.distillation import build_student, open_teacher
 from app.training.encoded_rows import EncodedRows, class_weights, read_training_rows
@@ -52,8 +52,8 @@ def train(
         KeyboardInterrupt: the training was interrupted; the message says how to resume.
     """
     options.check()
-    refuse_taken(options.out)
-    base = open_base(options.base)
+    require_empty_target(options.out)
+    base = open_base_encoder(options.base)
     max_length = base.window(options.max_length)
     fingerprint = run_fingerprint(options, max_length)
     check_run_folder(options, fingerprint, notify)
@@ -123,7 +123,7 @@ def _build_model(
             keep_layers(encoder, options.layers)
         model = TwoHeadClassifier.from_encoder(encoder, heads, max_length=max_length)
     if options.freeze_layers is not None:
-        freeze(model.encoder, options.freeze_layers)
+        freeze_lowest_layers(model.encoder, options.freeze_layers)
     return model
 
 

@@ -15,7 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from app.core.head_labels import HEADS
-from app.core.types import Encoded, FloatArray
+from app.core.types import EncodedAd, FloatArray
 from app.data.labelled_ads import Targets
 from app.model.classifier import TwoHeadClassifier
 from app.model.output import TwoHeadOutput, two_head_loss
@@ -36,7 +36,7 @@ class WindowDataset(Dataset[Item]):
 
     def __init__(
         self,
-        encoded: Sequence[Encoded],
+        encoded: Sequence[EncodedAd],
         targets: Mapping[str, Targets],
         *,
         longest_first: bool = False,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from app.core.errors import CheckpointError
-from app.model.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint import Checkpoint, open_checkpoint, require_empty_target, save_checkpoint
 from app.model.checkpoint_verification import TOKENIZER, TOKENIZER_CONFIG
 from app.model.classifier import TwoHeadClassifier
 
@@ -61,7 +61,7 @@ def save_average(folders: Sequence[Path], out: Path) -> Checkpoint:
         CheckpointError: `out` exists already, a folder is damaged, or the checkpoints have
             different labels, shapes or tokenizers.
     """
-    refuse_taken(out)
+    require_empty_target(out)
     checkpoints = [open_checkpoint(folder) for folder in folders]
     tokenizers = {(checkpoint.path / TOKENIZER).read_bytes() for checkpoint in checkpoints}
     if len(tokenizers) > 1:

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
 from tests.support.faulty_engine import text_of
 from tests.support.server_process import HTTP, Faulty, faulty_server
 
@@ -38,8 +38,8 @@ def counted(server: Faulty) -> dict[str, float]:
 
 
 def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
-    async def main() -> list[Reply]:
-        links = Connections(server.address)
+    async def main() -> list[HttpReply]:
+        links = ConnectionPool(server.address)
         request = classify_request({"text": text_of(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(300)))
         links.close()
@@ -64,7 +64,7 @@ def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
 
 
 def test_whoever_obeys_retry_after_gets_through(server):
-    async def one(links: Connections) -> int:
+    async def one(links: ConnectionPool) -> int:
         request = classify_request({"text": text_of(60)})
         tries = 1
         while (reply := await links.send(request)).status == 429:
@@ -74,7 +74,7 @@ def test_whoever_obeys_retry_after_gets_through(server):
         return tries
 
     async def main() -> list[int]:
-        links = Connections(server.address)
+        links = ConnectionPool(server.address)
         try:
             async with asyncio.timeout(60):
                 return await asyncio.gather(*(one(links) for _ in range(100)))
@@ -92,8 +92,8 @@ def test_single_ads_and_batches_meet_the_same_limit(server):
     # shrinks, so that whoever comes after the first refusal finds no room either.
     text = "K " * 58
 
-    async def main() -> tuple[set[int], Reply, Reply]:
-        links = Connections(server.address)
+    async def main() -> tuple[set[int], HttpReply, HttpReply]:
+        links = ConnectionPool(server.address)
         bulk = classify_request({"ads": [{"text": text}] * 100}, "/classify/batch")
         single = classify_request({"text": text})
         waiting = [asyncio.create_task(links.send(single)) for _ in range(200)]
@@ -130,8 +130,8 @@ def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_fold
     if soft != resource.RLIM_INFINITY and soft < BURST + 500:
         resource.setrlimit(resource.RLIMIT_NOFILE, (BURST + 500, hard))
 
-    async def main(address: str) -> list[Reply]:
-        links = Connections(address)
+    async def main(address: str) -> list[HttpReply]:
+        links = ConnectionPool(address)
         request = classify_request({"text": text_of(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(BURST)))
         links.close()

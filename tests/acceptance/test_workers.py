@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
 from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of
 from tests.support.server_process import (
     HTTP,
@@ -214,8 +214,8 @@ def test_a_failed_batch_is_logged_with_its_requests(server):
 
 
 def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server):
-    async def main() -> list[Reply]:
-        links = Connections(server.address)
+    async def main() -> list[HttpReply]:
+        links = ConnectionPool(server.address)
         request = classify_request({"text": text_of(40)})
         waiting = [asyncio.create_task(links.send(request)) for _ in range(200)]
         while sum(one.done() for one in waiting) < 100:  # noqa: ASYNC110  another process
@@ -239,13 +239,13 @@ def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server)
 def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced(server):
     clients = 12
 
-    async def client(links: Connections, stop: asyncio.Event, replies: list[Reply]) -> None:
+    async def client(links: ConnectionPool, stop: asyncio.Event, replies: list[HttpReply]) -> None:
         requests = [classify_request({"text": text}) for text in texts(30)]
         while not stop.is_set():
             replies.append(await links.send(requests[len(replies) % 30]))
 
-    async def main() -> list[Reply]:
-        links, stop, replies = Connections(server.address), asyncio.Event(), []
+    async def main() -> list[HttpReply]:
+        links, stop, replies = ConnectionPool(server.address), asyncio.Event(), []
         running = [asyncio.create_task(client(links, stop, replies)) for _ in range(clients)]
         while len(replies) < 100:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)

@@ -6,24 +6,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig
 
 from app.bench.engine_bench import (
+    EncoderShape,
     EngineReport,
-    Shape,
     Variant,
+    make_variants,
     matmul,
-    measure,
+    measure_variants,
     run_padded,
-    ways_to_run,
 )
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.engine import Engine, load_model
 from app.engine.packing import pack
 from app.model.packed_attention import PACKED
 
-BASE = Shape.of(BertConfig())
+BASE = EncoderShape.of(BertConfig())
 
 
-def ad(*lengths: int) -> Encoded:
-    return Encoded(tuple(np.full(length, 7, dtype=np.int32) for length in lengths))
+def ad(*lengths: int) -> EncodedAd:
+    return EncodedAd(tuple(np.full(length, 7, dtype=np.int32) for length in lengths))
 
 
 @pytest.mark.parametrize(("tokens", "gflop"), [(128, 22.35), (256, 45.9), (512, 96.6)])
@@ -38,7 +38,7 @@ def test_attention_flops_count_each_window_alone():
 
 def test_flops_are_those_that_torch_counts(checkpoint):
     model = checkpoint.model(torch.float32, "eager")
-    shape = Shape.of(checkpoint.config.encoder)
+    shape = EncoderShape.of(checkpoint.config.encoder)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         model.encoder(input_ids=torch.full((1, 48), 7))
     assert shape.flops(ad(48)) == counter.get_total_flops()
@@ -46,7 +46,7 @@ def test_flops_are_those_that_torch_counts(checkpoint):
 
 def test_packed_flops_are_those_that_torch_counts(checkpoint):
     model, windows = load_model(checkpoint, "float32", PACKED), ad(48, 20, 7)
-    shape, packed = Shape.of(checkpoint.config.encoder), pack([windows])
+    shape, packed = EncoderShape.of(checkpoint.config.encoder), pack([windows])
     bounds = (packed.cu_seq_lens, packed.longest)
     # The counter knows the mathematical attention, but not the fused one of the CPU.
     with (
@@ -62,7 +62,7 @@ def test_packed_flops_are_those_that_torch_counts(checkpoint):
 
 
 def test_matmul_computes_the_products_of_all_layers():
-    shape = Shape(layers=2, hidden=32, intermediate=64)
+    shape = EncoderShape(layers=2, hidden=32, intermediate=64)
     multiply = matmul(shape, torch.device("cpu"), torch.float32)
     with FlopCounterMode(display=False) as counter:
         claimed = multiply()
@@ -74,7 +74,7 @@ def test_every_variant_runs_all_ads_in_order(checkpoint):
     padded = checkpoint.model(torch.float32, "sdpa")
     padded.register_forward_hook(lambda _model, args, _output: padded_shapes.append(args[0].shape))
     read = []
-    variants = ways_to_run(read.extend, padded, BASE, exact=lambda ads: read.extend(ads))
+    variants = make_variants(read.extend, padded, BASE, exact=lambda ads: read.extend(ads))
     assert "float32, 1024 tokens" in variants
     ads = [ad(20), ad(40, 30), *[ad(5)] * 7]
     for name in [*variants][:-1]:
@@ -110,21 +110,21 @@ class Machine:
         self.now += self.pace
         return 50
 
-    def measure(self, report: EngineReport, seconds: float, stopped=lambda: False) -> None:
+    def measure_variants(self, report: EngineReport, seconds: float, stopped=lambda: False) -> None:
         shape = report.shape
         variants = {
             "fast": Variant(self.run, shape.flops),
             "slow": Variant(lambda ads: (self.run(ads), self.run(ads)), shape.flops),
         }
-        measure(report, ADS, variants, self.multiply, seconds, stopped, lambda: self.now)
+        measure_variants(report, ADS, variants, self.multiply, seconds, stopped, lambda: self.now)
 
 
 ADS = [ad(25)] * 1000
 
 
 def test_rates_are_medians_and_shares_of_the_products():
-    report = EngineReport(Shape(1, 1, 1), "cpu", "float32", 1)
-    Machine().measure(report, seconds=700)
+    report = EngineReport(EncoderShape(1, 1, 1), "cpu", "float32", 1)
+    Machine().measure_variants(report, seconds=700)
     fast, slow = report.rows()
     assert report.ads == 8 * 700 // (5 * 7)
     assert (fast["ads"], fast["tokens"]) == (4, 100)
@@ -136,20 +136,20 @@ def test_rates_are_medians_and_shares_of_the_products():
 
 
 def test_a_slower_machine_leaves_the_shares_unchanged():
-    machine, report = Machine(), EngineReport(Shape(1, 1, 1), "cpu", "float32", 1)
+    machine, report = Machine(), EngineReport(EncoderShape(1, 1, 1), "cpu", "float32", 1)
     calls = iter(range(100))
 
     def slower() -> bool:
         machine.pace = 1.0 + next(calls) // 2
         return False
 
-    machine.measure(report, 100, slower)
+    machine.measure_variants(report, 100, slower)
     assert max(report.matmul) > 2 * min(report.matmul)
     assert [row["share"] for row in report.rows()] == pytest.approx([224, 112])
 
 
 def test_a_stop_keeps_the_finished_rounds():
-    report = EngineReport(Shape(1, 1, 1), "cpu", "float32", 1)
+    report = EngineReport(EncoderShape(1, 1, 1), "cpu", "float32", 1)
     stops = iter([False] * 5 + [True])
-    Machine().measure(report, 100, lambda: next(stops))
+    Machine().measure_variants(report, 100, lambda: next(stops))
     assert len(report.matmul) == len(report.ways[0].ads) == len(report.ways[1].ads) == 2

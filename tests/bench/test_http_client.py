@@ -4,13 +4,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def serving(handle: Handler) -> AsyncIterator[Connections]:
+async def serving(handle: Handler) -> AsyncIterator[ConnectionPool]:
     """Yield a pool of connections to a server with this handler; close everything at the end."""
     handlers = []
 
@@ -22,7 +22,7 @@ async def serving(handle: Handler) -> AsyncIterator[Connections]:
         await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        connections = Connections("http://{}:{}".format(*server.sockets[0].getsockname()))
+        connections = ConnectionPool("http://{}:{}".format(*server.sockets[0].getsockname()))
         yield connections
         connections.close()
         await asyncio.gather(*handlers)
@@ -30,7 +30,7 @@ async def serving(handle: Handler) -> AsyncIterator[Connections]:
 
 def exchange(
     *answers: bytes, requests: int = 1, close: bool = False
-) -> tuple[list[Reply], list[int]]:
+) -> tuple[list[HttpReply], list[int]]:
     """Send requests in sequence; return the replies and the number of each one's connection."""
     used: list[int] = []
     left = list(answers)
@@ -43,7 +43,7 @@ def exchange(
             if close:
                 return
 
-    async def main() -> list[Reply]:
+    async def main() -> list[HttpReply]:
         async with serving(handle) as connections:
             return [
                 await connections.send(classify_request({"text": "a"})) for _ in range(requests)

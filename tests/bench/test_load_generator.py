@@ -7,19 +7,19 @@ from itertools import pairwise
 
 import pytest
 
-from app.bench.http_client import LOST, Reply
+from app.bench.http_client import LOST, HttpReply
 from app.bench.load_generator import (
     HELD_BACK,
     UNANSWERED,
-    Load,
-    Plan,
-    Request,
-    Shots,
+    LoadGenerator,
+    LoadPlan,
+    PreparedRequest,
+    RequestSamples,
     arrivals,
     tokens_of,
 )
 
-REQUESTS = [Request(b"one"), Request(b"three", ads=3)]
+REQUESTS = [PreparedRequest(b"one"), PreparedRequest(b"three", ads=3)]
 ANSWER = json.dumps({"tokens": 7}).encode()
 
 
@@ -42,7 +42,7 @@ class FakeServer:
         self.now += seconds + (self.oversleep if seconds else 0.0)
         await asyncio.sleep(0)
 
-    async def send(self, content: bytes, due: float) -> Reply:
+    async def send(self, content: bytes, due: float) -> HttpReply:
         status, takes = self.answer(content)
         end = self.now + takes
         self.waiting += 1
@@ -52,22 +52,22 @@ class FakeServer:
                 await asyncio.sleep(0)
         finally:
             self.waiting -= 1
-        return Reply(status, {}, end - due, end, ANSWER)
+        return HttpReply(status, {}, end - due, end, ANSWER)
 
 
 def run(
-    plan: Plan, server: FakeServer, stopped: Callable[[], bool] = lambda: False, **options: int
-) -> tuple[Shots, float]:
-    async def main() -> tuple[Shots, float]:
-        load = Load(plan, server.send, lambda: server.now, server.sleep, **options)
+    plan: LoadPlan, server: FakeServer, stopped: Callable[[], bool] = lambda: False, **options: int
+) -> tuple[RequestSamples, float]:
+    async def main() -> tuple[RequestSamples, float]:
+        load = LoadGenerator(plan, server.send, lambda: server.now, server.sleep, **options)
         return await load.run(stopped)
 
     return asyncio.run(main())
 
 
-def open_loop(**changes: object) -> Plan:
+def open_loop(**changes: object) -> LoadPlan:
     given = {"rate": 50.0, "warm_up": 1.0, "duration": 9.0, "patience": 5.0} | changes
-    return Plan("http://test", REQUESTS, **given)
+    return LoadPlan("http://test", REQUESTS, **given)
 
 
 def test_arrivals_are_a_poisson_process():

@@ -1,6 +1,6 @@
 import json
 
-from app.bench.engine_bench import EngineReport, Shape, VariantRates
+from app.bench.engine_bench import EncoderShape, EngineReport, VariantRates
 from app.bench.report import engine_document, load_document, show_engine, show_load, show_steps
 from app.bench.summary import LoadSummary
 
@@ -42,7 +42,13 @@ def test_documents_hold_figures_and_provenance():
     assert {"date", "command", "machine", "versions"} < set(document)
     assert "knee" not in load_document([load(5.0)], "http://test", None)
     report = EngineReport(
-        Shape(1, 1, 1), "cpu", "int8", 1, 8, [VariantRates("1 ad", [2.0], [4.0], [3.0])], [1.5]
+        EncoderShape(1, 1, 1),
+        "cpu",
+        "int8",
+        1,
+        8,
+        [VariantRates("1 ad", [2.0], [4.0], [3.0])],
+        [1.5],
     )
     document = json.loads(json.dumps(engine_document(report)))
     assert document["medians"] == [
@@ -54,5 +60,5 @@ def test_documents_hold_figures_and_provenance():
 
 
 def test_a_stop_before_the_first_round_shows_no_table():
-    report = EngineReport(Shape(1, 1, 1), "cpu", "float32", 1)
+    report = EngineReport(EncoderShape(1, 1, 1), "cpu", "float32", 1)
     assert list(show_engine(report))[1:] == ["No round was finished."]

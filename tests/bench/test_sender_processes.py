@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.bench.http_client import classify_request
-from app.bench.load_generator import Plan, Request
-from app.bench.sender_processes import Workers
+from app.bench.load_generator import LoadPlan, PreparedRequest
+from app.bench.sender_processes import SenderPool
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def address() -> Iterator[str]:
 
 
 def test_one_process_sends_the_plan_itself(address):
-    requests = [Request(classify_request({"text": "Koch"}))]
-    plan = Plan(address, requests, connections=2, warm_up=0.0, duration=0.1)
-    with Workers() as workers:
+    requests = [PreparedRequest(classify_request({"text": "Koch"}))]
+    plan = LoadPlan(address, requests, connections=2, warm_up=0.0, duration=0.1)
+    with SenderPool() as workers:
         samples, sent = workers.run(plan)
     assert sent == pytest.approx(0.1, abs=0.05)
     assert len(samples) >= 2

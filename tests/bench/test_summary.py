@@ -2,17 +2,23 @@ import numpy as np
 import pytest
 
 from app.bench.http_client import LOST
-from app.bench.load_generator import HELD_BACK, SHOT, UNANSWERED, Plan, Request
+from app.bench.load_generator import (
+    HELD_BACK,
+    REQUEST_SAMPLE,
+    UNANSWERED,
+    LoadPlan,
+    PreparedRequest,
+)
 from app.bench.summary import percentiles, summarize
 
-PLAN = Plan("http://test", [Request(b"")], rate=10.0, warm_up=2.0, duration=10.0)
+PLAN = LoadPlan("http://test", [PreparedRequest(b"")], rate=10.0, warm_up=2.0, duration=10.0)
 
 
 def samples(*rows):
     """Return samples of (intended, seconds, status); each is on time and has 2 ads of 5 tokens."""
     return np.array(
         [(at, 0.001, took, status, 2, 10 * (status == 200)) for at, took, status in rows],
-        dtype=SHOT,
+        dtype=REQUEST_SAMPLE,
     )
 
 

@@ -5,9 +5,9 @@ from collections import deque
 
 import pytest
 
-from app.bench.http_client import Reply
+from app.bench.http_client import HttpReply
 from app.bench.interrupt import Interrupt
-from app.bench.load_generator import Load, Plan, Request
+from app.bench.load_generator import LoadGenerator, LoadPlan, PreparedRequest
 from app.bench.report import load_document, show_steps
 from app.bench.summary import LoadSummary
 from app.bench.sweep import MAX_STEPS, RESOLUTION, keeps_up, knee, run_sweep, search_knee
@@ -79,23 +79,23 @@ class Queue:
             if not answered.cancelled():
                 answered.set_result(None)
 
-    async def send(self, _content: bytes, due: float) -> Reply:
+    async def send(self, _content: bytes, due: float) -> HttpReply:
         begin = max(self.waiting[-1][0] if self.waiting else 0.0, self.now)
         end, answered = begin + self.takes, asyncio.get_running_loop().create_future()
         self.waiting.append((end, answered))
         await answered
-        return Reply(200, {}, end - due, end, b'{"tokens": 7}')
+        return HttpReply(200, {}, end - due, end, b'{"tokens": 7}')
 
-    def run(self, plan: Plan):
+    def run(self, plan: LoadPlan):
         self.waiting.clear()
-        load = Load(plan, self.send, lambda: self.now, self.sleep)
+        load = LoadGenerator(plan, self.send, lambda: self.now, self.sleep)
         return asyncio.run(load.run(self.interrupt.wanted))
 
 
 @pytest.mark.parametrize("capacity", [3, 12])
 @pytest.mark.parametrize("start", [5, 40])
 def test_a_sweep_of_loads_finds_the_capacity_of_a_queue(capacity, start):
-    plan = Plan("http://test", [Request(b"")], start, warm_up=10, duration=100)
+    plan = LoadPlan("http://test", [PreparedRequest(b"")], start, warm_up=10, duration=100)
     steps = run_sweep(plan, Queue(capacity), max_rate=1e5, p99_ms=5000)
     best = knee(steps, 5000)
     # Arrivals are random: near its capacity the queue gets long, and what waits is late.

@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from app.bulk.backfill import BackfillWorker, Engines, check_rows
-from app.bulk.engine_predictor import Predictor
+from app.bulk.backfill import BackfillWorker, EngineSpec, check_partition_rows
+from app.bulk.engine_predictor import EnginePredictor
 from app.bulk.input_scan import fingerprint, scan_file
 from app.bulk.input_splits import make_splits
 from app.bulk.journal import Journal
-from app.bulk.output_partitions import Partitions
-from app.bulk.predict import check, journal_of, predict
-from app.bulk.storage import Place
+from app.bulk.output_partitions import PartitionFolder
+from app.bulk.predict import check_input, journal_path, predict
+from app.bulk.storage import StoragePath
 from app.core.errors import StartupError
 from app.core.head_labels import labels_of
 from app.data.files import read_rows
-from app.data.labelled_ads import Columns
+from app.data.labelled_ads import ColumnNames
 from app.model.checkpoint import open_checkpoint
 from tests.support.ad_files import LABELLED, write
 from tests.support.hashing_engine import HashEngine
@@ -41,13 +41,13 @@ def ads(count):
 
 def rows_of_one_machine(folder, data, engine=None):
     """Return the rows that a run without Ray writes."""
-    out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), Columns()
+    out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), ColumnNames()
     engine = engine or HashEngine(checkpoint)
-    predictor = Predictor(
+    predictor = EnginePredictor(
         engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), engine.batch_tokens
     )
-    with Journal(journal_of(out), {}, out) as journal:
-        predict(check(data, columns), columns, "text", out, journal, predictor.answer)
+    with Journal(journal_path(out), {}, out) as journal:
+        predict(check_input(data, columns), columns, "text", out, journal, predictor.answer)
     return [row for _, row in read_rows(out)]
 
 
@@ -61,11 +61,11 @@ def rows_of(out):
 
 def worker(folder, out, revision=None, data=None, rows=512):
     """Return a worker and the splits of a file, as rows of Ray Data."""
-    found = scan_file(fs.LocalFileSystem(), str(data), Columns(), rows)
+    found = scan_file(fs.LocalFileSystem(), str(data), ColumnNames(), rows)
     schema = pa.ipc.read_schema(pa.py_buffer(found.schema))
     revision = revision or open_checkpoint(folder).revision
-    engines = Engines(folder, revision, "cpu", "auto", None, HASHING)
-    partitions = Partitions(Place.of(str(out)))
+    engines = EngineSpec(folder, revision, "cpu", "auto", None, HASHING)
+    partitions = PartitionFolder(StoragePath.of(str(out)))
     partitions.begin({"input": fingerprint([found])})
     made = BackfillWorker(engines, fs.LocalFileSystem(), schema, "text", partitions)
     return made, [vars(split) for split in make_splits([found], rows)]
@@ -88,10 +88,10 @@ def test_splits_of_less_than_a_chunk_change_the_answers(tmp_path, tiny_folder):
     for split in splits:
         predict_split(split)
     assert rows_of(tmp_path / "out") != rows_of_one_machine(tiny_folder, data)
-    check_rows(1024)
+    check_partition_rows(1024)
     for rows in (0, 100, -512):
         with pytest.raises(StartupError, match=f"a multiple of 512, not {rows}"):
-            check_rows(rows)
+            check_partition_rows(rows)
 
 
 @pytest.mark.parametrize("kind", ["missing", "another"])
@@ -141,7 +141,7 @@ def run_command(cluster, folder, data, out, *words):
         env=os.environ | {"RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
-        check=False,
+        check_input=False,
     )
 
 

@@ -1,13 +1,13 @@
 import pytest
 
-from app.bulk.engine_predictor import Predictor
+from app.bulk.engine_predictor import EnginePredictor
 from app.core.types import Ad
 from app.engine.engine import Engine
 from tests.support.ad_files import LABELLED
 
 
 def test_predictions_are_those_of_the_engine(checkpoint):
-    predictor = Predictor.of(checkpoint, "cpu", "float32", None)
+    predictor = EnginePredictor.of(checkpoint, "cpu", "float32", None)
     engine, ads = Engine(checkpoint, "cpu", "float32"), [Ad(row["text"]) for row in LABELLED]
     assert predictor.max_tokens == engine.batch_tokens
     for ad, columns in zip(ads, predictor.answer(ads), strict=True):

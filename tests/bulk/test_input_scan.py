@@ -5,7 +5,7 @@ from pyarrow import fs
 from app.bulk.input_scan import fingerprint, joint_schema, scan_file, scan_row
 from app.bulk.input_splits import make_splits, read_split
 from app.core.errors import DataError
-from app.data.labelled_ads import Columns
+from app.data.labelled_ads import ColumnNames
 from tests.support.ad_files import write
 
 LOCAL = fs.LocalFileSystem()
@@ -29,7 +29,7 @@ def test_a_malformed_or_uncuttable_file_is_refused(tmp_path, name, content, mess
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
-        scan_file(LOCAL, str(path), Columns(), 512)
+        scan_file(LOCAL, str(path), ColumnNames(), 512)
 
 
 def test_files_have_a_joint_schema(tmp_path):
@@ -39,7 +39,7 @@ def test_files_have_a_joint_schema(tmp_path):
     )
     assert joint_schema([one, other], "a").names == ["text", "n", "late"]
     path = write(tmp_path / "a.csv", [{"text": "Koch"}])
-    (split,) = make_splits([scan_file(LOCAL, str(path), Columns(), 512)], 512)
+    (split,) = make_splits([scan_file(LOCAL, str(path), ColumnNames(), 512)], 512)
     _, table = read_split(LOCAL, split, joint_schema([one, other], "a"))
     assert table.to_pylist() == [{"text": "Koch", "n": None, "late": None}]
 
@@ -47,7 +47,7 @@ def test_files_have_a_joint_schema(tmp_path):
 def test_a_fingerprint_depends_on_paths_and_contents(tmp_path):
     def scan(name, text):
         path = write(tmp_path / name, [{"text": text}])
-        return fingerprint([scan_file(LOCAL, str(path), Columns(), 512)])
+        return fingerprint([scan_file(LOCAL, str(path), ColumnNames(), 512)])
 
     assert scan("a.csv", "Koch") == scan("a.csv", "Koch")
     assert len({scan("a.csv", "Koch"), scan("a.csv", "Arzt"), scan("b.csv", "Koch")}) == 3
@@ -55,6 +55,6 @@ def test_a_fingerprint_depends_on_paths_and_contents(tmp_path):
 
 def test_a_refused_file_is_a_row_with_the_reason(tmp_path):
     """An exception would reach the driver as a traceback of Ray."""
-    row = scan_row(LOCAL, Columns(), 512, {"path": str(tmp_path / "none.csv")})
+    row = scan_row(LOCAL, ColumnNames(), 512, {"path": str(tmp_path / "none.csv")})
     assert row["found"] is None
     assert "none.csv: cannot be read" in row["refused"]

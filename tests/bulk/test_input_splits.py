@@ -9,7 +9,7 @@ from app.bulk.input_scan import scan_file, without_nulls
 from app.bulk.input_splits import make_splits, read_split
 from app.core.errors import DataError
 from app.data.files import read_rows
-from app.data.labelled_ads import Columns
+from app.data.labelled_ads import ColumnNames
 from tests.support.ad_files import write
 
 LOCAL = fs.LocalFileSystem()
@@ -19,7 +19,7 @@ TEXTS = ["Koch", 'ein "Profi", gern\nim Team', "", "Menüs\r\nund mehr", '5" Roh
 
 def split(path, rows=ROWS):
     """Return the splits of a file and its schema."""
-    found = scan_file(LOCAL, str(path), Columns(), rows)
+    found = scan_file(LOCAL, str(path), ColumnNames(), rows)
     schema = pa.ipc.read_schema(pa.py_buffer(found.schema))
     return [*make_splits([found], rows)], without_nulls(schema)
 

@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs
 
-from app.bulk.output_partitions import Partitions, RowCount
+from app.bulk.output_partitions import PartitionFolder, RowCount
 from app.bulk.prediction_columns import ERROR_COLUMN
-from app.bulk.storage import Place
+from app.bulk.storage import StoragePath
 from app.core.errors import DataError
 
 ABOUT = {"input": "a", "format": "text"}
@@ -15,7 +15,7 @@ TABLE = pa.table({"place": PLACES, ERROR_COLUMN: [None, "The text is empty."]})
 @pytest.fixture(params=["local", "memory"])
 def partitions(request, tmp_path):
     name = tmp_path / "out" if request.param == "local" else f"memory://{tmp_path.name}/out"
-    return Partitions(Place.of(str(name)))
+    return PartitionFolder(StoragePath.of(str(name)))
 
 
 def put(partitions, name, content):

@@ -1,12 +1,12 @@
 import pytest
 
-from app.bulk.engine_predictor import Predictor
+from app.bulk.engine_predictor import EnginePredictor
 from app.bulk.journal import Journal
-from app.bulk.predict import check, check_out, journal_of, predict
+from app.bulk.predict import check_input, check_output, journal_path, predict
 from app.core.errors import DataError, EngineError
 from app.core.head_labels import HEADS, labels_of
-from app.data.files import CHUNK, read_rows
-from app.data.labelled_ads import Columns
+from app.data.files import CHUNK_ROWS, read_rows
+from app.data.labelled_ads import ColumnNames
 from app.engine.engine import Engine
 from tests.support.ad_files import LABELLED, write
 
@@ -20,13 +20,13 @@ def engine(checkpoint):
 
 def run(checkpoint, engine, data, out, run=None, max_tokens=40, format="text"):
     """Predict a file; return the number of rows and that of rows with an error."""
-    columns, done = Columns(), []
+    columns, done = ColumnNames(), []
     labels = labels_of(checkpoint.heads)
-    predictor = Predictor(run or engine.run, checkpoint.tokenizer(), labels, max_tokens)
+    predictor = EnginePredictor(run or engine.run, checkpoint.tokenizer(), labels, max_tokens)
     about = {"input": data.read_bytes().hex()}
-    with Journal(journal_of(out), about, out) as journal:
+    with Journal(journal_path(out), about, out) as journal:
         errors = predict(
-            check(data, columns), columns, format, out, journal, predictor.answer, done.append
+            check_input(data, columns), columns, format, out, journal, predictor.answer, done.append
         )
     return sum(done), errors
 
@@ -64,9 +64,9 @@ def test_a_column_of_later_json_lines_is_kept(tmp_path, checkpoint, engine):
 
 @pytest.mark.parametrize("target", ["o.csv", "o.jsonl", "o.parquet"])
 def test_the_first_chunk_may_have_errors_only(tmp_path, checkpoint, engine, target):
-    rows = [{"text": ""}] * (CHUNK + 1) + [{"text": "Koch"}]
+    rows = [{"text": ""}] * (CHUNK_ROWS + 1) + [{"text": "Koch"}]
     data = write(tmp_path / "a.csv", rows)
-    assert run(checkpoint, engine, data, tmp_path / target) == (CHUNK + 2, CHUNK + 1)
+    assert run(checkpoint, engine, data, tmp_path / target) == (CHUNK_ROWS + 2, CHUNK_ROWS + 1)
     *_, (_, last) = read_rows(tmp_path / target)
     assert 1 / 3 <= float(last["job_category_probability"]) <= 1
 
@@ -78,7 +78,7 @@ class InterruptedRunError(Exception):
 @pytest.mark.parametrize("target", ["o.csv", "o.jsonl", "o.parquet"])
 @pytest.mark.parametrize("torn", [0, 1, 7])
 def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, engine, target, torn):
-    data = write(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK + 10)])
+    data = write(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK_ROWS + 10)])
     out = tmp_path / target
     run(checkpoint, engine, data, tmp_path / f"whole-{target}", max_tokens=10**4)
     predicted = 0
@@ -86,7 +86,7 @@ def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, eng
     def stops(batch):
         nonlocal predicted
         predicted += len(batch)
-        if predicted > CHUNK + 100:
+        if predicted > CHUNK_ROWS + 100:
             raise InterruptedRunError
         return engine.run(batch)
 
@@ -94,7 +94,7 @@ def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, eng
         run(checkpoint, engine, data, out, stops, max_tokens=10**4)
     assert not out.exists()
     # A power failure leaves an incomplete last line.
-    with journal_of(out).open("ab") as file:
+    with journal_path(out).open("ab") as file:
         file.write(b'[{"job_category_predicted": "kitchen"'[:torn])
     predicted = 0
 
@@ -103,8 +103,8 @@ def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, eng
         predicted += len(batch)
         return engine.run(batch)
 
-    assert run(checkpoint, engine, data, out, counts, max_tokens=10**4) == (2 * CHUNK + 10, 0)
-    assert predicted == CHUNK + 10
+    assert run(checkpoint, engine, data, out, counts, max_tokens=10**4) == (2 * CHUNK_ROWS + 10, 0)
+    assert predicted == CHUNK_ROWS + 10
     if target.endswith(".parquet"):
         assert list(read_rows(out)) == list(read_rows(tmp_path / f"whole-{target}"))
     else:
@@ -122,10 +122,10 @@ def test_an_interrupted_output_is_written_without_new_predictions(tmp_path, chec
         if rows:
             out.mkdir()  # cannot be replaced by a file
 
-    columns, about = Columns(), {"input": data.read_bytes().hex()}
-    predictor = Predictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
-    with Journal(journal_of(out), about, out) as journal, pytest.raises(OSError, match=r"o\.csv"):
-        predict(check(data, columns), columns, "text", out, journal, predictor.answer, ends)
+    columns, about = ColumnNames(), {"input": data.read_bytes().hex()}
+    predictor = EnginePredictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
+    with Journal(journal_path(out), about, out) as journal, pytest.raises(OSError, match=r"o\.csv"):
+        predict(check_input(data, columns), columns, "text", out, journal, predictor.answer, ends)
     out.rmdir()
     assert run(checkpoint, engine, data, out, never) == (len(ROWS), 0)
     assert len(list(read_rows(out))) == len(ROWS)
@@ -134,16 +134,18 @@ def test_an_interrupted_output_is_written_without_new_predictions(tmp_path, chec
 @pytest.mark.parametrize("late", [True, False])
 def test_a_file_that_changes_during_a_run_is_refused(tmp_path, checkpoint, engine, late):
     data, out = write(tmp_path / "a.csv", ROWS), tmp_path / "o.csv"
-    columns = Columns()
-    predictor = Predictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
+    columns = ColumnNames()
+    predictor = EnginePredictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
 
     def changes(rows):
         if bool(rows) is late:
             write(data, ROWS[:-1])
 
-    with Journal(journal_of(out), {}, out) as journal:
+    with Journal(journal_path(out), {}, out) as journal:
         with pytest.raises(DataError, match=r"a\.csv: changed while it was read"):
-            predict(check(data, columns), columns, "text", out, journal, predictor.answer, changes)
+            predict(
+                check_input(data, columns), columns, "text", out, journal, predictor.answer, changes
+            )
     assert not out.exists()
 
 
@@ -184,15 +186,15 @@ def test_html_without_text_is_an_error_of_its_row_alone(tmp_path, checkpoint, en
 def test_an_input_with_a_column_of_predictions_is_refused(tmp_path):
     data = write(tmp_path / "a.csv", [{"text": "Koch", "job_category_predicted": "x"}])
     with pytest.raises(DataError, match="column 'job_category_predicted': the prediction would"):
-        check(data, Columns())
+        check_input(data, ColumnNames())
 
 
 def test_input_and_existing_output_are_not_overwritten(tmp_path):
     data, other = write(tmp_path / "a.csv", ROWS), write(tmp_path / "b.csv", ROWS)
     with pytest.raises(DataError, match="is the data itself"):
-        check_out(data, data, overwrite=True)
+        check_output(data, data, overwrite=True)
     with pytest.raises(DataError, match="add --overwrite"):
-        check_out(other, data, overwrite=False)
-    check_out(other, data, overwrite=True)
+        check_output(other, data, overwrite=False)
+    check_output(other, data, overwrite=True)
     with pytest.raises(DataError, match="suffix"):
-        check_out(tmp_path / "o.xlsx", data, overwrite=False)
+        check_output(tmp_path / "o.xlsx", data, overwrite=False)

@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from app.bulk.prediction_columns import ERROR_COLUMN
-from app.bulk.server_predictor import ServerError, ServerPredictor, sending
+from app.bulk.server_predictor import ServerError, ServerPredictor, connect_to_server
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas.examples import EXAMPLE_ANSWER
@@ -50,7 +50,7 @@ def test_a_row_that_failed_at_the_server_has_the_reason():
 def test_a_lost_server_ends_the_run():
     with pytest.raises(ServerError, match=r"No answer from http://fake.*Repeat the command"):
         sender(Fake(*[httpx.ConnectError("refused")] * 9)).answer(ADS)
-    with pytest.raises(ServerError), sending("http://", None):
+    with pytest.raises(ServerError), connect_to_server("http://", None):
         pass
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from app.bulk.storage import Place
+from app.bulk.storage import StoragePath
 from app.core.errors import DataError
 from tests.support.ad_files import LABELLED, write
 
@@ -14,7 +14,7 @@ def folder(tmp_path):
 
 
 def names(folder, name):
-    return [path.removeprefix(f"{folder}/") for path in Place.of(f"{folder}/{name}").files()]
+    return [path.removeprefix(f"{folder}/") for path in StoragePath.of(f"{folder}/{name}").files()]
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,15 @@ def test_a_file_of_another_format_is_refused(folder):
 
 
 def test_an_address_may_be_of_fsspec(tmp_path):
-    place = Place.of("memory://bucket/ads.jsonl")
+    place = StoragePath.of("memory://bucket/ads.jsonl")
     with place.system.open_output_stream(place.path) as file:
         file.write(write(tmp_path / "a.jsonl", LABELLED).read_bytes())
     assert place.files() == [place.path]
-    assert [path.endswith("ads.jsonl") for path in Place.of("memory://bucket/*.jsonl").files()]
+    assert [
+        path.endswith("ads.jsonl") for path in StoragePath.of("memory://bucket/*.jsonl").files()
+    ]
 
 
 def test_an_address_of_an_unknown_scheme_is_refused():
     with pytest.raises(DataError, match=r"nonsense://a/b\.csv: cannot be reached"):
-        Place.of("nonsense://a/b.csv")
+        StoragePath.of("nonsense://a/b.csv")

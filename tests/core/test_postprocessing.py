@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from app.core.postprocessing import best, prediction, probabilities, scores
-from app.core.types import Encoded, LabelProbability, ModelName, Scores
+from app.core.postprocessing import prediction, probabilities, scores, top_labels
+from app.core.types import EncodedAd, LabelProbability, ModelIdentity, Scores
 
 
 def softmax(values: list[float]) -> np.ndarray:
@@ -80,31 +80,36 @@ def test_non_finite_logits_give_none_for_their_ad_only(value):
 
 def test_best_sorts_by_probability_and_ties_by_label_order():
     values = np.array([0.2, 0.3, 0.2, 0.3], dtype=np.float32)
-    assert [one.label for one in best(values, ("a", "b", "c", "d"), 4)] == ["b", "d", "a", "c"]
+    assert [one.label for one in top_labels(values, ("a", "b", "c", "d"), 4)] == [
+        "b",
+        "d",
+        "a",
+        "c",
+    ]
 
 
 def test_best_is_stable_for_hundreds_of_ties():
     labels = tuple(map(str, range(300)))
     values = np.tile(np.array([0.001, 0.005], dtype=np.float32), 150)
-    assert [one.label for one in best(values, labels, 300)] == [*labels[1::2], *labels[::2]]
+    assert [one.label for one in top_labels(values, labels, 300)] == [*labels[1::2], *labels[::2]]
 
 
 def test_best_returns_all_labels_of_a_small_head():
     values = np.array([0.25, 0.75], dtype=np.float32)
-    assert best(values, ("a", "b"), 99) == (
+    assert top_labels(values, ("a", "b"), 99) == (
         LabelProbability("b", 0.75),
         LabelProbability("a", 0.25),
     )
-    assert best(values, ("a", "b"), 1) == (LabelProbability("b", 0.75),)
+    assert top_labels(values, ("a", "b"), 1) == (LabelProbability("b", 0.75),)
 
 
 def test_prediction_has_labels_tokens_and_windows():
-    encoded = Encoded(
+    encoded = EncodedAd(
         (np.zeros(5, dtype=np.int32), np.zeros(3, dtype=np.int32)),
         truncated=True,
     )
     scored = Scores({"x": np.array([0.25, 0.75], dtype=np.float32)})
-    model = ModelName("m", "1")
+    model = ModelIdentity("m", "1")
     found = prediction(model, encoded, scored, {"x": ("a", "b")}, top_k=1)
     assert found.model == model
     assert found.heads == {"x": (LabelProbability("b", 0.75),)}

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
-from app.core.served_model import ServedModel, Swap
-from app.core.types import ModelName
+from app.core.served_model import CompletedSwap, ServedModel
+from app.core.types import ModelIdentity
 
 OLD = ServedModel(
     name="demo",
@@ -17,11 +17,11 @@ NEW = replace(OLD, revision="2")
 
 
 def test_identity_is_name_and_revision():
-    assert OLD.identity == ModelName("demo", "1")
+    assert OLD.identity == ModelIdentity("demo", "1")
 
 
 def test_swap_to_another_revision_names_both_models():
-    swap = Swap(OLD, NEW, 1.25)
+    swap = CompletedSwap(OLD, NEW, 1.25)
     assert swap.changed
     assert str(swap) == (
         "serves demo, revision 2, on cpu in float32 after 1.2 s, "
@@ -30,6 +30,6 @@ def test_swap_to_another_revision_names_both_models():
 
 
 def test_swap_to_the_same_model_says_that_nothing_changed():
-    swap = Swap(OLD, replace(OLD), 1.25)
+    swap = CompletedSwap(OLD, replace(OLD), 1.25)
     assert not swap.changed
     assert str(swap) == "serves demo, revision 1, on cpu in float32 already"

@@ -1,7 +1,7 @@
 import pytest
 
 from app.core.errors import DataError
-from app.data.files import Writer, as_text, read_rows
+from app.data.files import RowWriter, as_text, read_rows
 from tests.support.ad_files import write
 
 ROWS = [{"text": "Koch, gesucht\nsofort", "n": 1, "x": None}, {"text": "NA", "n": 2, "x": "Öl"}]
@@ -64,7 +64,7 @@ def test_cell_becomes_stripped_text(value, text):
 
 @pytest.mark.parametrize("name", ["o.jsonl", "o.parquet"])
 def test_written_rows_read_back(tmp_path, name):
-    with Writer(tmp_path / name, list(ROWS[0])) as writer:
+    with RowWriter(tmp_path / name, list(ROWS[0])) as writer:
         writer.write(ROWS[:1])
         writer.write(ROWS[1:])
     assert [row for _, row in read_rows(tmp_path / name)] == ROWS
@@ -72,7 +72,7 @@ def test_written_rows_read_back(tmp_path, name):
 
 
 def write_all(out, *chunks, failure=None):
-    with Writer(out, list(chunks[0][0])) as writer:
+    with RowWriter(out, list(chunks[0][0])) as writer:
         for chunk in chunks:
             writer.write(chunk)
         if failure:

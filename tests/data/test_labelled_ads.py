@@ -4,7 +4,7 @@ from app.core.errors import DataError
 from app.core.head_labels import Head
 from app.core.types import Ad
 from app.data.labelled_ads import (
-    Columns,
+    ColumnNames,
     check_enough,
     read_first_ads,
     read_labelled,
@@ -16,14 +16,14 @@ from tests.support.ad_files import LABELLED, write
 
 def test_titles_are_the_texts_of_a_file_without_texts(tmp_path):
     row = {"title": " Koch ", "job_category": "cooking", "min_education": ""}
-    table = read_labelled(write(tmp_path / "a.csv", [row]), Columns())
+    table = read_labelled(write(tmp_path / "a.csv", [row]), ColumnNames())
     assert table.ads == [Ad("Koch")]
     assert table.labels == [("cooking", "")]
 
 
 def test_title_is_optional(tmp_path):
     rows = [{"title": "Koch", **LABELLED[0]}, {"title": None, **LABELLED[1]}]
-    table = read_labelled(write(tmp_path / "a.parquet", rows), Columns())
+    table = read_labelled(write(tmp_path / "a.parquet", rows), ColumnNames())
     assert [ad.title for ad in table.ads] == ["Koch", None]
     assert [ad.text for ad in table.ads] == [row["text"] for row in LABELLED[:2]]
 
@@ -31,7 +31,7 @@ def test_title_is_optional(tmp_path):
 def test_columns_can_have_other_names(tmp_path):
     row = {"body": "Koch", "kopf": "Küche", "job": 7, "edu": False, "firm": "A"}
     table = read_labelled(
-        write(tmp_path / "a.jsonl", [row]), Columns("body", "kopf", "job", "edu", "firm")
+        write(tmp_path / "a.jsonl", [row]), ColumnNames("body", "kopf", "job", "edu", "firm")
     )
     assert (table.ads, table.labels) == ([Ad("Koch", "Küche")], [("7", "False")])
     assert table.groups == ["A"]
@@ -39,15 +39,15 @@ def test_columns_can_have_other_names(tmp_path):
 
 def test_rows_without_a_label_are_skipped_and_counted(tmp_path):
     blank = {"text": "Koch", "job_category": " ", "min_education": ""}
-    table = read_labelled(write(tmp_path / "a.csv", [blank, LABELLED[0], blank]), Columns())
+    table = read_labelled(write(tmp_path / "a.csv", [blank, LABELLED[0], blank]), ColumnNames())
     assert (table.rows, table.unlabelled) == ([2], 2)
     with pytest.raises(DataError, match="none of its 1 rows has a label"):
-        read_labelled(write(tmp_path / "b.csv", [blank]), Columns())
+        read_labelled(write(tmp_path / "b.csv", [blank]), ColumnNames())
 
 
 def test_labels_are_sorted_and_missing_ones_ignored(tmp_path):
     rows = [*LABELLED, {"text": "Koch", "job_category": "cooking", "min_education": ""}]
-    table = read_labelled(write(tmp_path / "a.csv", rows), Columns())
+    table = read_labelled(write(tmp_path / "a.csv", rows), ColumnNames())
     heads = table.heads()
     assert heads["job_category"] == Head(labels=("cooking", "nursing", "software"))
     assert heads["min_education"] == Head(labels=("master", "none", "vocational"))
@@ -57,11 +57,11 @@ def test_labels_are_sorted_and_missing_ones_ignored(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (Columns(text="body"), r"column 'body'.*found are text, job_.*--text-column"),
-        (Columns(title="kopf"), r"column 'kopf'.*--title-column"),
-        (Columns(job_category="job"), r"column 'job'.*--job-category-column"),
-        (Columns(min_education="edu"), r"column 'edu'.*--min-education-column"),
-        (Columns(group="firm"), r"column 'firm'.*--group-column"),
+        (ColumnNames(text="body"), r"column 'body'.*found are text, job_.*--text-column"),
+        (ColumnNames(title="kopf"), r"column 'kopf'.*--title-column"),
+        (ColumnNames(job_category="job"), r"column 'job'.*--job-category-column"),
+        (ColumnNames(min_education="edu"), r"column 'edu'.*--min-education-column"),
+        (ColumnNames(group="firm"), r"column 'firm'.*--group-column"),
     ],
 )
 def test_missing_column_error_lists_columns_and_names_the_option(tmp_path, columns, message):
@@ -72,13 +72,13 @@ def test_missing_column_error_lists_columns_and_names_the_option(tmp_path, colum
 def test_empty_text_is_rejected_with_file_row_and_column(tmp_path):
     file = write(tmp_path / "a.csv", [*LABELLED[:2], {**LABELLED[2], "text": "  "}])
     with pytest.raises(DataError) as error:
-        read_labelled(file, Columns())
+        read_labelled(file, ColumnNames())
     assert str(error.value) == f"{file}, row 3, column 'text': the text is empty."
 
 
 def test_unknown_label_is_rejected_with_the_nearest(tmp_path):
     table = read_labelled(
-        write(tmp_path / "a.csv", [{**LABELLED[0], "job_category": "Nursin"}]), Columns()
+        write(tmp_path / "a.csv", [{**LABELLED[0], "job_category": "Nursin"}]), ColumnNames()
     )
     with pytest.raises(
         DataError,
@@ -91,19 +91,19 @@ def test_unknown_label_is_rejected_with_the_nearest(tmp_path):
 def test_overlong_label_is_rejected(tmp_path):
     file = write(tmp_path / "a.csv", [{**LABELLED[0], "job_category": "x" * 201}])
     with pytest.raises(DataError, match="row 1, column 'job_category': a label has at most 200"):
-        read_labelled(file, Columns())
+        read_labelled(file, ColumnNames())
 
 
 def test_file_without_rows_is_rejected(tmp_path):
     (tmp_path / "a.csv").write_text("text,job_category,min_education\n")
     with pytest.raises(DataError, match="has no rows"):
-        read_labelled(tmp_path / "a.csv", Columns())
+        read_labelled(tmp_path / "a.csv", ColumnNames())
 
 
 @pytest.mark.parametrize(("label", "found"), [("cooking", "only 'cooking'"), ("", "none")])
 def test_head_with_one_class_is_rejected(tmp_path, label, found):
     rows = [{**row, "job_category": label} for row in LABELLED]
-    table = read_labelled(write(tmp_path / "a.csv", rows), Columns())
+    table = read_labelled(write(tmp_path / "a.csv", rows), ColumnNames())
     with pytest.raises(DataError, match=f"column 'job_category'.*two classes.*{found}"):
         table.heads()
     with pytest.raises(DataError, match=f"column 'job_category'.*two classes.*{found}"):
@@ -111,7 +111,7 @@ def test_head_with_one_class_is_rejected(tmp_path, label, found):
 
 
 def test_fewer_rows_than_classes_are_rejected(tmp_path):
-    table = read_labelled(write(tmp_path / "a.csv", [LABELLED[0], LABELLED[4]]), Columns())
+    table = read_labelled(write(tmp_path / "a.csv", [LABELLED[0], LABELLED[4]]), ColumnNames())
     with pytest.raises(DataError, match="2 labelled rows to train on are fewer than 3 classes"):
         check_enough(table, table.targets(HEADS, "x"), HEADS)
 

@@ -1,13 +1,13 @@
 import numpy as np
 
-from app.core.types import Ad, Encoded
-from app.data.token_batches import answers, batches
+from app.core.types import Ad, EncodedAd
+from app.data.token_batches import batches, run_rows_in_batches
 from tests.support.ad_files import LABELLED
 
 
-def ad(*lengths: int) -> Encoded:
+def ad(*lengths: int) -> EncodedAd:
     """Return an ad with a window of each length."""
-    return Encoded(tuple(np.full(length, 7, dtype=np.int32) for length in lengths))
+    return EncodedAd(tuple(np.full(length, 7, dtype=np.int32) for length in lengths))
 
 
 def test_batches_keep_order_and_bound():
@@ -27,9 +27,9 @@ def test_answers_come_in_order_from_bounded_batches(checkpoint):
         return [ad.tokens for ad in batch]
 
     numbered = list(enumerate(ads, start=1))
-    assert list(answers(run, numbered, 50, "a.csv")) == [ad.tokens for ad in ads]
+    assert list(run_rows_in_batches(run, numbered, 50, "a.csv")) == [ad.tokens for ad in ads]
     assert max(batch_sizes) <= 50
     assert len(batch_sizes) < len(ads)
     batch_sizes.clear()
-    assert list(answers(run, numbered, 1, "a.csv")) == [ad.tokens for ad in ads]
+    assert list(run_rows_in_batches(run, numbered, 1, "a.csv")) == [ad.tokens for ad in ads]
     assert len(batch_sizes) == len(ads)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from app.core.head_labels import HEADS
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.cuda_graphs import TOKEN_ALIGNMENT, CudaGraphs, graph_sizes
 from app.engine.engine import Engine
 from app.engine.packing import pack
@@ -15,10 +15,10 @@ from app.model.packed_attention import PACKED
 TOKENS = 1000
 
 
-def of_length(*lengths: int) -> list[Encoded]:
+def of_length(*lengths: int) -> list[EncodedAd]:
     """Return ads of these lengths with different tokens."""
     return [
-        Encoded((np.arange(position, position + length, dtype=np.int32) % 40 + 5,))
+        EncodedAd((np.arange(position, position + length, dtype=np.int32) % 40 + 5,))
         for position, length in enumerate(lengths)
     ]
 

@@ -10,7 +10,7 @@ import torch
 from app.core.errors import CheckpointError, EngineError, FatalEngineError, SettingsError
 from app.core.head_labels import HEADS
 from app.core.postprocessing import probabilities
-from app.core.types import Ad, Encoded, Scores
+from app.core.types import Ad, EncodedAd, Scores
 from app.engine.devices import HAS_ONEDNN
 from app.engine.engine import Engine
 from app.engine.onednn_linear import ROW_STEP, padded_rows
@@ -82,9 +82,9 @@ def batch(checkpoint):
     return checkpoint.tokenizer().encode(ADS)
 
 
-def of_length(*lengths: int) -> list[Encoded]:
+def of_length(*lengths: int) -> list[EncodedAd]:
     """Return an ad of one window for each length."""
-    return [Encoded((np.arange(5, 5 + length, dtype=np.int32),)) for length in lengths]
+    return [EncodedAd((np.arange(5, 5 + length, dtype=np.int32),)) for length in lengths]
 
 
 def assert_same(given: Sequence[object], expected: Sequence[object], tolerance: float = 1e-5):
@@ -141,7 +141,7 @@ def test_a_long_ads_answer_is_the_mean_over_its_windows(engine, checkpoint, max_
     (encoded,) = tokenizer.encode([Ad("Koch Küche Restaurant " * 1000, "Koch")])
     assert (len(encoded.windows), encoded.tokens) == (max_windows, max_windows * POSITIONS)
     assert encoded.truncated
-    alone = [engine.run([Encoded((window,))])[0] for window in encoded.windows]
+    alone = [engine.run([EncodedAd((window,))])[0] for window in encoded.windows]
     (together,) = engine.run([encoded])
     for head in HEADS:
         expected = np.mean([one.probabilities[head] for one in alone], axis=0)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from app.core.head_labels import HEADS
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.engine import Engine
 from app.engine.int8_linear import QuantizedLinear, largest_pair_sums, quantize_linears
 from app.model.packed_attention import PACKED
@@ -187,10 +187,10 @@ def test_only_linear_layers_are_replaced_and_their_weights_freed():
 
 
 @pytest.fixture(scope="module")
-def ads() -> list[Encoded]:
+def ads() -> list[EncodedAd]:
     random = np.random.default_rng(11)
     lengths = random.integers(3, POSITIONS, 300)
-    return [Encoded((random.integers(5, 90, length).astype(np.int32),)) for length in lengths]
+    return [EncodedAd((random.integers(5, 90, length).astype(np.int32),)) for length in lengths]
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ import numpy as np
 import psutil
 import torch
 
-from app.bench.report import about
+from app.bench.report import provenance
 from app.core.head_labels import HEADS
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.data.labelled_ads import read_first_ads
 from app.data.token_batches import batches
 from app.engine.devices import BATCH_TOKENS
@@ -66,7 +66,7 @@ def main() -> None:
         with contestants(checkpoint.path, given.dtypes, given.threads) as pipes:
             results = measure(pipes, encoded)
     document = {
-        **about(),
+        **provenance(),
         "command": " ".join(["python -m tests.measurements.int8", *sys.argv[1:]]),
         "torch": version("torch"),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -118,7 +118,7 @@ def resident() -> float:
     return psutil.Process(os.getpid()).memory_info().rss / 2**20
 
 
-def measure(pipes: dict[str, Connection], ads: list[Encoded]) -> dict[str, dict[str, object]]:
+def measure(pipes: dict[str, Connection], ads: list[EncodedAd]) -> dict[str, dict[str, object]]:
     """Send every part to every type in turn, and compare with the first type's answers."""
     for pipe in pipes.values():
         for _ in range(2):

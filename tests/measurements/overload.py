@@ -19,8 +19,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from app.bench.http_client import Connections, Reply, classify_request
-from app.serving.process import INTERVAL_SECONDS
+from app.bench.http_client import ConnectionPool, HttpReply, classify_request
+from app.serving.process import TRIM_INTERVAL_SECONDS
 from tests.support.server_process import free_port, metric, shared_ads, start_server, wait_until
 
 CONNECTIONS = 16
@@ -69,10 +69,10 @@ class Bench:
             rss_mb=self.rss(),
         )  # fmt: skip
 
-    async def _closed(self, seconds: float) -> list[Reply]:
-        replies: list[Reply] = []
+    async def _closed(self, seconds: float) -> list[HttpReply]:
+        replies: list[HttpReply] = []
         end = time.perf_counter() + seconds
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
 
         async def one() -> None:
             while time.perf_counter() < end:
@@ -85,7 +85,7 @@ class Bench:
     async def overload(self, seconds: float, factor: float = 3.0) -> None:
         """Offer a multiple of the capacity, whatever comes back, beside clients that obey."""
         rss, tokens, cpu = self.rss(), self.tokens(), self.cpu()
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         begin = time.perf_counter()
         end = begin + seconds
         obeying = [asyncio.create_task(self._obey(links, end)) for _ in range(OBEYING)]
@@ -107,7 +107,7 @@ class Bench:
         )  # fmt: skip
         links.close()
 
-    async def _open_loop(self, links: Connections, rate: float, end: float) -> list[Reply]:
+    async def _open_loop(self, links: ConnectionPool, rate: float, end: float) -> list[HttpReply]:
         calls = []
         due = time.perf_counter()
         while due < end:
@@ -116,7 +116,7 @@ class Bench:
             due += self.random.expovariate(rate)
         return list(await asyncio.gather(*calls))
 
-    async def _obey(self, links: Connections, end: float) -> int:
+    async def _obey(self, links: ConnectionPool, end: float) -> int:
         """Try until the answer comes, as `Retry-After` says; return the tries it took, or -1."""
         await asyncio.sleep(self.random.uniform(0.2, 0.6) * (end - time.perf_counter()))
         tries = 1
@@ -127,7 +127,7 @@ class Bench:
 
     async def polite(self, clients: int) -> None:
         """Let many clients come at once that all obey `Retry-After`; count their tries."""
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         begin = time.perf_counter()
 
         async def one() -> tuple[int, float]:
@@ -146,7 +146,7 @@ class Bench:
 
     async def bulk(self, ads: int, per_request: int) -> None:
         """Measure interactive requests alone, then beside a bulk job."""
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         alone = await self._open_loop(links, 2, time.perf_counter() + 30)
         show("interactive alone", statuses=statuses(alone), **spread(alone))
         bodies = [
@@ -172,7 +172,7 @@ class Bench:
 
         begin = time.perf_counter()
         job = asyncio.gather(*(worker() for _ in range(4)))
-        beside: list[Reply] = []
+        beside: list[HttpReply] = []
         while not job.done():
             beside += await self._open_loop(links, 2, time.perf_counter() + 5)
         show(
@@ -183,7 +183,7 @@ class Bench:
     async def burst(self, connections: int) -> None:
         """Open connections all at once, each with a request of its own."""
         rss, batches, cpu = self.rss(), self.batch_seconds(), self.cpu()
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         calls = [
             asyncio.create_task(links.send(self.random.choice(self.requests)))
             for _ in range(connections)
@@ -202,12 +202,12 @@ class Bench:
         links.close()
 
 
-def statuses(replies: list[Reply]) -> dict[int, int]:
+def statuses(replies: list[HttpReply]) -> dict[int, int]:
     """Count answers by status."""
     return dict(sorted(Counter(reply.status for reply in replies).items()))
 
 
-def spread(replies: list[Reply]) -> dict[str, float]:
+def spread(replies: list[HttpReply]) -> dict[str, float]:
     """Return median, 99th percentile and maximum of the answers' seconds."""
     times = sorted(reply.seconds for reply in replies)
     if len(times) < 2:
@@ -261,7 +261,7 @@ def main() -> None:
                 await parts[name]()
                 await asyncio.sleep(5)
             # Longer than the server waits before it gives memory back.
-            await asyncio.sleep(2 * INTERVAL_SECONDS)
+            await asyncio.sleep(2 * TRIM_INTERVAL_SECONDS)
             show("at rest", rss_mb=bench.rss())
 
         try:

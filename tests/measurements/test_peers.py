@@ -19,8 +19,8 @@ import pytest
 from rich.console import Console
 from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
-from app.bench.http_client import LOST, Reply
-from app.bench.load_generator import HELD_BACK, SHOT, UNANSWERED
+from app.bench.http_client import LOST, HttpReply
+from app.bench.load_generator import HELD_BACK, REQUEST_SAMPLE, UNANSWERED
 from app.core.head_labels import HEADS
 from app.core.types import Ad
 from app.engine.engine import Engine
@@ -276,14 +276,14 @@ def test_each_contenders_answer_is_understood():
 def asking(*calls: bytes, patience: float | None = None, **replies: object) -> Asking:
     """Answers each call with the status or the body of its name; "never" is not answered."""
 
-    async def send(content: bytes, intended: float) -> Reply:
+    async def send(content: bytes, intended: float) -> HttpReply:
         answer = replies[content.decode()]
         if answer == "never":
             await asyncio.Event().wait()
         now = time.perf_counter()
         status = answer if isinstance(answer, int) else 200
         body = ["z", "9"] if status != 200 else answer
-        return Reply(status, {}, now - intended, now, json.dumps(body).encode())
+        return HttpReply(status, {}, now - intended, now, json.dumps(body).encode())
 
     labels = [Call("", lambda *_: None, lambda answer: {answer[0]: answer[1]}) for _ in calls]
     contender = Contender("", "", (), tuple(labels))
@@ -333,7 +333,9 @@ def test_labels_come_from_all_calls_or_not_at_all(replies, labels):
 def test_ads_are_counted_by_what_became_of_them():
     statuses = [(200, 4.9), (200, 5.1), (429, 0.1), (503, 0.1), (500, 0.1), (LOST, 0.1),
                 (UNANSWERED, 0.0), (HELD_BACK, 0.0), (200, 0.1)]  # fmt: skip
-    shots = np.array([(0, 0, took, status, 1, 0) for status, took in statuses], dtype=SHOT)
+    shots = np.array(
+        [(0, 0, took, status, 1, 0) for status, took in statuses], dtype=REQUEST_SAMPLE
+    )
     assert outcomes(shots, frozenset({429, 503})) == {
         "useful": 2, "late": 1, "refused": 2, "500": 1, "lost": 1, "left": 1, "held back": 1,
     }  # fmt: skip
@@ -341,14 +343,18 @@ def test_ads_are_counted_by_what_became_of_them():
 
 def test_an_answer_is_of_use_within_its_time_and_before_the_storms_end():
     rows = [(0, 1, 200), (1, 5.5, 200), (1, 5, 200), (9, 1.5, 200), (2, 1, 429), (9, 1, 200)]
-    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    shots = np.array(
+        [(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE
+    )
     assert useful(shots, 10) == 0.3
 
 
 def test_a_closed_loop_counts_all_answers_until_the_last():
     # Eight at once, and eight more at the end: four a second, wherever a window would end.
     rows = [(0, 2, 200)] * 8 + [(2, 2, 200)] * 8 + [(0, 9, 503)] * 20
-    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    shots = np.array(
+        [(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE
+    )
     found = closed(shots, frozenset({503}))
     assert found == Closed(4.0, 2000.0, {"refused": 20, "useful": 16})
     with pytest.raises(ServerError, match="No ad is answered in a closed loop"):

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.bench.http_client import encode
+from app.bench.http_client import encode_json
 
 JSON = {"content-type": "application/json"}
 # A busy or slow service may refuse a good request, or miss its deadline.
@@ -57,36 +57,38 @@ class Traffic:
         return self._random.expovariate(rate)
 
     def _single(self) -> Shot:
-        return Shot("/classify", encode(self._ad()), GOOD, JSON)
+        return Shot("/classify", encode_json(self._ad()), GOOD, JSON)
 
     def _batch(self) -> Shot:
         ads = [self._ad() for _ in range(self._random.randint(2, 12))]
-        return Shot("/classify/batch", encode({"ads": ads}), GOOD, JSON)
+        return Shot("/classify/batch", encode_json({"ads": ads}), GOOD, JSON)
 
     def _huge(self) -> Shot:
         # A megabyte: one word, or an ad over and over.
         text = self._random.choice(["x", self._ad()["text"]])
-        return Shot("/classify", encode({"text": text * (2**20 // max(1, len(text)))}), GOOD, JSON)
+        return Shot(
+            "/classify", encode_json({"text": text * (2**20 // max(1, len(text)))}), GOOD, JSON
+        )
 
     def _deadline(self) -> Shot:
         headers = {**JSON, "x-request-timeout-ms": str(self._random.choice([1, 20, 200, 2000]))}
-        return Shot("/classify", encode(self._ad()), DEADLINE, headers)
+        return Shot("/classify", encode_json(self._ad()), DEADLINE, headers)
 
     def _leaving(self) -> Shot:
         # The statuses are of those whose answer was faster than their patience.
         patience = self._random.uniform(0, 0.3)
-        return Shot("/classify", encode(self._ad()), GOOD, JSON, leave_after=patience)
+        return Shot("/classify", encode_json(self._ad()), GOOD, JSON, leave_after=patience)
 
     def _bad(self) -> Shot:
         content, path, status = self._random.choice(
             [
                 (b'{"text": ', "/classify", 400),
                 (b'{"text": "\xff\xfe"}', "/classify", 400),
-                (encode({"text": 1}), "/classify", 422),
-                (encode({**self._ad(), "colour": "red"}), "/classify", 422),
-                (encode({"ads": []}), "/classify/batch", 422),
-                (encode(self._ad()), f"/nowhere/{self._random.random()}", 404),
-                (encode(self._ad()), "/model", 405),
+                (encode_json({"text": 1}), "/classify", 422),
+                (encode_json({**self._ad(), "colour": "red"}), "/classify", 422),
+                (encode_json({"ads": []}), "/classify/batch", 422),
+                (encode_json(self._ad()), f"/nowhere/{self._random.random()}", 404),
+                (encode_json(self._ad()), "/model", 405),
                 (self._too_large, "/classify", 413),
             ]
         )

@@ -5,7 +5,7 @@ import torch
 
 from app.core.errors import CheckpointError
 from app.core.types import Ad
-from app.model.checkpoint import open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint import open_checkpoint, require_empty_target, save_checkpoint
 from app.model.checkpoint_verification import (
     CARD,
     CONFIG,
@@ -62,7 +62,7 @@ def test_a_model_loads_in_the_requested_dtype(saved, tokenizer_files, tmp_path):
 
 def test_the_tokenizer_cuts_ads_into_windows_of_the_checkpoint(checkpoint):
     tokenizer = checkpoint.tokenizer(max_windows=2)
-    assert tokenizer.longest == 2 * POSITIONS
+    assert tokenizer.max_ad_tokens == 2 * POSITIONS
     (encoded,) = tokenizer.encode([Ad("Koch " * 500)])
     assert [len(window) for window in encoded.windows] == [POSITIONS] * 2
 
@@ -154,12 +154,12 @@ def test_a_target_that_is_not_empty_is_refused_and_unchanged(tokenizer_files, tm
 
 
 def test_only_new_and_empty_targets_are_accepted(tmp_path):
-    refuse_taken(tmp_path / "new")
-    refuse_taken(tmp_path)
+    require_empty_target(tmp_path / "new")
+    require_empty_target(tmp_path)
     (tmp_path / "file").write_text("")
     for taken in (tmp_path, tmp_path / "file"):
         with pytest.raises(CheckpointError, match="exists already"):
-            refuse_taken(taken)
+            require_empty_target(taken)
 
 
 def test_a_save_that_fails_verification_leaves_no_target(tokenizer_files, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812  (torch's own convention)
 
-from app.core.head_labels import IGNORED, Head
+from app.core.head_labels import IGNORE_INDEX, Head
 from app.model.classifier import ENCODERS, TwoHeadClassifier, TwoHeadConfig
 from app.model.output import TwoHeadOutput
 from tests.conftest import HEADS, POSITIONS, tiny_encoder, tiny_model
@@ -108,7 +108,7 @@ PARTS = ("encoder", "pooler", "job_category", "min_education")
 
 
 def test_one_backward_pass_trains_encoder_pooler_and_both_heads():
-    model, _ = train_step(torch.tensor([0, 1, IGNORED]), torch.tensor([IGNORED, 2, 1]))
+    model, _ = train_step(torch.tensor([0, 1, IGNORE_INDEX]), torch.tensor([IGNORE_INDEX, 2, 1]))
     assert [has_gradient(model, part) for part in PARTS] == [True] * 4
     deepest = model.encoder.embeddings.word_embeddings.weight.grad
     assert deepest.abs().max() > 0
@@ -116,7 +116,7 @@ def test_one_backward_pass_trains_encoder_pooler_and_both_heads():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_batch_without_labels_for_one_head_trains_the_other(dtype):
-    model, loss = train_step(torch.tensor([0, 1, 2]), torch.full((3,), IGNORED), dtype)
+    model, loss = train_step(torch.tensor([0, 1, 2]), torch.full((3,), IGNORE_INDEX), dtype)
     assert loss.isfinite()
     assert loss > 0
     assert [has_gradient(model, part) for part in PARTS] == [True, True, True, False]
@@ -125,7 +125,7 @@ def test_a_batch_without_labels_for_one_head_trains_the_other(dtype):
 
 
 def test_a_batch_without_labels_gives_zero_gradients():
-    model, loss = train_step(torch.full((3,), IGNORED), torch.full((3,), IGNORED))
+    model, loss = train_step(torch.full((3,), IGNORE_INDEX), torch.full((3,), IGNORE_INDEX))
     assert loss.item() == 0
     assert [has_gradient(model, part) for part in PARTS] == [False] * 4
 

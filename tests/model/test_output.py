@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from app.core.head_labels import IGNORED
+from app.core.head_labels import IGNORE_INDEX
 from app.model.output import TwoHeadOutput, two_head_loss
 
 JOB = [[2.0, 0.0, -1.0], [0.5, 0.5, 3.0], [1.0, -2.0, 0.0]]
@@ -28,15 +28,15 @@ def test_the_loss_is_the_sum_of_the_heads_means():
 
 def test_a_missing_label_excludes_a_row_from_one_head():
     targets = {
-        "job_category": torch.tensor([0, IGNORED, 1]),
-        "min_education": torch.tensor([IGNORED, 0, IGNORED]),
+        "job_category": torch.tensor([0, IGNORE_INDEX, 1]),
+        "min_education": torch.tensor([IGNORE_INDEX, 0, IGNORE_INDEX]),
     }
     loss = two_head_loss(output_of(job_category=JOB, min_education=LEVEL), targets)
     job = (cross_entropy(JOB[0], 0) + cross_entropy(JOB[2], 1)) / 2
     assert loss.item() == pytest.approx(job + cross_entropy(LEVEL[1], 0), abs=1e-6)
 
 
-@pytest.mark.parametrize("nothing", [None, torch.full((3,), IGNORED)])
+@pytest.mark.parametrize("nothing", [None, torch.full((3,), IGNORE_INDEX)])
 def test_a_head_without_labels_adds_nothing(nothing):
     output = output_of(job_category=JOB, min_education=LEVEL)
     given = two_head_loss(
@@ -63,7 +63,7 @@ def test_a_distance_weight_adds_its_heads_expected_distance():
     output = TwoHeadOutput(job_category_logits=logits, min_education_logits=logits)
     targets = {
         "job_category": torch.tensor([0, 2, 1]),
-        "min_education": torch.tensor([0, 2, IGNORED]),
+        "min_education": torch.tensor([0, 2, IGNORE_INDEX]),
     }
     plain = two_head_loss(output, targets)
     weighted = two_head_loss(output, targets, distance_weights={"min_education": 2.0})
@@ -72,7 +72,7 @@ def test_a_distance_weight_adds_its_heads_expected_distance():
 
 
 def test_label_smoothing_spreads_a_share_over_all_labels():
-    targets = {"job_category": torch.tensor([0, IGNORED, IGNORED]), "min_education": None}
+    targets = {"job_category": torch.tensor([0, IGNORE_INDEX, IGNORE_INDEX]), "min_education": None}
     loss = two_head_loss(
         output_of(job_category=JOB, min_education=LEVEL), targets, label_smoothing=0.3
     )

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.core.types import LabelProbability, ModelName, Prediction
+from app.core.types import LabelProbability, ModelIdentity, Prediction
 from app.serving.metrics import MULTIPROCESS_FOLDER, Metrics
 from tests.docs.pages import PAGES
 
 
 def prediction(truncated=False):
     return Prediction(
-        ModelName("m", "1"),
+        ModelIdentity("m", "1"),
         heads={
             "job_category": (LabelProbability("a", 0.8), LabelProbability("b", 0.2)),
             "min_education": (LabelProbability("x", 0.6),),
@@ -71,7 +71,7 @@ WRITE_METRICS = """
 import sys
 from pathlib import Path
 from app.serving.metrics import Metrics
-from app.core.types import LabelProbability, ModelName, Prediction
+from app.core.types import LabelProbability, ModelIdentity, Prediction
 
 number = int(sys.argv[2])
 metrics = Metrics(status=Path(sys.argv[1]))

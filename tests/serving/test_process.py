@@ -7,9 +7,9 @@ import pytest
 
 from app.serving.process import (
     frozen_gc,
-    give_back_regularly,
     run_in_short_lived_thread,
     trim_heap,
+    trim_heap_regularly,
 )
 
 STATUS = Path("/proc/self/status")
@@ -45,7 +45,7 @@ async def trims_until(times: int) -> int:
             loop.call_soon_threadsafe(done.set)
 
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(give_back_regularly(trim, interval_seconds=0))
+    task = asyncio.create_task(trim_heap_regularly(trim, interval_seconds=0))
     await done.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

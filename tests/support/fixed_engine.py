@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.engine.engine import Engine
 from tests.support.serve_with_engine import OPTIONS
 
@@ -25,7 +25,7 @@ class FixedEngine(Engine):
         self.counts = [(name, len(head.labels)) for name, head in checkpoint.heads.items()]
         super().__init__(checkpoint, *args)
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         time.sleep(self.seconds * sum(one.tokens for one in batch))
         return [
             Scores({name: _certain(one.tokens % count, count) for name, count in self.counts})

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import zmq
 
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.admission import AdmissionController
@@ -26,7 +26,7 @@ LABELS = {"job_category": ("a", "b"), "min_education": ("x",)}
 FRONT_ENDS = 2
 
 
-def scores(encoded: Encoded) -> Scores:
+def scores(encoded: EncodedAd) -> Scores:
     """Return scores that show which ad they belong to, by its number of tokens."""
     tokens = encoded.tokens
     return Scores(
@@ -55,7 +55,7 @@ class FrontEndsAndEngine:
         self.batcher = MicroBatcher(
             self.engine.run,
             metrics=self.metrics,
-            ledger=self.counters,
+            counters=self.counters,
             clock=lambda: self.now,
             **{
                 "max_batch_tokens": 100,
@@ -86,20 +86,20 @@ class FrontEndsAndEngine:
         return dealer
 
     async def classify(
-        self, *ads: Encoded, front: int = 0, lane: Lane = Lane.INTERACTIVE, request_id: str = ""
+        self, *ads: EncodedAd, front: int = 0, lane: Lane = Lane.INTERACTIVE, request_id: str = ""
     ) -> list[Scores]:
         """Send one request from a front end; `trace` is that of the last one answered."""
         trace = Trace(request_id)
         set_current(trace)
         remote = self.fronts[front]
-        with remote.house.admit(len(ads), sum(item.tokens for item in ads), lane) as ticket:
+        with remote.admission.admit(len(ads), sum(item.tokens for item in ads), lane) as ticket:
             trace.enter("queue")
             answers = await remote.classify(ads, ticket)
             trace.leave()
         self.trace = trace
         return answers
 
-    def begin(self, *ads: Encoded, **options: object) -> asyncio.Task[list[Scores]]:
+    def begin(self, *ads: EncodedAd, **options: object) -> asyncio.Task[list[Scores]]:
         """Start `classify` as a task."""
         return asyncio.create_task(self.classify(*ads, **options))
 
@@ -129,7 +129,7 @@ def in_event_loop(
             setup.engine.release(1000)
             setup.broker.close()
             setup.context.destroy(linger=0)
-        load = setup.counters.accounts[0]
+        load = setup.counters.loads[0]
         assert (load.ads, load.tokens(Lane.INTERACTIVE), load.tokens(Lane.BULK)) == (0, 0, 0)
 
     asyncio.run(main())

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.packing import pack
 from app.model.packed_attention import PACKED
 
@@ -19,7 +19,7 @@ def some_windows(lengths=LENGTHS, lowest=5) -> list[np.ndarray]:
 @torch.inference_mode()
 def run_packed(model, windows):
     model.set_attn_implementation(PACKED)
-    batch = pack([Encoded(tuple(windows))], model.config.position_start())
+    batch = pack([EncodedAd(tuple(windows))], model.config.position_start())
     return model(batch.input_ids, None, batch.position_ids, batch.cu_seq_lens, batch.longest)
 
 

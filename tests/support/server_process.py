@@ -23,7 +23,7 @@ from app.serving.api.application import create_app
 from app.serving.api.state import state_of
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
-from app.serving.scheduling.micro_batcher import MicroBatcher, Run
+from app.serving.scheduling.micro_batcher import MicroBatcher, RunBatch
 from app.serving.settings import Settings, load_settings
 from tests.support.faulty_engine import HELD, text_of
 from tests.support.repository import SHARED
@@ -52,7 +52,7 @@ class App:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        run: Run | None = None,
+        run: RunBatch | None = None,
         settings: dict[str, object] | None = None,
         rate: float = 1e6,
         load_error: Exception | None = None,

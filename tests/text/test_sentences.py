@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.text.sentences import merged, sentences
+from app.text.sentences import merge_spans, sentences
 
 
 def parts(text: str) -> list[str]:
@@ -60,7 +60,7 @@ PIECES = st.sampled_from(["Koch", " ", ". ", ".", "!\n", "\r\n", "z. B. ", "• 
 @settings(max_examples=300, deadline=None, database=None)
 @given(st.lists(PIECES | st.text(max_size=4), max_size=20).map("".join), st.integers(1, 8))
 def test_any_text_gives_ordered_spans_that_cover_all_words(text, most):
-    for spans in (sentences(text), merged(sentences(text), most)):
+    for spans in (sentences(text), merge_spans(sentences(text), most)):
         offsets = [offset for span in spans for offset in span]
         assert offsets == sorted(offsets)
         covered = {offset for start, end in spans for offset in range(start, end)}
@@ -71,8 +71,8 @@ def test_any_text_gives_ordered_spans_that_cover_all_words(text, most):
 
 def test_neighbours_are_merged_evenly():
     spans = [(index, index + 1) for index in range(10)]
-    assert merged(spans, 4) == [(0, 2), (2, 5), (5, 8), (8, 10)]
-    assert merged(spans, 10) == merged(spans, 99) == spans
+    assert merge_spans(spans, 4) == [(0, 2), (2, 5), (5, 8), (8, 10)]
+    assert merge_spans(spans, 10) == merge_spans(spans, 99) == spans
 
 
 SIZE = 250_000

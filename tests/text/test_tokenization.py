@@ -127,12 +127,14 @@ def test_very_long_text_is_cut_before_tokenization(make_tokenizer):
     encoded = encode_one(tokenizer, "ü" * 1_000_000)
     assert encoded.tokens == 3
     assert encoded.truncated
-    assert not encode_one(tokenizer, "ü" * (tokenizer.longest * CHARACTERS_PER_TOKEN)).truncated
+    assert not encode_one(
+        tokenizer, "ü" * (tokenizer.max_ad_tokens * CHARACTERS_PER_TOKEN)
+    ).truncated
 
 
 def test_surrounding_white_space_is_free(make_tokenizer):
     tokenizer = make_tokenizer()
-    blank = " \n" * tokenizer.longest * 10
+    blank = " \n" * tokenizer.max_ad_tokens * 10
     assert windows_of(encode_one(tokenizer, blank + "Koch" + blank)) == windows_of(
         encode_one(tokenizer, "Koch")
     )
@@ -216,11 +218,13 @@ def test_stored_truncation_and_padding_are_switched_off(tokenizer_files, ids):
 
 def test_estimate_is_positive_monotonic_and_bounded(make_tokenizer):
     tokenizer = make_tokenizer()
-    estimates = [tokenizer.estimate(Ad("x" * count)) for count in range(0, 3000, 10)]
+    estimates = [tokenizer.estimate_tokens(Ad("x" * count)) for count in range(0, 3000, 10)]
     assert estimates[0] >= 2
     assert estimates == sorted(estimates)
-    assert estimates[-1] == tokenizer.longest == LENGTH * 4
-    assert tokenizer.estimate(Ad("x" * 40, "y" * 40)) == tokenizer.estimate(Ad("x" * 80))
+    assert estimates[-1] == tokenizer.max_ad_tokens == LENGTH * 4
+    assert tokenizer.estimate_tokens(Ad("x" * 40, "y" * 40)) == tokenizer.estimate_tokens(
+        Ad("x" * 80)
+    )
 
 
 @pytest.mark.parametrize(
@@ -285,7 +289,9 @@ def test_partly_read_html_is_truncated(make_tokenizer):
 def test_further_text_without_room_is_truncated(make_tokenizer):
     tokenizer = make_tokenizer()
     # Long unknown words: they reach the limit of characters with few tokens.
-    filled = ("Ж" * 127 + " ") * (tokenizer.longest * CHARACTERS_PER_TOKEN // 128 - 1) + "Ж" * 128
+    filled = ("Ж" * 127 + " ") * (
+        tokenizer.max_ad_tokens * CHARACTERS_PER_TOKEN // 128 - 1
+    ) + "Ж" * 128
     whole, cut = tokenizer.encode([Ad(filled), Ad(filled, None, "auto", ("Küche",))])
     assert (whole.truncated, cut.truncated) == (False, True)
     assert windows_of(whole) == windows_of(cut)
@@ -293,9 +299,9 @@ def test_further_text_without_room_is_truncated(make_tokenizer):
 
 def test_estimate_counts_further_texts(make_tokenizer):
     tokenizer = make_tokenizer()
-    assert tokenizer.estimate(Ad("x" * 40, more_texts=("y" * 40, "z" * 40))) == tokenizer.estimate(
-        Ad("x" * 120)
-    )
+    assert tokenizer.estimate_tokens(
+        Ad("x" * 40, more_texts=("y" * 40, "z" * 40))
+    ) == tokenizer.estimate_tokens(Ad("x" * 120))
 
 
 @pytest.mark.parametrize("title", [None, "Koch", words(40)])

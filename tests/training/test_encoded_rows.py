@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from app.core.errors import SettingsError
-from app.core.head_labels import IGNORED, Head
-from app.model.base_encoder import open_base
+from app.core.head_labels import IGNORE_INDEX, Head
+from app.model.base_encoder import open_base_encoder
 from app.training.encoded_rows import class_weights, read_training_rows
 from app.training.options import TrainOptions
 from tests.support.ad_files import LABELLED, write
@@ -14,7 +14,7 @@ def read(tmp_path, tiny_base):
     def read(rows, **changes):
         data = write(tmp_path / "ads.csv", rows)
         options = TrainOptions(data, str(tiny_base), tmp_path / "out", **changes)
-        return read_training_rows(options, open_base(str(tiny_base)).tokenizer(64))
+        return read_training_rows(options, open_base_encoder(str(tiny_base)).tokenizer(64))
 
     return read
 
@@ -40,6 +40,6 @@ def test_a_distance_weight_needs_an_ordered_head(read):
 
 def test_class_weights_are_inverse_to_the_rows_of_a_class():
     head = Head(labels=("a", "b", "unseen"))
-    targets = np.array([0, 0, 0, 1, IGNORED])
+    targets = np.array([0, 0, 0, 1, IGNORE_INDEX])
     (weights,) = class_weights({"head": targets}, {"head": head}).values()
     assert weights.tolist() == pytest.approx([4 / (2 * 3), 4 / (2 * 1), 1])

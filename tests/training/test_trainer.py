@@ -1,12 +1,12 @@
 import numpy as np
 import torch
 
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.training.trainer import PaddingCollator, ResumableLengthSampler, WindowDataset
 
 ADS = [
-    Encoded((np.arange(5, dtype=np.int32), np.arange(9, dtype=np.int32))),
-    Encoded((np.arange(7, dtype=np.int32),)),
+    EncodedAd((np.arange(5, dtype=np.int32), np.arange(9, dtype=np.int32))),
+    EncodedAd((np.arange(7, dtype=np.int32),)),
 ]
 TARGETS = {"job_category": np.array([2, -100]), "min_education": np.array([-100, 1])}
 

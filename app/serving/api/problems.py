@@ -47,9 +47,9 @@ def error_responses(*errors: type[ServiceError]) -> dict[int | str, dict[str, An
 
 
 def _described(error: type[ServiceError]) -> dict[str, Any]:
-    example = Problem.of(error.status, error.title, error.when, _EXAMPLE_ID)
+    example = Problem.of(error.status, error.title, error.description, _EXAMPLE_ID)
     described: dict[str, Any] = {
-        "description": f"{error.title}. {error.when}",
+        "description": f"{error.title}. {error.description}",
         "content": {
             PROBLEM_MEDIA_TYPE: {"schema": _SCHEMA, "examples": {"problem": {"value": example}}}
         },

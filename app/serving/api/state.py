@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from app.core.errors import NotReadyError
 from app.core.types import Explanation, Prediction
 from app.serving.api.auth import ApiKeys
-from app.serving.inference.hot_swap import LOADING, Swapping
+from app.serving.inference.hot_swap import LOADING, ModelSwapper
 from app.serving.inference.service import Classifier
 from app.serving.metrics import Metrics
 from app.serving.settings import Settings
@@ -34,7 +34,7 @@ class ApplicationState(Generic[AnyClassifier]):
     admin_keys: ApiKeys
     explain: Explain
     service: AnyClassifier | None = None
-    swapper: Swapping | None = None
+    swapper: ModelSwapper | None = None
     loading: asyncio.Task[None] | None = None
     """Loads the checkpoint; set once the application has started."""
 

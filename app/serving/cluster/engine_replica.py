@@ -19,7 +19,7 @@ from app.serving.inference.hot_swap import Swapper, load_service
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
-from app.serving.process import give_back_regularly
+from app.serving.process import trim_heap_regularly
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
@@ -80,7 +80,7 @@ class EngineReplica:
         self.state.service, self._swapper = await load_service(
             self.state, settings, self._metrics, self._on_lost, self._engine
         )
-        self._trimming = asyncio.create_task(give_back_regularly())
+        self._trimming = asyncio.create_task(trim_heap_regularly())
         log.info("ready after %.1f s: %s", time.perf_counter() - started, self._service.model)
 
     async def describe(self, context: CallContext) -> ReplicaReply:

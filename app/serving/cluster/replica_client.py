@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from app.core.errors import NotReadyError, OverloadedError, ServiceError
 from app.core.served_model import ServedModel
-from app.core.types import Ad, Explanation, ModelName, Prediction
+from app.core.types import Ad, Explanation, ModelIdentity, Prediction
 from app.serving.cluster.call_coalescing import CallCoalescer
 from app.serving.inference.service import deadline
 from app.serving.metrics import Metrics
@@ -40,7 +40,7 @@ class CallContext:
     """What every call to a replica carries besides its arguments."""
 
     request_id: str
-    known_model: ModelName | None
+    known_model: ModelIdentity | None
     """The model that the ingress knows; see `ReplicaReply.model`."""
 
 
@@ -80,7 +80,7 @@ class ReplicaClient:
         """
         self._engines, self._metrics = engines, metrics
         self._timeout_seconds, self._probe_seconds = timeout_seconds, probe_seconds
-        self._models: dict[ModelName, ServedModel] = {}
+        self._models: dict[ModelIdentity, ServedModel] = {}
         self._last_model: ServedModel | None = None
         self._draining = asyncio.Event()
         self._single_ads = CallCoalescer(partial(self._call_replica, "classify_singles"))
@@ -96,7 +96,7 @@ class ReplicaClient:
         assert self._last_model  # noqa: S101  for types: `load` comes first
         return self._last_model
 
-    def named(self, model: ModelName) -> ServedModel:
+    def model_named(self, model: ModelIdentity) -> ServedModel:
         """Return the model that gave one of this client's answers."""
         return self._models[model]
 

@@ -15,7 +15,7 @@ from app.serving.request_trace import EXPLAIN, current, detached
 from app.serving.scheduling.admission import MAX_RETRY_SECONDS
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import Settings
-from app.text.sentences import Span, merged, sentences
+from app.text.sentences import Span, merge_spans, sentences
 
 MAX_VARIANTS = 32
 """The most variants of an ad: one without its title, and one without each of its sentences."""
@@ -108,7 +108,7 @@ class Explainer:
         plain = await service.without_markup(ad)
         most = min(self._max_variants, self._tokens // tokens) - bool(plain.title)
         # In a thread: an ad may have a hundred thousand characters.
-        spans = await asyncio.to_thread(lambda: merged(sentences(plain.text), max(1, most)))
+        spans = await asyncio.to_thread(lambda: merge_spans(sentences(plain.text), max(1, most)))
         return _SplitAd(plain, spans)
 
 

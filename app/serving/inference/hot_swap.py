@@ -15,8 +15,8 @@ from app.core.errors import (
     StartupError,
     SwapRunningError,
 )
-from app.core.served_model import RUNNING, Swap
-from app.serving.inference.loading import ENGINE, identify, load
+from app.core.served_model import SWAP_RUNNING, CompletedSwap
+from app.serving.inference.loading import ENGINE, identify_checkpoint, load_checkpoint
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
 from app.serving.model_store import checkpoint_folder
@@ -37,10 +37,10 @@ LoadCheckpointService = Callable[[Path], Awaitable[Callable[[], Service]]]
 """Verifies, loads and warms up a checkpoint; returns a function that makes its service."""
 
 
-class Swapping(Protocol):
+class ModelSwapper(Protocol):
     """Replaces a process's model: a `Swapper`, or a client of the supervisor in a front end."""
 
-    async def swap(self, name: str | None = None) -> Swap:
+    async def swap(self, name: str | None = None) -> CompletedSwap:
         """See `Swapper.swap`."""
 
     async def drain(self) -> None:
@@ -70,12 +70,17 @@ class Swapper:
         self,
         state: HoldsService,
         model: Path,
-        load: LoadCheckpointService,
-        identify: Callable[[Path], tuple[str, str]],
+        load_checkpoint: LoadCheckpointService,
+        identify_checkpoint: Callable[[Path], tuple[str, str]],
         metrics: Metrics,
         quiet_seconds: float = QUIET_SECONDS,
     ) -> None:
-        self._state, self._model, self._load, self._identify = state, model, load, identify
+        self._state, self._model, self._load, self._identify = (
+            state,
+            model,
+            load_checkpoint,
+            identify_checkpoint,
+        )
         self._metrics, self._quiet_seconds = metrics, quiet_seconds
         self._swapping = asyncio.Lock()
         self._reload_again = False
@@ -83,7 +88,7 @@ class Swapper:
         self._retiring: asyncio.Task[None] | None = None
         self._reloading: asyncio.Task[None] | None = None
 
-    async def swap(self, name: str | None = None) -> Swap:
+    async def swap(self, name: str | None = None) -> CompletedSwap:
         """Serve the checkpoint `name` of the model store; None: the setting, read again.
 
         Returns:
@@ -96,10 +101,10 @@ class Swapper:
             NotReadyError: the service is still loading, or shutting down.
         """
         if self._swapping.locked():
-            raise SwapRunningError(RUNNING)
+            raise SwapRunningError(SWAP_RUNNING)
         return await self._swap(checkpoint_folder(self._model, name))
 
-    async def swap_to_path(self, model: Path) -> Swap:
+    async def swap_to_path(self, model: Path) -> CompletedSwap:
         """Serve the checkpoint in any folder; waits for a running swap, otherwise as `swap`."""
         return await self._swap(model)
 
@@ -126,7 +131,7 @@ class Swapper:
             except ServiceError as error:
                 log.error("the model was not replaced: %s", error)
 
-    async def _swap(self, folder: Path) -> Swap:
+    async def _swap(self, folder: Path) -> CompletedSwap:
         async with self._swapping:
             if folder is self._model:
                 self._reload_again = False
@@ -134,27 +139,27 @@ class Swapper:
             log.info("the service %s", swap)
             return swap
 
-    async def _replace(self, folder: Path) -> Swap:
+    async def _replace(self, folder: Path) -> CompletedSwap:
         started = time.perf_counter()
         old = await self._ready_service()
         try:
             identity = await asyncio.to_thread(self._identify, folder)
             if identity == old.model.identity:
                 self._metrics.count_swap("unchanged")
-                return Swap(old.model, old.model, time.perf_counter() - started)
+                return CompletedSwap(old.model, old.model, time.perf_counter() - started)
             await self._wait_for_retirement()
             make_service = await self._load(folder)
         except SwapRunningError:
             raise
         except Exception as error:
             self._metrics.count_swap("refused")
-            raise refusal(error) from error
+            raise checkpoint_refusal(error) from error
         # While it loaded, the service may have started to drain, or lost its device.
         await self._ready_service()
         new = self._state.service = make_service()
         self._metrics.count_swap("ok")
         self._old, self._retiring = old, asyncio.create_task(old.retire(self._quiet_seconds))
-        return Swap(old.model, new.model, time.perf_counter() - started)
+        return CompletedSwap(old.model, new.model, time.perf_counter() - started)
 
     async def _wait_for_retirement(self) -> None:
         """Wait until the service replaced before has retired: memory suffices for two models."""
@@ -192,24 +197,24 @@ async def load_service(
     Raises:
         StartupError: the checkpoint cannot be served; one sentence.
     """
-    loaded = await run_in_short_lived_thread(load, settings, engine)
+    loaded = await run_in_short_lived_thread(load_checkpoint, settings, engine)
     batcher = loaded.batcher(settings, metrics, on_fatal)
 
     async def load_beside(model: Path) -> Callable[[], Service]:
         its_settings = settings.model_copy(update={"model": model})
-        successor = await run_in_short_lived_thread(load, its_settings, engine)
+        successor = await run_in_short_lived_thread(load_checkpoint, its_settings, engine)
 
         def make_service() -> Service:
-            its_batcher = successor.batcher(settings, metrics, on_fatal, batcher.house)
+            its_batcher = successor.batcher(settings, metrics, on_fatal, batcher.admission)
             return Service(successor.model, successor.tokenizer, its_batcher, metrics)
 
         return make_service
 
     service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
-    return service, Swapper(state, settings.model, load_beside, identify, metrics)
+    return service, Swapper(state, settings.model, load_beside, identify_checkpoint, metrics)
 
 
-def refusal(error: Exception) -> CheckpointRefusedError:
+def checkpoint_refusal(error: Exception) -> CheckpointRefusedError:
     """Return the client's error for a checkpoint that could not be loaded; log unexpected ones."""
     if isinstance(error, StartupError):
         return CheckpointRefusedError(str(error))

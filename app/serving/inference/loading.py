@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from app.core.errors import FatalEngineError
 from app.core.served_model import ServedModel
-from app.core.types import Ad, Encoded, ModelName
+from app.core.types import Ad, EncodedAd, ModelIdentity
 from app.serving.metrics import Metrics
 from app.serving.process import frozen_gc
 from app.serving.scheduling.admission import AdmissionController
@@ -42,7 +42,7 @@ NOT_NEEDED_FOR_SERVING = (
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """A loaded checkpoint with its warm engine; `rate` is in tokens a second."""
 
     engine: "Engine"
@@ -75,7 +75,7 @@ class Loaded:
             max_queue_seconds=settings.max_queue_seconds,
             tokens_per_second=self.rate,
             metrics=metrics,
-            ledger=counters,
+            counters=counters,
             admission=admission,
             close_engine=self.engine.close,
             # The CPU packs a second batch while a GPU computes; without a GPU both need the CPU.
@@ -85,7 +85,7 @@ class Loaded:
         )
 
 
-def load(settings: Settings, engine: str = ENGINE) -> Loaded:
+def load_checkpoint(settings: Settings, engine: str = ENGINE) -> LoadedCheckpoint:
     """Verify and load a checkpoint and warm up its engine; takes seconds.
 
     Args:
@@ -116,7 +116,7 @@ def load(settings: Settings, engine: str = ENGINE) -> Loaded:
         max_length=tokenizer.max_length,
         max_windows=tokenizer.max_windows,
     )
-    return Loaded(loaded_engine, tokenizer, model, max_batch_tokens, rate)
+    return LoadedCheckpoint(loaded_engine, tokenizer, model, max_batch_tokens, rate)
 
 
 @cache
@@ -143,7 +143,7 @@ def hidden_modules(libraries: Sequence[str]) -> Iterator[None]:
             del sys.modules[name]
 
 
-def identify(model: Path) -> ModelName:
+def identify_checkpoint(model: Path) -> ModelIdentity:
     """Verify a checkpoint and return its name and revision.
 
     Raises:
@@ -152,12 +152,12 @@ def identify(model: Path) -> ModelName:
     from app.model.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(model)
-    return ModelName(checkpoint.name, checkpoint.revision)
+    return ModelIdentity(checkpoint.name, checkpoint.revision)
 
 
-def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[Encoded]:
+def largest_batch(tokenizer: AdTokenizer, max_batch_tokens: int) -> list[EncodedAd]:
     """Return a full batch of the longest ads, for the warm-up; at least one ad."""
-    longest = tokenizer.encode([Ad("Stelle " * tokenizer.longest)])[0]
+    longest = tokenizer.encode([Ad("Stelle " * tokenizer.max_ad_tokens)])[0]
     return [longest] * max(1, max_batch_tokens // longest.tokens)
 
 

@@ -14,7 +14,7 @@ from app.core.errors import DeadlineExceededError, NotReadyError, OverloadedErro
 from app.core.head_labels import labels_of
 from app.core.postprocessing import prediction
 from app.core.served_model import ServedModel
-from app.core.types import Ad, Encoded, ModelName, Prediction, Scores
+from app.core.types import Ad, EncodedAd, ModelIdentity, Prediction, Scores
 from app.serving.metrics import Metrics
 from app.serving.request_trace import QUEUE, TOKENIZE, current
 from app.serving.scheduling.admission import REPLACED, AdmissionController, Ticket
@@ -44,12 +44,12 @@ async def deadline(seconds: float | None) -> AsyncIterator[None]:
 class Batcher(Protocol):
     """Turns encoded ads into scores: a `MicroBatcher`, or a `RemoteBatcher` in a front end."""
 
-    house: AdmissionController
+    admission: AdmissionController
 
     def start(self) -> None:
         """Start; call it once, inside the event loop."""
 
-    async def classify(self, encoded: Sequence[Encoded], ticket: Ticket, /) -> list[Scores]:
+    async def classify(self, encoded: Sequence[EncodedAd], ticket: Ticket, /) -> list[Scores]:
         """Return the scores of an admitted request's ads, in order."""
 
     async def drain(self, grace_seconds: float, /) -> None:
@@ -66,7 +66,7 @@ class Classifier(Protocol):
     def model(self) -> ServedModel:
         """The served model."""
 
-    def named(self, model: ModelName, /) -> ServedModel:
+    def model_named(self, model: ModelIdentity, /) -> ServedModel:
         """Return the model that gave an answer, by its name and revision."""
 
     async def classify(
@@ -106,7 +106,7 @@ class Service:
         metrics.set_model(model.name, model.revision, model.device, model.dtype)
         batcher.start()
 
-    def named(self, model: ModelName) -> ServedModel:  # noqa: ARG002  there is only one
+    def model_named(self, model: ModelIdentity) -> ServedModel:  # noqa: ARG002  there is only one
         """Return the model that gave an answer of this service: the only one it has."""
         return self.model
 
@@ -126,7 +126,7 @@ class Service:
         async with deadline(timeout_seconds):
             with self.in_use():
                 current().ads += len(ads)
-                with self._batcher.house.admit(len(ads), self._estimate(ads), lane) as ticket:
+                with self._batcher.admission.admit(len(ads), self._estimate(ads), lane) as ticket:
                     encoded, scores = await self._compute(ads, ticket)
         return self._predictions(encoded, scores, [top_k] * len(ads))
 
@@ -145,7 +145,7 @@ class Service:
         tokens = self._estimate(ads)
         with self.in_use():
             while True:
-                with await self._batcher.house.wait_for_capacity(len(ads), tokens) as ticket:
+                with await self._batcher.admission.wait_for_capacity(len(ads), tokens) as ticket:
                     try:
                         encoded, scores = await self._compute(ads, ticket)
                     except OverloadedError:
@@ -158,7 +158,7 @@ class Service:
         Raises the errors of `classify`.
         """
         tokens = self._estimate(variants)
-        with self.in_use(), self._batcher.house.admit(len(variants), tokens, lane) as ticket:
+        with self.in_use(), self._batcher.admission.admit(len(variants), tokens, lane) as ticket:
             _, scores = await self._compute(variants, ticket)
         return scores
 
@@ -171,11 +171,11 @@ class Service:
 
     def seconds_for(self, tokens: int) -> float:
         """Return the seconds that the engine needs for these tokens, at its measured rate."""
-        return tokens / self._batcher.house.rate
+        return tokens / self._batcher.admission.rate
 
     async def _compute(
         self, ads: Sequence[Ad], ticket: Ticket
-    ) -> tuple[Sequence[Encoded], list[Scores]]:
+    ) -> tuple[Sequence[EncodedAd], list[Scores]]:
         """Tokenize admitted ads and return them encoded, with their scores."""
         trace = current()
         trace.enter(TOKENIZE)
@@ -191,7 +191,7 @@ class Service:
         return encoded, scores
 
     def _predictions(
-        self, encoded: Sequence[Encoded], scores: Sequence[Scores], top_k: Sequence[int]
+        self, encoded: Sequence[EncodedAd], scores: Sequence[Scores], top_k: Sequence[int]
     ) -> list[Prediction]:
         predictions = [
             prediction(self.model.identity, item, its_scores, self._labels, count)
@@ -202,7 +202,7 @@ class Service:
         return predictions
 
     def _estimate(self, ads: Sequence[Ad]) -> int:
-        return sum(self._tokenizer.estimate(ad) for ad in ads)
+        return sum(self._tokenizer.estimate_tokens(ad) for ad in ads)
 
     # A coroutine because of `Classifier`: a client of other machines awaits their reply here.
     async def check_capacity(self) -> None:
@@ -212,11 +212,11 @@ class Service:
             OverloadedError: too much work is waiting.
             NotReadyError: the service is draining or has lost its device.
         """
-        self._batcher.house.check_capacity(1, self._tokenizer.longest, Lane.BULK)
+        self._batcher.admission.check_capacity(1, self._tokenizer.max_ad_tokens, Lane.BULK)
 
     async def closed(self) -> None:
         """Return once no more ads are admitted."""
-        await self._batcher.house.closed()
+        await self._batcher.admission.closed()
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -240,7 +240,7 @@ class Service:
         Raises:
             NotReadyError: the service is draining or has lost its device.
         """
-        self._batcher.house.require_ready()
+        self._batcher.admission.require_ready()
 
     async def drain(self, grace_seconds: float) -> None:
         """Stop admitting, and finish what was admitted within the grace period."""

@@ -43,7 +43,7 @@ class Ticket:
         ads: int,
         tokens: int,
     ) -> None:
-        self._controller, self.account, self.lane = controller, load, lane
+        self._controller, self.load, self.lane = controller, load, lane
         self._ads, self._tokens = 0, 0
         self._returned = False
         self.change(ads, tokens)
@@ -55,7 +55,7 @@ class Ticket:
             return
         self._ads += ads
         self._tokens += tokens
-        self._controller.count(self.account, self.lane, ads, tokens)
+        self._controller.count(self.load, self.lane, ads, tokens)
 
     def correct(self, tokens: int) -> None:
         """Replace the estimated tokens by the counted ones."""
@@ -100,7 +100,7 @@ class AdmissionController:
         poll_seconds: float | None = None,
     ) -> None:
         self._max_queued_ads, self._max_queue_seconds = max_queued_ads, max_queue_seconds
-        self._counters, self._loads = counters, counters.accounts
+        self._counters, self._loads = counters, counters.loads
         self._metrics, self._clock = metrics, clock
         self._poll_seconds = poll_seconds
         self._refusal: NotReadyError | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.serving.request_trace import Trace, current
 
 BULK_SHARE = 0.25
@@ -35,15 +35,15 @@ class ResultSink(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
+class QueuedAd:
     """One ad in the queue; times are the batcher's clock's."""
 
-    encoded: Encoded
+    encoded: EncodedAd
     future: ResultSink
     queued_at: float
     trace: Trace = field(default_factory=current)
     expires_at: float = math.inf
-    request: Sequence["Entry"] = field(default=(), repr=False)
+    request: Sequence["QueuedAd"] = field(default=(), repr=False)
     """All ads of its request, including this one; set on the request's first ad only."""
 
     @property
@@ -61,19 +61,19 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[Lane, deque[Entry]] = {lane: deque() for lane in Lane}
+        self._lanes: dict[Lane, deque[QueuedAd]] = {lane: deque() for lane in Lane}
         self._credit = 0.0
 
-    def add(self, entries: Sequence[Entry], lane: Lane) -> None:
+    def add(self, entries: Sequence[QueuedAd], lane: Lane) -> None:
         """Append ads to a lane."""
         self._lanes[lane].extend(entries)
 
-    def take(self, budget: int) -> list[Entry]:
+    def take(self, budget: int) -> list[QueuedAd]:
         """Remove and return the next batch: at most `budget` tokens, at least one ad if any waits.
 
         Ads whose callers have left are dropped on the way.
         """
-        batch: list[Entry] = []
+        batch: list[QueuedAd] = []
         room = budget
         bulk, interactive = self._lanes[Lane.BULK], self._lanes[Lane.INTERACTIVE]
         self._credit = self._credit + budget * BULK_SHARE if _head(bulk) else 0.0
@@ -87,19 +87,19 @@ class Lanes:
                 batch.append(lane.popleft())
         return batch
 
-    def expire(self, now: float) -> list[Entry]:
+    def expire(self, now: float) -> list[QueuedAd]:
         """Remove expired ads from the head of each lane and return them."""
-        late: list[Entry] = []
+        late: list[QueuedAd] = []
         for lane in self._lanes.values():
             while (head := _head(lane)) and head.expires_at < now:
                 late.append(lane.popleft())
         return late
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[QueuedAd]:
         """Iterate over all queued ads, the interactive lane first."""
         return (entry for lane in self._lanes.values() for entry in lane)
 
-    def clear(self) -> list[Entry]:
+    def clear(self) -> list[QueuedAd]:
         """Remove and return all queued ads."""
         entries = list(self)
         for lane in self._lanes.values():
@@ -107,7 +107,7 @@ class Lanes:
         return entries
 
 
-def _head(lane: deque[Entry]) -> Entry | None:
+def _head(lane: deque[QueuedAd]) -> QueuedAd | None:
     """Return the first ad whose caller still waits; drops those before it."""
     while lane and lane[0].future.done():
         lane.popleft()

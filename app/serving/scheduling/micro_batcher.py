@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, ServiceError
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.serving.metrics import Metrics
 from app.serving.request_trace import BATCH
 from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, AdmissionController, Ticket
-from app.serving.scheduling.lanes import Entry, Lane, Lanes
+from app.serving.scheduling.lanes import Lane, Lanes, QueuedAd
 from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.scheduling.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-Run = Callable[[Sequence[Encoded]], Sequence[Scores | EngineError]]
+RunBatch = Callable[[Sequence[EncodedAd]], Sequence[Scores | EngineError]]
 """Runs one batch and returns one result an ad, in order. It is called in a thread."""
 
 RATE_MEMORY = 0.75
@@ -42,7 +42,7 @@ class MicroBatcher:
         max_queue_seconds: limit of work, in seconds, that is ahead of an admitted request.
         tokens_per_second: the engine's rate, as measured by its warm-up.
         metrics: where batches, waiting times and refusals are recorded.
-        ledger: the counters, with this engine's load only; by default this process's own.
+        counters: the counters, with this engine's load only; by default this process's own.
         admission: the controller of the batcher that this one replaces, with the same load; by
             default a new one.
         close_engine: frees the engine; called in a thread by `retire`, after the last batch.
@@ -54,14 +54,14 @@ class MicroBatcher:
 
     def __init__(
         self,
-        run: Run,
+        run: RunBatch,
         *,
         max_batch_tokens: int,
         max_queued_ads: int,
         max_queue_seconds: float,
         tokens_per_second: float,
         metrics: Metrics,
-        ledger: SharedCounters | None = None,
+        counters: SharedCounters | None = None,
         admission: AdmissionController | None = None,
         close_engine: Callable[[], None] = lambda: None,
         depth: int = 1,
@@ -70,11 +70,11 @@ class MicroBatcher:
         on_fatal: Callable[[FatalEngineError], None] = lambda _: None,
     ) -> None:
         if admission is None:
-            ledger = ledger or SharedCounters.of_one(tokens_per_second)
+            counters = counters or SharedCounters.for_one_process(tokens_per_second)
             admission = AdmissionController(
-                max_queued_ads, max_queue_seconds, ledger, metrics, clock
+                max_queued_ads, max_queue_seconds, counters, metrics, clock
             )
-        self.house = admission
+        self.admission = admission
         (self._load,) = admission.loads
         # A warm-up beside a working engine measures too low a rate; the next batches correct it.
         self._load.rate = max(self._load.rate, tokens_per_second)
@@ -87,7 +87,7 @@ class MicroBatcher:
         self._lanes = Lanes()
         self._work = asyncio.Event()
         self._last_end = -math.inf
-        self._running: dict[asyncio.Task[None], list[Entry]] = {}
+        self._running: dict[asyncio.Task[None], list[QueuedAd]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._lost: FatalEngineError | None = None
         self._stopped = False
@@ -102,7 +102,7 @@ class MicroBatcher:
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
         ]
 
-    async def classify(self, encoded: Sequence[Encoded], ticket: Ticket) -> list[Scores]:
+    async def classify(self, encoded: Sequence[EncodedAd], ticket: Ticket) -> list[Scores]:
         """Queue the ads of an admitted request and return their scores in order.
 
         Cancelling the call takes its ads out of the queue.
@@ -115,7 +115,7 @@ class MicroBatcher:
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Scores]] = [loop.create_future() for _ in encoded]
         now = self._clock()
-        entries = [Entry(*both, now) for both in zip(encoded, futures, strict=True)]
+        entries = [QueuedAd(*both, now) for both in zip(encoded, futures, strict=True)]
         self.add(entries, ticket.lane)
         ticket.correct(sum(entry.tokens for entry in entries))
         for entry, future in zip(entries, futures, strict=True):
@@ -129,7 +129,7 @@ class MicroBatcher:
             for future in futures:
                 future.cancel()
 
-    def add(self, entries: Sequence[Entry], lane: Lane) -> None:
+    def add(self, entries: Sequence[QueuedAd], lane: Lane) -> None:
         """Queue the ads of one admitted request; each future receives its ad's result.
 
         Raises:
@@ -142,12 +142,12 @@ class MicroBatcher:
             raise NotReadyError(REPLACED)
         # Only a request's first ad can expire: a request that has started is finished.
         first = entries[0]
-        first.expires_at = first.queued_at + self.house.max_wait_seconds(lane)
+        first.expires_at = first.queued_at + self.admission.max_wait_seconds(lane)
         first.request = entries
         self._lanes.add(entries, lane)
         self._work.set()
 
-    def waiting(self) -> list[Entry]:
+    def waiting(self) -> list[QueuedAd]:
         """Return the ads that are in no batch yet."""
         return list(self._lanes)
 
@@ -156,12 +156,12 @@ class MicroBatcher:
 
         Ads that are unfinished after the grace period get a `NotReadyError`.
         """
-        refusal = self.house.close(DRAINING)
+        refusal = self.admission.close(DRAINING)
         try:
             async with asyncio.timeout(grace_seconds):
-                await self.house.emptied()
+                await self.admission.emptied()
         except TimeoutError:
-            log.warning("%d ads were not finished in time", self.house.ads)
+            log.warning("%d ads were not finished in time", self.admission.ads)
         await self._stop(refusal)
 
     async def retire(self) -> None:
@@ -191,18 +191,18 @@ class MicroBatcher:
             task.add_done_callback(self._running.pop)
             task.add_done_callback(lambda _: slots.release())
 
-    async def _take(self) -> list[Entry]:
+    async def _take(self) -> list[QueuedAd]:
         """Wait for ads and return the next batch; refuses requests that have expired."""
         while True:
             for late in self._lanes.expire(self._clock()):
                 tokens = sum(entry.tokens for entry in late.request)
-                _fail(late.request, self.house.refuse("queue_late", tokens))
+                _fail(late.request, self.admission.refuse("queue_late", tokens))
             if batch := self._lanes.take(self._max_batch_tokens):
                 return batch
             self._work.clear()
             await self._work.wait()
 
-    async def _process(self, batch: list[Entry]) -> None:
+    async def _process(self, batch: list[QueuedAd]) -> None:
         """Run a batch in a thread, and settle the future of every ad in it."""
         start = self._clock()
         for entry in batch:
@@ -225,7 +225,7 @@ class MicroBatcher:
         finally:
             self.watchdog.end(key)
 
-    def _run_in_thread(self, batch: Sequence[Encoded]) -> Sequence[Scores | EngineError]:
+    def _run_in_thread(self, batch: Sequence[EncodedAd]) -> Sequence[Scores | EngineError]:
         try:
             return self._run(batch)
         except Exception:
@@ -234,7 +234,7 @@ class MicroBatcher:
             # Awaited, a SystemExit or its like would end the event loop too, not only the thread.
             raise FatalEngineError("The engine has ended; the service has to restart.") from error
 
-    def _measure(self, batch: list[Entry], start: float) -> None:
+    def _measure(self, batch: list[QueuedAd], start: float) -> None:
         """Update the measured rate and record the batch."""
         end = self._clock()
         tokens = sum(entry.tokens for entry in batch)
@@ -247,7 +247,7 @@ class MicroBatcher:
         self._metrics.batch_ads.observe(len(batch))
         self._metrics.batch_tokens.observe(tokens)
 
-    def _settle(self, batch: list[Entry], results: Sequence[Scores | EngineError]) -> None:
+    def _settle(self, batch: list[QueuedAd], results: Sequence[Scores | EngineError]) -> None:
         for entry, result in zip(batch, results, strict=True):
             if isinstance(result, EngineError):
                 self._metrics.engine_failures.labels("ad").inc()
@@ -255,7 +255,7 @@ class MicroBatcher:
             elif not entry.future.done():
                 entry.future.set_result(result)
 
-    def _fail_batch(self, batch: list[Entry], error: Exception) -> None:
+    def _fail_batch(self, batch: list[QueuedAd], error: Exception) -> None:
         ids = sorted({entry.trace.request_id for entry in batch})
         log.error(
             "a batch of %d ads failed; requests %s", len(batch), ", ".join(ids), exc_info=error
@@ -277,7 +277,7 @@ class MicroBatcher:
         self._lost = error
         log.critical("the engine is lost: %s", error.__cause__ or error)
         self._metrics.engine_failures.labels("fatal").inc()
-        self.house.close(LOST)
+        self.admission.close(LOST)
         for task in self._tasks:
             task.cancel()
         running = [entry for batch in self._running.values() for entry in batch]
@@ -289,7 +289,7 @@ class MicroBatcher:
         self._on_fatal(error)
 
 
-def _fail(entries: Sequence[Entry], error: ServiceError) -> None:
+def _fail(entries: Sequence[QueuedAd], error: ServiceError) -> None:
     for entry in entries:
         if not entry.future.done():
             entry.future.set_exception(error)

@@ -91,7 +91,7 @@ class SharedCounters:
     """The load of every engine, and the time that the next refused client is told.
 
     The memory holds that time, the engines' rates, and a row of counts for each process. Make one
-    with `of_one`, `create` or `open`.
+    with `for_one_process`, `create` or `open`.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class SharedCounters:
         self._width = engines * NUMBERS_PER_ENGINE
         self.lock = lock
         """Held while `next_retry_at` is read and then written."""
-        self.accounts: Sequence[EngineLoad] = [
+        self.loads: Sequence[EngineLoad] = [
             EngineLoad(number, floats[1:], self._counts, row, self._width)
             for number in range(engines)
         ]
 
     @classmethod
-    def of_one(cls, tokens_per_second: float) -> "SharedCounters":
+    def for_one_process(cls, tokens_per_second: float) -> "SharedCounters":
         """Return the counters of a process that serves alone, with one engine of this rate."""
         counters = cls(bytearray(_size(1, 1)), 1, 0, nullcontext())
-        counters.accounts[0].rate = tokens_per_second
+        counters.loads[0].rate = tokens_per_second
         return counters
 
     @classmethod
@@ -140,9 +140,9 @@ class SharedCounters:
         for place in range(row * self._width, (row + 1) * self._width):
             self._counts[place] = 0
 
-    def only(self, engines: range) -> "SharedCounters":
+    def select_engines(self, engines: range) -> "SharedCounters":
         """Keep the loads of these engines, by their numbers; return the same object."""
-        self.accounts = [self.accounts[number] for number in engines]
+        self.loads = [self.loads[number] for number in engines]
         return self
 
     @property

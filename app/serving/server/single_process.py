@@ -18,7 +18,7 @@ from app.serving.inference.loading import ENGINE
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
-from app.serving.process import give_back_regularly
+from app.serving.process import trim_heap_regularly
 from app.serving.server.graceful_shutdown import DrainingServer
 from app.serving.server.http_connection import CLOSING_SECONDS, KEEP_ALIVE_SECONDS, HttpConnection
 from app.serving.server.sockets import BACKLOG, allow_many_connections, listen
@@ -54,7 +54,7 @@ def serve(settings: Settings, engine: str = ENGINE) -> int:
 
     async def load() -> Service:
         service, swapper = await load_service(state, settings, metrics, stop, engine)
-        background.append(asyncio.create_task(give_back_regularly()))
+        background.append(asyncio.create_task(trim_heap_regularly()))
         state.swapper = swapper
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, swapper.reload)
         log.info("ready after %.1f s: %s", time.perf_counter() - started, service.model)

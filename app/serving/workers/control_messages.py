@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import ServiceError
-from app.core.served_model import ServedModel, Swap
+from app.core.served_model import CompletedSwap, ServedModel
 from app.serving.settings import Settings
 from app.serving.workers.runtime_folder import RuntimeFolder
 
@@ -96,7 +96,7 @@ class SwapResult:
     """To a front end: the result of the `SwapRequested` with this number."""
 
     number: int
-    result: Swap | ServiceError
+    result: CompletedSwap | ServiceError
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from app.core.errors import EngineError, FatalEngineError, NotReadyError, Servic
 from app.core.types import FloatArray, Scores
 from app.serving.request_trace import Trace
 from app.serving.scheduling.admission import DRAINING
-from app.serving.scheduling.lanes import Entry
+from app.serving.scheduling.lanes import QueuedAd
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.workers.frames import (
     CANCEL,
@@ -135,7 +135,7 @@ class EngineBroker:
         request = EngineRequest(sender, submitted.number, len(ads), submitted.request_id)
         now = self._clock()
         entries = [
-            Entry(encoded, ResultSlot(self, request, ad), now, request.trace)
+            QueuedAd(encoded, ResultSlot(self, request, ad), now, request.trace)
             for ad, encoded in enumerate(ads)
         ]
         self._requests.setdefault(sender, {})[request.number] = request

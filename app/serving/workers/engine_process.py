@@ -15,11 +15,16 @@ import zmq
 
 from app.core.errors import ServiceError, StartupError
 from app.core.served_model import ServedModel
-from app.serving.inference.hot_swap import refusal
-from app.serving.inference.loading import ENGINE, Loaded, identify, load
+from app.serving.inference.hot_swap import checkpoint_refusal
+from app.serving.inference.loading import (
+    ENGINE,
+    LoadedCheckpoint,
+    identify_checkpoint,
+    load_checkpoint,
+)
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
-from app.serving.process import give_back_regularly, run_in_short_lived_thread
+from app.serving.process import run_in_short_lived_thread, trim_heap_regularly
 from app.serving.scheduling.micro_batcher import MicroBatcher
 from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.workers.control_link import ControlLink
@@ -66,21 +71,21 @@ class EngineProcess:
         self._serve(0, loaded)
         self._link.on_message(self._on_message)
         self._link.send(ProcessReady(loaded.model))
-        trimming = asyncio.create_task(give_back_regularly())
+        trimming = asyncio.create_task(trim_heap_regularly())
         await self._drained.wait()
         trimming.cancel()
         for broker, batcher, _ in self._generations.values():
             broker.close()
             await batcher.drain(0)
 
-    def _load_first(self) -> Loaded:
+    def _load_first(self) -> LoadedCheckpoint:
         if self._start.number == 0:
             names = pkgutil.resolve_name(self._engine).devices(self._settings.device)
             self._link.send(DevicesFound(tuple(names)))
             self._settings = self._settings.model_copy(update={"device": names[0]})
-        return load(self._settings, self._engine)
+        return load_checkpoint(self._settings, self._engine)
 
-    def _serve(self, generation: int, loaded: Loaded) -> None:
+    def _serve(self, generation: int, loaded: LoadedCheckpoint) -> None:
         """Start to take requests for a model."""
         start = self._start
         # Front ends do not read the checkpoint's folder: it may have other content by then.
@@ -91,8 +96,8 @@ class EngineProcess:
             self._settings,
             self._metrics,
             lambda error: self._link.send(ProcessFailed(str(error))),
-            next((batcher.house for _, batcher, _ in self._generations.values()), None),
-            counters.only(range(start.number, start.number + 1)),
+            next((batcher.admission for _, batcher, _ in self._generations.values()), None),
+            counters.select_engines(range(start.number, start.number + 1)),
         )
         batcher.start()
         socket = unlimited_socket(self._context, zmq.ROUTER)
@@ -123,15 +128,15 @@ class EngineProcess:
         try:
             result = await self._load_and_serve(message)
         except Exception as error:  # noqa: BLE001  whatever fails, the current model goes on
-            result = refusal(error)
+            result = checkpoint_refusal(error)
         self._link.send(CheckpointLoaded(message.generation, result))
 
     async def _load_and_serve(self, message: LoadCheckpoint) -> ServedModel:
         _, _, current = self._generations[max(self._generations)]
-        if await asyncio.to_thread(identify, message.folder) == current.identity:
+        if await asyncio.to_thread(identify_checkpoint, message.folder) == current.identity:
             return current
         settings = self._settings.model_copy(update={"model": message.folder})
-        loaded = await run_in_short_lived_thread(load, settings, self._engine)
+        loaded = await run_in_short_lived_thread(load_checkpoint, settings, self._engine)
         self._serve(message.generation, loaded)
         return loaded.model
 

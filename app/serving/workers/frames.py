@@ -18,7 +18,7 @@ from app.core.errors import (
     OverloadedError,
     ServiceError,
 )
-from app.core.types import Encoded, FloatArray
+from app.core.types import EncodedAd, FloatArray
 from app.serving.scheduling.lanes import Lane
 
 REQUESTS, CANCEL, FAIL_QUEUED = b"S", b"C", b"G"
@@ -51,7 +51,7 @@ class SubmittedRequest:
     number: int
     lane: Lane
     request_id: str
-    encoded: Sequence[Encoded]
+    encoded: Sequence[EncodedAd]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def decode_requests(frames: Sequence[bytes]) -> Iterator[SubmittedRequest]:
             for _ in range(next(counts)):
                 start, end = end, end + next(lengths)
                 windows.append(token_ids[start:end])
-            encoded.append(Encoded(tuple(windows)))
+            encoded.append(EncodedAd(tuple(windows)))
         yield SubmittedRequest(number, _LANES[lane], request_id.decode(), encoded)
 
 

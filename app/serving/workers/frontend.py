@@ -20,7 +20,7 @@ from app.serving.api.state import ApplicationState, state_of
 from app.serving.inference.service import Service
 from app.serving.logs import configure_logs
 from app.serving.metrics import Metrics
-from app.serving.process import give_back_regularly
+from app.serving.process import trim_heap_regularly
 from app.serving.scheduling.admission import POLL_SECONDS, AdmissionController
 from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.server.single_process import http_server
@@ -69,7 +69,7 @@ class FrontEnd:
     async def _load(self) -> Service:
         start = self._start
         self._first_generation = asyncio.get_running_loop().create_future()
-        self._background.append(asyncio.create_task(give_back_regularly()))
+        self._background.append(asyncio.create_task(trim_heap_regularly()))
         self._link.on_message(self._on_message)
         self._link.send(ProcessReady())
         if start.serve:
@@ -124,7 +124,7 @@ class FrontEnd:
         return AdmissionController(
             start.settings.max_queued_ads,
             start.settings.max_queue_seconds,
-            counters.only(range(engines)),
+            counters.select_engines(range(engines)),
             self._metrics,
             poll_seconds=POLL_SECONDS if rows > 1 else None,
         )

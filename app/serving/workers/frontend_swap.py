@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 
 from app.core.errors import NotReadyError
-from app.core.served_model import Swap
+from app.core.served_model import CompletedSwap
 from app.serving.inference.hot_swap import LOADING, QUIET_SECONDS, HoldsService
 from app.serving.inference.service import Service
 from app.serving.scheduling.admission import DRAINING
@@ -44,11 +44,11 @@ class FrontEndSwapper:
         self._quiet_seconds = quiet_seconds
         self._generation = 0
         self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Future[Swap]] = {}
+        self._waiting: dict[int, asyncio.Future[CompletedSwap]] = {}
         self._replacing: asyncio.Task[None] | None = None
         self._old: Service | None = None
 
-    async def swap(self, name: str | None = None) -> Swap:
+    async def swap(self, name: str | None = None) -> CompletedSwap:
         """Return once every front end serves the new checkpoint; see `Swapper.swap`."""
         if self._state.service is None:
             raise NotReadyError(LOADING)
@@ -74,7 +74,7 @@ class FrontEndSwapper:
         future = self._waiting.get(message.number)
         if future is None or future.done():
             return
-        if isinstance(message.result, Swap):
+        if isinstance(message.result, CompletedSwap):
             future.set_result(message.result)
         else:
             future.set_exception(message.result)

@@ -7,7 +7,7 @@ from itertools import accumulate, count, pairwise
 import zmq
 
 from app.core.errors import FatalEngineError, NotReadyError, ServiceError
-from app.core.types import Encoded, Labels, Scores
+from app.core.types import EncodedAd, Labels, Scores
 from app.serving.request_trace import BATCH, QUEUE, Trace, current
 from app.serving.scheduling.admission import DRAINING, LOST, REPLACED, AdmissionController, Ticket
 from app.serving.workers.frames import (
@@ -28,7 +28,7 @@ class PendingRequest:
 
     __slots__ = ("encoded", "future", "remaining", "scores", "ticket", "trace")
 
-    def __init__(self, encoded: Sequence[Encoded], ticket: Ticket) -> None:
+    def __init__(self, encoded: Sequence[EncodedAd], ticket: Ticket) -> None:
         self.encoded, self.ticket = encoded, ticket
         self.future: asyncio.Future[list[Scores]] = asyncio.get_running_loop().create_future()
         self.scores: list[Scores | None] = [None] * len(encoded)
@@ -100,7 +100,7 @@ class RemoteBatcher:
             sockets: a connected DEALER socket for each engine that `admission` knows.
             labels: of each head, in the order in which the engine processes send them.
         """
-        self.house, self._sockets = admission, sockets
+        self.admission, self._sockets = admission, sockets
         bounds = pairwise(accumulate((len(names) for names in labels.values()), initial=0))
         self._columns = {head: slice(*both) for head, both in zip(labels, bounds, strict=True)}
         self._engines: list[EngineConnection] = []
@@ -112,7 +112,7 @@ class RemoteBatcher:
         """Begin to read results; call it once, inside the event loop."""
         self._engines = [EngineConnection(socket, self) for socket in self._sockets]
 
-    async def classify(self, encoded: Sequence[Encoded], ticket: Ticket) -> list[Scores]:
+    async def classify(self, encoded: Sequence[EncodedAd], ticket: Ticket) -> list[Scores]:
         """Send the ads of an admitted request and return their scores in order.
 
         Cancelling the call takes its ads out of the engine's queue.
@@ -126,7 +126,7 @@ class RemoteBatcher:
             raise type(self._closed_with)(str(self._closed_with))
         ticket.correct(sum(item.tokens for item in encoded))
         number, request = next(self._numbers), PendingRequest(encoded, ticket)
-        engine = self._engines[ticket.account.number]
+        engine = self._engines[ticket.load.number]
         self._pending[number] = request
         request_id = request.trace.request_id
         engine.submit(SubmittedRequest(number, ticket.lane, request_id, encoded))
@@ -141,10 +141,10 @@ class RemoteBatcher:
 
         Ads that are in no batch after the grace period get a `NotReadyError`.
         """
-        refusal = self.house.close(DRAINING)
+        refusal = self.admission.close(DRAINING)
         try:
             async with asyncio.timeout(grace_seconds):
-                await self.house.emptied()
+                await self.admission.emptied()
         except TimeoutError:
             for engine in self._engines:
                 engine.fail_queued()
@@ -159,7 +159,7 @@ class RemoteBatcher:
     def fail_all(self, error: FatalEngineError) -> None:
         """Fail all requests and admit no more: an engine is lost, and the service has to end."""
         self._closed_with = error
-        self.house.close(LOST)
+        self.admission.close(LOST)
         pending, self._pending = self._pending, {}
         for request in pending.values():
             self._fail(request, FatalEngineError(str(error)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.core.errors import CheckpointRefusedError, ServiceError, SwapRunningError
-from app.core.served_model import RUNNING, ServedModel, Swap
+from app.core.served_model import SWAP_RUNNING, CompletedSwap, ServedModel
 from app.serving.model_store import checkpoint_folder
 from app.serving.workers.child_process import ChildProcess
 from app.serving.workers.control_messages import (
@@ -94,7 +94,7 @@ class Rollout:
         try:
             folder = checkpoint_folder(self._model, message.name)
             if self._running or self._next:
-                raise SwapRunningError(RUNNING)
+                raise SwapRunningError(SWAP_RUNNING)
         except ServiceError as error:
             front_end.send(SwapResult(message.number, error))
             return
@@ -118,7 +118,9 @@ class Rollout:
             self._drop(message.generation)
             self._finish("refused", errors[0])
         elif self.served_model and models[0].identity == self.served_model.identity:
-            self._finish("unchanged", Swap(self.served_model, self.served_model, self._seconds))
+            self._finish(
+                "unchanged", CompletedSwap(self.served_model, self.served_model, self._seconds)
+            )
         else:
             self._serve(message.generation, models[0])
         self._start_next()
@@ -167,17 +169,17 @@ class Rollout:
         if not (self._old_model and self.served_model) or self._not_serving:
             return
         if self._running:
-            self._finish("ok", Swap(self._old_model, self.served_model, self._seconds))
+            self._finish("ok", CompletedSwap(self._old_model, self.served_model, self._seconds))
         if not self._not_done:
             self._old_model = None
             self._drop(self._old_generation)
         self._start_next()
 
-    def _finish(self, outcome: str, result: Swap | ServiceError) -> None:
+    def _finish(self, outcome: str, result: CompletedSwap | ServiceError) -> None:
         """Count, log and send the result of the running swap; `outcome` is the metric's label."""
         request, self._running = self._running, None
         self._engines[0].send(CountSwap(outcome))
-        if isinstance(result, Swap):
+        if isinstance(result, CompletedSwap):
             log.info("the service %s", result)
         elif request and request.front_end is None:
             log.error("the model was not replaced: %s", result)

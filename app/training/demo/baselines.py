@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.core.head_labels import HEADS, IGNORED, Head
+from app.core.head_labels import HEADS, IGNORE_INDEX, Head
 from app.core.types import Ad, FloatArray
 from app.data.labelled_ads import LabelledAds, Targets
 from app.model.base_encoder import BaseEncoder
@@ -101,7 +101,7 @@ def majority(table: LabelledAds, heads: Mapping[str, Head], ads: Sequence[Ad]) -
 
 def label_shares(targets: Targets, labels: int) -> FloatArray:
     """Return each label's share of the labelled rows, float32 of shape (labels,)."""
-    counts = np.bincount(targets[targets != IGNORED], minlength=labels)
+    counts = np.bincount(targets[targets != IGNORE_INDEX], minlength=labels)
     shares: FloatArray = (counts / counts.sum()).astype(np.float32)
     return shares
 
@@ -144,7 +144,7 @@ def _texts(ads: Sequence[Ad]) -> Texts:
 def _regression(rows: Any, targets: Targets, features: Any, labels: int) -> FloatArray:
     from sklearn.linear_model import SGDClassifier
 
-    kept = np.flatnonzero(targets != IGNORED)
+    kept = np.flatnonzero(targets != IGNORE_INDEX)
     model = SGDClassifier(
         loss="log_loss", alpha=ALPHA, max_iter=EPOCHS, tol=None, random_state=SEED, n_jobs=-1
     )

@@ -9,9 +9,9 @@ import numpy as np
 from app.core.head_labels import HEADS, Head
 from app.core.postprocessing import WindowLogits, probabilities
 from app.core.types import FloatArray
-from app.data.labelled_ads import Columns, read_labelled
-from app.data.token_batches import PackedPass, answers
-from app.model.base_encoder import open_base
+from app.data.labelled_ads import ColumnNames, read_labelled
+from app.data.token_batches import PackedPass, run_rows_in_batches
+from app.model.base_encoder import open_base_encoder
 from app.model.checkpoint import Checkpoint
 from app.training.demo import baselines
 from app.training.demo.hand_labelled import (
@@ -54,7 +54,7 @@ def measure_checkpoint(
         DataError: an ad does not fit into the device's memory.
     """
     encoded = enumerate(checkpoint.tokenizer().encode(ads.ads), start=1)
-    found = list(answers(run, encoded, BATCH_TOKENS, "hand-labelled ads"))
+    found = list(run_rows_in_batches(run, encoded, BATCH_TOKENS, "hand-labelled ads"))
     logits = {head: [ad[head] for ad in found] for head in HEADS}
     heads = {
         name: head.model_copy(update={"temperature": fit_on_hand_labelled(ads, name, logits[name])})
@@ -97,7 +97,7 @@ def measure_baselines(
         notify: receives a message for each baseline that is done.
         read_families: reads the job families.
     """
-    table = read_labelled(data / "train.csv", Columns())
+    table = read_labelled(data / "train.csv", ColumnNames())
     catalog = read_catalog(shared)
     _, own = read_families(catalog.taxonomy)
     titles = merge_titles(own, catalog.titles)
@@ -105,7 +105,7 @@ def measure_baselines(
         lambda: baselines.majority(table, heads, ads.ads),
         lambda: baselines.keywords(table, heads, ads.ads),
         lambda: calibrate(baselines.tfidf(table, heads, ads.ads), ads),
-        lambda: baselines.nearest_title(open_base(str(base)), titles, heads, ads.ads),
+        lambda: baselines.nearest_title(open_base_encoder(str(base)), titles, heads, ads.ads),
     )
     for make in makers:
         contender = make()

@@ -20,7 +20,7 @@ from app.core.head_labels import Head
 from app.core.postprocessing import WindowLogits
 from app.data.labelled_ads import sha256
 from app.data.token_batches import PackedPass
-from app.model.checkpoint import Checkpoint, open_checkpoint, refuse_taken, save_checkpoint
+from app.model.checkpoint import Checkpoint, open_checkpoint, require_empty_target, save_checkpoint
 from app.model.checkpoint_verification import CARD, TOKENIZER, TOKENIZER_CONFIG
 from app.training.demo.benchmark import measure_baselines, measure_checkpoint
 from app.training.demo.comparison_tables import KEY, comparison_metrics, extend_card
@@ -178,7 +178,7 @@ def unpack_base(shared: Path, work: Path) -> Path:
 def _check_out(out: Path, *, overwrite: bool) -> None:
     """Check that `out` does not exist or, with `overwrite`, that it is a checkpoint."""
     try:
-        refuse_taken(out)
+        require_empty_target(out)
     except CheckpointError as error:
         if not overwrite:
             raise CheckpointError(f"{out} exists already; replace it with --overwrite.") from error

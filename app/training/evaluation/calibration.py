@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from app.core.head_labels import IGNORED
+from app.core.head_labels import IGNORE_INDEX
 from app.core.types import FloatArray
 from app.data.labelled_ads import Targets
 
@@ -64,12 +64,12 @@ def fit_temperature(logits: Sequence[FloatArray], targets: Targets) -> float | N
 
     Args:
         logits: for each ad, float32 of shape (windows, labels).
-        targets: int64 of shape (ads,), `IGNORED` for an ad without a label.
+        targets: int64 of shape (ads,), `IGNORE_INDEX` for an ad without a label.
 
     Returns:
         The temperature, or None if no ad has a label.
     """
-    kept = np.flatnonzero(targets != IGNORED).tolist()
+    kept = np.flatnonzero(targets != IGNORE_INDEX).tolist()
     if not kept:
         return None
     labelled = [logits[index] for index in kept]

@@ -2,7 +2,7 @@
 
 HEAD_TITLES = {"job_category": "Job category", "min_education": "Minimum education"}
 
-TITLES = {
+METRIC_TITLES = {
     "rows": "rows",
     "accuracy": "accuracy",
     "macro_f1": "macro F1",

@@ -7,10 +7,10 @@ from typing import Any
 
 from app.core.head_labels import HEADS
 from app.core.postprocessing import WindowLogits
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.data.files import chunks
-from app.data.labelled_ads import Columns, LabelledAds, read_labelled, sha256
-from app.data.token_batches import PackedPass, answers
+from app.data.labelled_ads import ColumnNames, LabelledAds, read_labelled, sha256
+from app.data.token_batches import PackedPass, run_rows_in_batches
 from app.model.checkpoint import Checkpoint
 from app.training.evaluation.head_metrics import HeadMetrics, measure_head
 
@@ -49,7 +49,7 @@ class Evaluation:
         }
 
 
-def read_test(checkpoint: Checkpoint, path: Path, columns: Columns) -> LabelledAds:
+def read_test_ads(checkpoint: Checkpoint, path: Path, columns: ColumnNames) -> LabelledAds:
     """Read a file of labelled ads and check that the checkpoint knows their labels.
 
     Raises:
@@ -71,7 +71,7 @@ def evaluate(
 
     Args:
         checkpoint: the source of tokenizer, labels and temperatures.
-        table: the ads, from `read_test`.
+        table: the ads, from `read_test_ads`.
         run: the packed pass that returns raw logits.
         max_tokens: tokens in a batch.
         progress: is called with the number of ads that were just predicted.
@@ -82,7 +82,7 @@ def evaluate(
     truncated = 0
     tokenizer = checkpoint.tokenizer()
 
-    def encoded() -> Iterator[tuple[int, Encoded]]:
+    def encoded() -> Iterator[tuple[int, EncodedAd]]:
         nonlocal truncated
         for chunk in chunks(zip(table.rows, table.ads, strict=True)):
             for (row, _), ad in zip(chunk, tokenizer.encode([ad for _, ad in chunk]), strict=True):
@@ -90,7 +90,7 @@ def evaluate(
                 yield row, ad
 
     logits = []
-    for ad_logits in answers(run, encoded(), max_tokens, table.path):
+    for ad_logits in run_rows_in_batches(run, encoded(), max_tokens, table.path):
         logits.append(ad_logits)
         progress(1)
     targets = table.targets(checkpoint.heads, f"the checkpoint {checkpoint.name}")

@@ -12,7 +12,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from app.core.head_labels import IGNORED, Head
+from app.core.head_labels import IGNORE_INDEX, Head
 from app.core.postprocessing import probabilities
 from app.core.types import FloatArray
 from app.data.labelled_ads import Targets
@@ -99,10 +99,10 @@ def measure_head(logits: Sequence[FloatArray], targets: Targets, head: Head) -> 
 
     Args:
         logits: for each ad, float32 of shape (windows, labels).
-        targets: int64 of shape (ads,); ads with `IGNORED` have no label and are left out.
+        targets: int64 of shape (ads,); ads with `IGNORE_INDEX` have no label and are left out.
         head: its labels, and the temperature of `HeadMetrics.after`.
     """
-    kept = np.flatnonzero(targets != IGNORED).tolist()
+    kept = np.flatnonzero(targets != IGNORE_INDEX).tolist()
     shape = (len(kept), len(head.labels))
     before, after = (
         np.array([probabilities(logits[index], temperature) for index in kept], np.float32)

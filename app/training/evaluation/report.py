@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from app.training.evaluation.display_names import HEAD_TITLES, TITLES
+from app.training.evaluation.display_names import HEAD_TITLES, METRIC_TITLES
 from app.training.evaluation.evaluate import Evaluation
 from app.training.evaluation.head_metrics import HeadMetrics
 from app.training.evaluation.plots import confusion_png, reliability_png
@@ -54,13 +54,15 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     return page
 
 
-def figures(metrics: HeadMetrics) -> list[tuple[str, str]]:
+def metric_rows(metrics: HeadMetrics) -> list[tuple[str, str]]:
     """Return the metrics of a head as (display name, formatted value)."""
     summary = metrics.summary()
-    return [(title, _number(summary[name])) for name, title in TITLES.items() if name in summary]
+    return [
+        (title, _number(summary[name])) for name, title in METRIC_TITLES.items() if name in summary
+    ]
 
 
-def classes(metrics: HeadMetrics) -> list[tuple[str, ...]]:
+def class_rows(metrics: HeadMetrics) -> list[tuple[str, ...]]:
     """Return the rows of the per-class table; the columns are `CLASS_COLUMNS`."""
     return [tuple(_number(value) for value in row.values()) for row in metrics.per_class()]
 
@@ -90,13 +92,13 @@ def _page(evaluation: Evaluation, plots: Mapping[str, Mapping[str, bytes]]) -> s
         if name not in plots:
             parts.append("<p>No row has a label for this head.</p>")
             continue
-        parts.append(_html_table(("measure", "value"), figures(metrics)))
+        parts.append(_html_table(("measure", "value"), metric_rows(metrics)))
         parts += [
             f'<img alt="{HEAD_TITLES[name]}: {kind}" '
             f'src="data:image/png;base64,{b64encode(content).decode()}">'
             for kind, content in plots[name].items()
         ]
-        parts += ["<h3>By class</h3>", _html_table(CLASS_COLUMNS, classes(metrics))]
+        parts += ["<h3>By class</h3>", _html_table(CLASS_COLUMNS, class_rows(metrics))]
     parts.append(_explanation(evaluation))
     body = "\n".join(parts)
     return (

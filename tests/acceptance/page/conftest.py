@@ -20,8 +20,8 @@ def server(chromium, tiny_folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="package")
-def swayed(chromium, swayed_folder, tmp_path_factory):
+def swayed(chromium, sensitive_folder, tmp_path_factory):
     """A server whose answers depend on every sentence."""
     log = tmp_path_factory.mktemp("swayed") / "server.log"
-    with running_server(swayed_folder, log) as address:
+    with running_server(sensitive_folder, log) as address:
         yield address

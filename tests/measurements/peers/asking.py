@@ -9,8 +9,15 @@ from urllib.parse import urlsplit
 
 from tokenizers import Tokenizer
 
-from app.bench.http_client import Connections, Reply, classify_request
-from app.bench.load_generator import UNANSWERED, Load, Plan, Request, Send, Shots
+from app.bench.http_client import ConnectionPool, HttpReply, classify_request
+from app.bench.load_generator import (
+    UNANSWERED,
+    LoadGenerator,
+    LoadPlan,
+    PreparedRequest,
+    RequestSamples,
+    SendRequest,
+)
 from app.core.types import Ad
 from app.model.checkpoint import Checkpoint
 from app.model.checkpoint_verification import TOKENIZER
@@ -25,9 +32,9 @@ class Questions:
     calls: Sequence[Sequence[bytes]]
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[PreparedRequest]:
         """What a load sends: an ad's number in place of its calls."""
-        return [Request(str(number).encode()) for number in range(len(self.calls))]
+        return [PreparedRequest(str(number).encode()) for number in range(len(self.calls))]
 
 
 def questions(contender: Contender, address: str, ads: Sequence[Ad], separator: str) -> Questions:
@@ -66,17 +73,17 @@ def joined(ad: Ad, separator: str) -> str:
 class Asking:
     """Sends all calls of an ad at once; a client that leaves after `patience` seconds."""
 
-    def __init__(self, send: Send, asked: Questions, patience: float | None = None) -> None:
+    def __init__(self, send: SendRequest, asked: Questions, patience: float | None = None) -> None:
         self._send, self._asked, self._patience = send, asked, patience
 
-    async def send(self, number: bytes, intended: float) -> Reply:
+    async def send(self, number: bytes, intended: float) -> HttpReply:
         """Send an ad by its number; return the reply that came last, or one that failed."""
         try:
             async with asyncio.timeout(self._left(intended)):
                 replies = await self._replies(int(number), intended)
         except TimeoutError:
             now = time.perf_counter()
-            return Reply(UNANSWERED, {}, now - intended, now)
+            return HttpReply(UNANSWERED, {}, now - intended, now)
         return max(replies, key=lambda reply: (reply.status != 200, reply.ended))
 
     async def labels(self, number: int) -> dict[str, str] | None:
@@ -93,7 +100,7 @@ class Asking:
         except (ValueError, LookupError, TypeError):  # an answer of another form
             return None
 
-    async def _replies(self, number: int, intended: float) -> list[Reply]:
+    async def _replies(self, number: int, intended: float) -> list[HttpReply]:
         calls = self._asked.calls[number]
         return await asyncio.gather(*(self._send(call, intended) for call in calls))
 
@@ -103,13 +110,17 @@ class Asking:
         return intended + self._patience - time.perf_counter()
 
 
-def load(plan: Plan, asked: Questions, patience: float | None = None) -> tuple[Shots, float]:
+def load(
+    plan: LoadPlan, asked: Questions, patience: float | None = None
+) -> tuple[RequestSamples, float]:
     """Send a load of ads; return what became of them, and for how many seconds they were sent."""
 
-    async def main() -> tuple[Shots, float]:
-        links = Connections(plan.address)
+    async def main() -> tuple[RequestSamples, float]:
+        links = ConnectionPool(plan.address)
         try:
-            return await Load(plan, Asking(links.send, asked, patience).send).run(lambda: False)
+            return await LoadGenerator(plan, Asking(links.send, asked, patience).send).run(
+                lambda: False
+            )
         finally:
             links.close()
 

@@ -23,7 +23,7 @@ import transformers
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from app.bench.report import about, write_json
+from app.bench.report import provenance, write_json
 from app.core.errors import CheckpointError, DataError
 from app.data.labelled_ads import read_first_ads
 from app.model.checkpoint import open_checkpoint
@@ -86,7 +86,7 @@ def run(given: argparse.Namespace, scratch: Path, console: Console) -> tuple[lis
 
 def facts_of(given: argparse.Namespace, setting: Setting) -> dict[str, Any]:
     """Return when, where and how it is measured."""
-    here = about()
+    here = provenance()
     return here | {
         "command": described(sys.argv[1:]),
         "versions": here["versions"]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from app.bench.http_client import LOST, Connections
-from app.bench.load_generator import HELD_BACK, UNANSWERED, Plan, Shots
+from app.bench.http_client import LOST, ConnectionPool
+from app.bench.load_generator import HELD_BACK, UNANSWERED, LoadPlan, RequestSamples
 from tests.measurements.peers.asking import Asking, Questions, load
 from tests.measurements.peers.serving import ServerError
 from tests.measurements.peers.standing import Closed, Storm
@@ -40,7 +40,7 @@ def first_answer(
     """
 
     async def main() -> float | None:
-        links = Connections(address)
+        links = ConnectionPool(address)
         asking = Asking(links.send, asked)
         try:
             async with asyncio.timeout(within):
@@ -66,7 +66,7 @@ def check_answers(address: str, asked: Questions, expected: Sequence[Mapping[str
     """
 
     async def main() -> list[dict[str, str] | None]:
-        links = Connections(address)
+        links = ConnectionPool(address)
         try:
             asking = Asking(links.send, asked)
             return [await asking.labels(number) for number in range(len(expected))]
@@ -87,7 +87,7 @@ def closed_loop(
     Raises:
         ServerError: not one ad is answered.
     """
-    plan = Plan(
+    plan = LoadPlan(
         address, asked.requests, connections=connections, warm_up=0.0, duration=seconds, seed=seed,
         patience=ANSWER_SECONDS,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def closed_loop(
     return closed(shots, asked.contender.refusals)
 
 
-def closed(shots: Shots, refusals: frozenset[int]) -> Closed:
+def closed(shots: RequestSamples, refusals: frozenset[int]) -> Closed:
     """Return a closed loop's figures: all answers, by the time until the last of them.
 
     Some servers answer large batches at once, or work on everything in turns and answer nobody for
@@ -119,7 +119,7 @@ def storm(
 
     There is no warm-up: what a server answers before its queue has grown counts for it.
     """
-    plan = Plan(address, asked.requests, rate=rate, warm_up=0.0, duration=seconds, seed=seed)
+    plan = LoadPlan(address, asked.requests, rate=rate, warm_up=0.0, duration=seconds, seed=seed)
     shots, _ = load(plan, asked, patience=USEFUL_SECONDS)
     begin = time.perf_counter()
     answered = first_answer(address, greeting, NEXT_AD_SECONDS)
@@ -132,7 +132,7 @@ def storm(
     )
 
 
-def useful(shots: Shots, seconds: float) -> float:
+def useful(shots: RequestSamples, seconds: float) -> float:
     """Return the answers of use, a second, that came before the storm's end.
 
     What comes after it is what was queued: a short storm would show more than a server can do.
@@ -142,7 +142,7 @@ def useful(shots: Shots, seconds: float) -> float:
     return float(((shots["status"] == 200) & in_time & before_the_end).sum()) / seconds
 
 
-def outcomes(shots: Shots, refusals: frozenset[int]) -> dict[str, int]:
+def outcomes(shots: RequestSamples, refusals: frozenset[int]) -> dict[str, int]:
     """Count what became of ads: useful, late, refused, left, lost, held back, or the status."""
     names = []
     for status, seconds in zip(shots["status"].tolist(), shots["seconds"].tolist(), strict=True):

@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 from app.core.errors import CheckpointRefusedError, SwapRunningError
-from app.core.served_model import Swap
+from app.core.served_model import CompletedSwap
 from app.serving.api.state import state_of
 from tests.support.server_process import App, served_model
 
@@ -32,7 +32,7 @@ class Swapping:
 @pytest.fixture
 def swap(checkpoint):
     old = served_model(checkpoint)
-    return Swap(old, dataclasses.replace(old, name="v2", revision="2"), 1.23456)
+    return CompletedSwap(old, dataclasses.replace(old, name="v2", revision="2"), 1.23456)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from app.core.errors import (
     NotReadyError,
     OverloadedError,
 )
-from app.core.types import Ad, LabelProbability, ModelName, Prediction
+from app.core.types import Ad, LabelProbability, ModelIdentity, Prediction
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
@@ -157,7 +157,7 @@ def test_ads_are_answered_by_the_model_that_a_replica_names(in_event_loop, model
         ((method, call, sent),) = setup.handle.calls
         assert (method, sent) == ("classify", (ADS, Lane.BULK, 2))
         assert (call.request_id, call.known_model) == ("job-1", model.identity)
-        assert setup.replicas.named(answers[0].model) == model
+        assert setup.replicas.model_named(answers[0].model) == model
 
     in_event_loop(test)
 
@@ -181,7 +181,7 @@ def test_a_new_revision_is_learnt_and_the_old_one_kept(in_event_loop, model):
         await setup.classify()
         assert setup.replicas.model == new
         for one in (model, new):
-            assert setup.replicas.named(one.identity) == one
+            assert setup.replicas.model_named(one.identity) == one
         await setup.classify()
         assert setup.handle.calls[-1][1].known_model == new.identity
 
@@ -211,9 +211,9 @@ def test_the_models_that_answered_last_are_kept(in_event_loop, model):
         for _ in answered:
             await setup.classify()
         for one in [model, *others[1:]]:
-            assert setup.replicas.named(one.identity) == one
+            assert setup.replicas.model_named(one.identity) == one
         with pytest.raises(KeyError):
-            setup.replicas.named(ModelName(model.name, "0"))
+            setup.replicas.model_named(ModelIdentity(model.name, "0"))
 
     in_event_loop(test)
 

@@ -29,8 +29,8 @@ HEADS = ("job_category", "min_education")
 
 
 @pytest.fixture(scope="module")
-def client(swayed_folder):
-    with App(open_checkpoint(swayed_folder)).client() as client:
+def client(sensitive_folder):
+    with App(open_checkpoint(sensitive_folder)).client() as client:
         yield client
 
 
@@ -298,8 +298,8 @@ def test_the_ad_is_interactive_and_its_variants_are_bulk(checkpoint):
 
 
 @pytest.mark.server
-def test_several_front_ends_explain_as_one_process_does(swayed_folder, tmp_path, client):
-    with running_server(swayed_folder, tmp_path / "log", workers="2") as address:
+def test_several_front_ends_explain_as_one_process_does(sensitive_folder, tmp_path, client):
+    with running_server(sensitive_folder, tmp_path / "log", workers="2") as address:
         answer = httpx.post(f"{address}/classify", json={**AD, "explain": True}, timeout=60).json()
     expected = explained(client, **AD)
     assert answer["job_category"]["label"] == expected["job_category"]["label"]

@@ -9,8 +9,8 @@ from app.serving.inference.loading import available_cores, hidden_modules, large
 
 def test_the_warm_up_batch_is_full_of_longest_ads(checkpoint):
     tokenizer = checkpoint.tokenizer()
-    batch = largest_batch(tokenizer, 3 * tokenizer.longest + 1)
-    assert [item.tokens for item in batch] == [tokenizer.longest] * 3
+    batch = largest_batch(tokenizer, 3 * tokenizer.max_ad_tokens + 1)
+    assert [item.tokens for item in batch] == [tokenizer.max_ad_tokens] * 3
     assert len(largest_batch(tokenizer, 1)) == 1
 
 

@@ -117,7 +117,7 @@ def test_after_draining_no_ads_are_admitted(checkpoint):
 
 def test_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
     async def test(service, value):
-        controller = service._batcher.house
+        controller = service._batcher.admission
         with controller.admit(51, 1, Lane.INTERACTIVE):
             waiting = asyncio.create_task(service.classify_bulk([Ad("Koch"), Ad("Koch")], [1, 2]))
             for _ in range(10):
@@ -133,7 +133,7 @@ def test_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
 def test_check_capacity_follows_the_rule_of_requests(checkpoint):
     async def test(service, value):
         await service.check_capacity()
-        with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
+        with service._batcher.admission.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
             await service.check_capacity()
         assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
@@ -147,8 +147,8 @@ class SlowOnce(MicroBatcher):
 
     async def classify(self, encoded, ticket):
         if not self.refused:
-            self.refused = self.house.ads
-            raise self.house.refuse("queue_late", 1)
+            self.refused = self.admission.ads
+            raise self.admission.refuse("queue_late", 1)
         return await super().classify(encoded, ticket)
 
 

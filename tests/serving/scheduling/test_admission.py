@@ -13,7 +13,7 @@ from app.serving.scheduling.shared_counters import SharedCounters
 @pytest.fixture
 def controller():
     """Admits 10 ads and 5 seconds of work, at 100 tokens a second."""
-    return AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
+    return AdmissionController(10, 5.0, SharedCounters.for_one_process(100.0), Metrics())
 
 
 def test_an_idle_service_admits_a_request_of_any_length(controller):
@@ -62,12 +62,12 @@ def test_the_metrics_show_readiness_and_queued_seconds():
     metrics = Metrics()
     value = metrics.registry.get_sample_value
     assert value("doppelkopf_ready") == 0
-    counters = SharedCounters.of_one(100.0)
+    counters = SharedCounters.for_one_process(100.0)
     controller = AdmissionController(10, 5.0, counters, metrics)
     assert (value("doppelkopf_ready"), value("doppelkopf_max_queue_seconds")) == (1, 5)
     with controller.admit(1, 300, Lane.INTERACTIVE), controller.admit(1, 50, Lane.BULK):
         assert value("doppelkopf_queued_seconds") == 3.5
-        counters.accounts[0].rate = 50.0
+        counters.loads[0].rate = 50.0
         assert value("doppelkopf_queued_seconds") == 7
     assert value("doppelkopf_queued_seconds") == 0
     controller.close("The service is shutting down.")
@@ -76,7 +76,7 @@ def test_the_metrics_show_readiness_and_queued_seconds():
 
 def test_emptied_waits_for_the_last_request():
     async def main():
-        controller = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(10, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         with controller.admit(1, 1, Lane.BULK):
             waiting = asyncio.create_task(controller.emptied())
             await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def run_pending_tasks() -> None:
 
 def test_a_waiting_job_is_admitted_once_there_is_capacity():
     async def main():
-        controller = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(10, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         # Half of the five seconds is left to requests.
         ahead = controller.admit(1, 251, Lane.INTERACTIVE)
         waiting = asyncio.create_task(controller.wait_for_capacity(1, 100))
@@ -108,7 +108,7 @@ def test_a_waiting_job_is_admitted_once_there_is_capacity():
 
 def test_waiting_jobs_leave_half_of_the_ads_to_requests():
     async def main():
-        controller = AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(10, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         admitted = [
             await controller.wait_for_capacity(3, 1),
             await controller.wait_for_capacity(2, 1),
@@ -126,7 +126,7 @@ def test_waiting_jobs_leave_half_of_the_ads_to_requests():
 
 def test_an_idle_service_admits_a_waiting_job_of_any_size():
     async def main():
-        controller = AdmissionController(3, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(3, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         await asyncio.wait_for(controller.wait_for_capacity(3, 10**6), 5)
         assert controller.ads == 3
 
@@ -135,7 +135,7 @@ def test_an_idle_service_admits_a_waiting_job_of_any_size():
 
 def test_waiting_jobs_keep_the_limit_and_their_order():
     async def main():
-        controller = AdmissionController(4, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(4, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         admitted = controller.admit(2, 1, Lane.BULK)
         many, one = (asyncio.create_task(controller.wait_for_capacity(ads, 1)) for ads in (3, 1))
         await run_pending_tasks()
@@ -153,7 +153,7 @@ def test_waiting_jobs_keep_the_limit_and_their_order():
 
 def test_a_waiting_job_sees_capacity_freed_by_another_process(tmp_path):
     async def main():
-        SharedCounters.create(tmp_path / "counters", 2, 1).accounts[0].rate = 100.0
+        SharedCounters.create(tmp_path / "counters", 2, 1).loads[0].rate = 100.0
         here, there = (
             AdmissionController(
                 2,
@@ -178,19 +178,22 @@ def test_a_waiting_job_sees_capacity_freed_by_another_process(tmp_path):
 def test_a_waiting_job_goes_to_the_engine_with_least_work():
     async def main():
         counters = SharedCounters(bytearray(1000), 2, 0, nullcontext())
-        for load in counters.accounts:
+        for load in counters.loads:
             load.rate = 100.0
         controller = AdmissionController(100, 5.0, counters, Metrics())
-        counters.accounts[0].count(Lane.BULK, 1, 1000)
+        counters.loads[0].count(Lane.BULK, 1, 1000)
         with await asyncio.wait_for(controller.wait_for_capacity(1, 100), 5) as ticket:
-            assert ticket.account is counters.accounts[1]
+            assert ticket.load is counters.loads[1]
 
     asyncio.run(main())
 
 
 def test_waiting_jobs_are_admitted_in_order():
     async def main():
-        controller, order = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics()), []
+        controller, order = (
+            AdmissionController(2, 5.0, SharedCounters.for_one_process(100.0), Metrics()),
+            [],
+        )
 
         async def job(name):
             with await controller.wait_for_capacity(2, 1):
@@ -205,7 +208,7 @@ def test_waiting_jobs_are_admitted_in_order():
 
 def test_a_cancelled_waiting_job_does_not_block_the_next():
     async def main():
-        controller = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(2, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         admitted = controller.admit(2, 1, Lane.BULK)
         first, second = (asyncio.create_task(controller.wait_for_capacity(1, 1)) for _ in range(2))
         await run_pending_tasks()
@@ -220,7 +223,7 @@ def test_a_cancelled_waiting_job_does_not_block_the_next():
 
 def test_close_ends_the_wait_of_jobs():
     async def main():
-        controller = AdmissionController(2, 5.0, SharedCounters.of_one(100.0), Metrics())
+        controller = AdmissionController(2, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         controller.admit(2, 1, Lane.BULK)
         closed = asyncio.create_task(controller.closed())
         waiting = [asyncio.create_task(controller.wait_for_capacity(1, 1)) for _ in range(2)]
@@ -252,7 +255,7 @@ def clock():
 @pytest.fixture
 def timed(clock):
     """As `controller`, with a clock that the test moves."""
-    return AdmissionController(10, 5.0, SharedCounters.of_one(100.0), Metrics(), clock)
+    return AdmissionController(10, 5.0, SharedCounters.for_one_process(100.0), Metrics(), clock)
 
 
 def refusals(controller: AdmissionController, tokens: int, count: int) -> list[int]:
@@ -312,7 +315,7 @@ def test_retry_after_is_at_most_the_time_of_the_queue(timed):
 def test_a_request_goes_to_the_engine_with_the_shortest_wait(tmp_path):
     """It is refused if even that wait is too long."""
     counters = SharedCounters.create(tmp_path / "counters", rows=1, engines=2)
-    slow, fast = counters.accounts
+    slow, fast = counters.loads
     slow.rate, fast.rate = 100.0, 1000.0
     controller = AdmissionController(10, 5.0, counters, Metrics())
     assert controller.rate == 1100
@@ -320,7 +323,7 @@ def test_a_request_goes_to_the_engine_with_the_shortest_wait(tmp_path):
         controller.admit(1, 600, Lane.BULK) as first,
         controller.admit(1, 9000, Lane.BULK) as second,
     ):
-        assert (first.account, second.account) == (slow, fast)
+        assert (first.load, second.load) == (slow, fast)
         # 6 seconds of work are ahead at one engine, 9 at the other.
         with pytest.raises(OverloadedError) as caught:
             controller.admit(1, 1, Lane.BULK)

@@ -3,8 +3,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.core.types import Encoded
-from app.serving.scheduling.lanes import BULK_SHARE, Entry, Lane, Lanes
+from app.core.types import EncodedAd
+from app.serving.scheduling.lanes import BULK_SHARE, Lane, Lanes, QueuedAd
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def loop():
 
 def entries(loop, *tokens):
     return [
-        Entry(Encoded((np.zeros(count, dtype=np.int32),)), loop.create_future(), 0.0)
+        QueuedAd(EncodedAd((np.zeros(count, dtype=np.int32),)), loop.create_future(), 0.0)
         for count in tokens
     ]
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
 
 
-def ad(tokens: int = 10) -> Encoded:
-    return Encoded((np.zeros(tokens, dtype=np.int32),))
+def ad(tokens: int = 10) -> EncodedAd:
+    return EncodedAd((np.zeros(tokens, dtype=np.int32),))
 
 
-def score(encoded: Encoded) -> Scores:
+def score(encoded: EncodedAd) -> Scores:
     return Scores({"job_category": np.array([encoded.tokens], dtype=np.float32)})
 
 
@@ -27,7 +27,7 @@ class HeldEngine:
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
-        self.outcome: Callable[[list[Encoded]], list[Scores | EngineError]] = lambda batch: [
+        self.outcome: Callable[[list[EncodedAd]], list[Scores | EngineError]] = lambda batch: [
             score(item) for item in batch
         ]
         self._go = threading.Semaphore(0)
@@ -70,11 +70,13 @@ class Harness:
     def _count_fatal(self, _error: FatalEngineError) -> None:
         self.fatal += 1
 
-    async def classify(self, *ads: Encoded, lane: Lane = Lane.INTERACTIVE) -> list[Scores]:
-        with self.batcher.house.admit(len(ads), sum(item.tokens for item in ads), lane) as ticket:
+    async def classify(self, *ads: EncodedAd, lane: Lane = Lane.INTERACTIVE) -> list[Scores]:
+        with self.batcher.admission.admit(
+            len(ads), sum(item.tokens for item in ads), lane
+        ) as ticket:
             return await self.batcher.classify(ads, ticket)
 
-    def begin(self, *ads: Encoded, lane: Lane = Lane.INTERACTIVE) -> asyncio.Task[list[Scores]]:
+    def begin(self, *ads: EncodedAd, lane: Lane = Lane.INTERACTIVE) -> asyncio.Task[list[Scores]]:
         return asyncio.create_task(self.classify(*ads, lane=lane))
 
     def value(self, name: str, **labels: str) -> float:
@@ -252,7 +254,7 @@ def test_a_lost_device_fails_all_requests():
         with pytest.raises(NotReadyError):
             await harness.classify(ad())
         with pytest.raises(NotReadyError):
-            harness.batcher.house.require_ready()
+            harness.batcher.admission.require_ready()
         assert harness.fatal == 1
         assert harness.value("engine_failures_total", kind="fatal") == 1
 
@@ -472,7 +474,7 @@ def test_a_request_admitted_before_the_loss_fails_too():
         def lose(batch):
             raise FatalEngineError("The device failed.")
 
-        with harness.batcher.house.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
+        with harness.batcher.admission.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
             harness.engine.outcome = lose
             harness.engine.release()
             with pytest.raises(FatalEngineError):
@@ -489,9 +491,9 @@ def test_a_successor_shares_admission_and_the_measured_rate():
         task = asyncio.create_task(harness.classify(ad(90)))
         await harness.engine.began()
         # A warm-up beside a working engine measures a low rate.
-        successor = Harness(admission=harness.batcher.house, tokens_per_second=40.0)
-        shared = successor.batcher.house
-        assert shared is harness.batcher.house
+        successor = Harness(admission=harness.batcher.admission, tokens_per_second=40.0)
+        shared = successor.batcher.admission
+        assert shared is harness.batcher.admission
         assert (shared.ads, shared.rate) == (1, 100.0)
         Harness(admission=shared, tokens_per_second=400.0)
         assert shared.rate == 400.0
@@ -517,8 +519,8 @@ def test_a_retired_batcher_finishes_its_batch_and_closes_the_engine():
         assert len(await task) == 1
         with pytest.raises(NotReadyError, match="replaced"):
             await harness.classify(ad())
-        assert harness.batcher.house.ads == 0
-        harness.batcher.house.require_ready()
+        assert harness.batcher.admission.ads == 0
+        harness.batcher.admission.require_ready()
 
     asyncio.run(test())
 

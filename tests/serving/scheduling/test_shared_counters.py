@@ -24,28 +24,28 @@ def opened(path: Path) -> list[SharedCounters]:
 
 def test_each_process_writes_its_row_and_reads_the_sums(opened):
     for row, counters in enumerate(opened):
-        counters.accounts[1].count(Lane.INTERACTIVE, row + 1, 100)
-    opened[0].accounts[1].count(Lane.BULK, 5, 7)
+        counters.loads[1].count(Lane.INTERACTIVE, row + 1, 100)
+    opened[0].loads[1].count(Lane.BULK, 5, 7)
     for counters in opened:
-        load = counters.accounts[1]
+        load = counters.loads[1]
         assert (load.ads, load.tokens(Lane.INTERACTIVE), load.tokens(Lane.BULK)) == (11, 300, 7)
-        assert counters.accounts[0].ads == 0
-    assert [counters.accounts[1].own_ads for counters in opened] == [6, 2, 3]
-    assert [counters.accounts[1].own_tokens for counters in opened] == [107, 100, 100]
+        assert counters.loads[0].ads == 0
+    assert [counters.loads[1].own_ads for counters in opened] == [6, 2, 3]
+    assert [counters.loads[1].own_tokens for counters in opened] == [107, 100, 100]
 
 
 def test_clear_sets_one_row_to_zero(opened):
     for counters in opened:
-        for load in counters.accounts:
+        for load in counters.loads:
             load.count(Lane.BULK, 1, 10)
     opened[0].clear(1)
-    assert [load.ads for load in opened[2].accounts] == [2, 2]
-    assert [load.tokens(Lane.BULK) for load in opened[2].accounts] == [20, 20]
+    assert [load.ads for load in opened[2].loads] == [2, 2]
+    assert [load.tokens(Lane.BULK) for load in opened[2].loads] == [20, 20]
 
 
 def test_an_engines_rate_is_shared(opened):
-    opened[0].only(range(1, 2)).accounts[0].rate = 12.5
-    assert [load.rate for load in opened[2].accounts] == [0.0, 12.5]
+    opened[0].select_engines(range(1, 2)).loads[0].rate = 12.5
+    assert [load.rate for load in opened[2].loads] == [0.0, 12.5]
 
 
 def test_the_next_retry_time_is_shared(opened):
@@ -75,6 +75,6 @@ def test_the_lock_prevents_lost_updates_between_processes(path):
 
 
 def test_counters_of_one_process_are_not_shared():
-    first, second = SharedCounters.of_one(5.0), SharedCounters.of_one(6.0)
-    first.accounts[0].count(Lane.BULK, 1, 1)
-    assert (second.accounts[0].ads, second.accounts[0].rate) == (0, 6.0)
+    first, second = SharedCounters.for_one_process(5.0), SharedCounters.for_one_process(6.0)
+    first.loads[0].count(Lane.BULK, 1, 1)
+    assert (second.loads[0].ads, second.loads[0].rate) == (0, 6.0)

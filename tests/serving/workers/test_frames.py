@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.serving.scheduling.lanes import Lane
 from app.serving.workers.frames import (
     REQUESTS,
@@ -22,7 +22,7 @@ from app.serving.workers.frames import (
 numbers = st.integers(min_value=0, max_value=2**64 - 1)
 ids = st.lists(st.integers(min_value=0, max_value=2**31 - 1), min_size=1, max_size=40)
 ads = st.lists(ids, min_size=1, max_size=4).map(
-    lambda windows: Encoded(tuple(np.array(window, dtype=np.int32) for window in windows))
+    lambda windows: EncodedAd(tuple(np.array(window, dtype=np.int32) for window in windows))
 )
 request_ids = st.from_regex(r"[A-Za-z0-9._:-]{0,128}", fullmatch=True)
 requests = st.builds(

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from app.core.errors import CheckpointRefusedError, NotReadyError
-from app.core.served_model import Swap
+from app.core.served_model import CompletedSwap
 from app.serving.workers.control_messages import (
     NowServing,
     OldRequestsDone,
@@ -64,7 +64,7 @@ def test_a_swap_returns_the_supervisors_result():
         swap = asyncio.create_task(setup.swapper.swap("v2"))
         await turns()
         assert setup.sent == [SwapRequested(1, "v2")]
-        result = Swap(None, None, 1.0)
+        result = CompletedSwap(None, None, 1.0)
         setup.swapper.on_swap_result(SwapResult(1, result))
         assert await swap is result
 

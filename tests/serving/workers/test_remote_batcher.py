@@ -40,7 +40,7 @@ def test_an_answered_ad_is_counted_out_before_its_request_ends(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
         request = setup.begin(ad(60), ad(50), ad(40))
         await setup.engine.began()
-        load = setup.counters.accounts[0]
+        load = setup.counters.loads[0]
         assert (load.ads, load.tokens(Lane.INTERACTIVE)) == (3, 150)
         setup.engine.release()
         await until(lambda: load.ads == 2)
@@ -59,7 +59,7 @@ def test_a_cancelled_request_is_taken_out_of_the_queue(tmp_path):
         await setup.queued(3)
         gone.cancel()
         await setup.queued(1)
-        assert setup.counters.accounts[0].ads == 2
+        assert setup.counters.loads[0].ads == 2
         setup.engine.release(2)
         await asyncio.gather(first, stays)
         assert setup.engine.batches == [[1], [4]]
@@ -145,7 +145,7 @@ def test_a_lost_engine_fails_all_requests_and_refuses_new_ones(tmp_path):
         await setup.engine.began()
         waiting = setup.begin(ad(2))
         await setup.queued(1)
-        with setup.fronts[0].house.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
+        with setup.fronts[0].admission.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
             setup.fronts[0].fail_all(FatalEngineError("The engine process ended."))
             for call in (running, waiting):
                 with pytest.raises(FatalEngineError, match="ended"):
@@ -178,7 +178,7 @@ def test_requests_of_one_loop_turn_go_out_in_one_message(tmp_path):
         router.bind(f"ipc://{tmp_path}/bare")
         dealer = unlimited_socket(context, zmq.DEALER)
         dealer.connect(f"ipc://{tmp_path}/bare")
-        admission = AdmissionController(50, 5.0, SharedCounters.of_one(100.0), Metrics())
+        admission = AdmissionController(50, 5.0, SharedCounters.for_one_process(100.0), Metrics())
         remote = RemoteBatcher(admission, [dealer], LABELS)
         remote.start()
         with admission.admit(2, 2, Lane.BULK) as ticket:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from app.core.types import Ad
-from app.data.labelled_ads import Columns, read_labelled
-from app.model.base_encoder import open_base
+from app.data.labelled_ads import ColumnNames, read_labelled
+from app.model.base_encoder import open_base_encoder
 from app.training.demo import baselines
 from app.training.demo.baselines import required_level
 from app.training.demo.job_titles import TitleForms
@@ -15,7 +15,7 @@ from tests.support.ad_files import LABELLED, write
 @pytest.fixture
 def table(tmp_path):
     rows = LABELLED * 3 + [{**LABELLED[0], "min_education": ""}]
-    return read_labelled(write(tmp_path / "train.csv", rows), Columns())
+    return read_labelled(write(tmp_path / "train.csv", rows), ColumnNames())
 
 
 def test_the_majority_baseline_predicts_the_shares_of_labels(table):
@@ -53,7 +53,7 @@ def test_an_ad_gets_the_labels_of_the_nearest_title(tiny_base):
         JobTitle(TitleForms("Pflegefachkraft"), "81302", "nursing", "none", "own"),
     ]
     ads = [Ad("Text", "Entwickler für Software"), Ad("Koch im Restaurant")]
-    found = baselines.nearest_title(open_base(str(tiny_base)), titles, HEADS, ads)
+    found = baselines.nearest_title(open_base_encoder(str(tiny_base)), titles, HEADS, ads)
     jobs, levels = (HEADS[name].labels for name in HEADS)
     best = {name: values.argmax(axis=1) for name, values in found.scores.items()}
     assert [jobs[number] for number in best["job_category"]] == ["software", "cooking"]
@@ -65,7 +65,7 @@ def test_an_ad_gets_the_labels_of_the_nearest_title(tiny_base):
 
 
 def test_padding_does_not_change_a_vector(tiny_base):
-    base = open_base(str(tiny_base))
+    base = open_base_encoder(str(tiny_base))
     long = "Entwickler für Software mit Python und Datenbanken im Team"
     together = baselines.sentence_vectors(base, [long, "Koch"])
     alone = [baselines.sentence_vectors(base, [text])[0] for text in (long, "Koch")]

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.errors import DataError
 from app.core.head_labels import HEADS
-from app.core.postprocessing import best, probabilities
+from app.core.postprocessing import probabilities, top_labels
 from app.training.demo.hand_labelled import (
     Contender,
     fit_on_hand_labelled,
@@ -123,7 +123,7 @@ def test_metrics_match_the_shared_score_script(tmp_path, heads):
         for number, key in enumerate(ads.ids):
             line: dict[str, object] = {"id": key}
             for name, head in heads.items():
-                top = [asdict(one) for one in best(answers[name][number], head.labels, 3)]
+                top = [asdict(one) for one in top_labels(answers[name][number], head.labels, 3)]
                 line[name] = {**top[0], "top": top}
             file.write(json.dumps(line) + "\n")
     printed = subprocess.run(

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from app.core.errors import DataError
-from app.data.labelled_ads import Columns
+from app.data.labelled_ads import ColumnNames
 from app.engine.engine import Engine
-from app.training.evaluation.evaluate import evaluate, read_test
+from app.training.evaluation.evaluate import evaluate, read_test_ads
 from tests.support.ad_files import LABELLED, write
 
 
@@ -26,7 +26,9 @@ def perfect_pass(checkpoint, table):
 def test_perfect_predictions_score_one(tmp_path, checkpoint):
     gap = {"text": "Koch", "job_category": "cooking", "min_education": ""}
     blank = {**gap, "job_category": ""}
-    table = read_test(checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), Columns())
+    table = read_test_ads(
+        checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), ColumnNames()
+    )
     done = []
     found = evaluate(checkpoint, table, perfect_pass(checkpoint, table), 64, done.append)
     content = found.as_json()
@@ -40,7 +42,7 @@ def test_perfect_predictions_score_one(tmp_path, checkpoint):
 
 
 def test_probabilities_are_those_of_the_engine(tmp_path, checkpoint):
-    table = read_test(checkpoint, write(tmp_path / "a.jsonl", LABELLED), Columns())
+    table = read_test_ads(checkpoint, write(tmp_path / "a.jsonl", LABELLED), ColumnNames())
     engine = Engine(checkpoint, "cpu")
     found = evaluate(checkpoint, table, engine.logits, 40)
     answers = engine.run(checkpoint.tokenizer().encode(table.ads))
@@ -54,4 +56,4 @@ def test_a_label_unknown_to_the_checkpoint_is_refused(tmp_path, checkpoint):
     with pytest.raises(
         DataError, match=r"row 2, column 'min_education': 'masters' is none .* mean 'master'\?"
     ):
-        read_test(checkpoint, data, Columns())
+        read_test_ads(checkpoint, data, ColumnNames())

@@ -49,5 +49,5 @@ async def classify_jobposting(
     top_k = max(one.top_k for one in sent)
     ads = [ad_of(one) for one in sent]
     answers = await predict(request, service, ads, lane, top_k, timeout_ms)
-    enricher = JobPostingEnricher(service.named(answers[0].model).heads)
+    enricher = JobPostingEnricher(service.model_named(answers[0].model).heads)
     return JobPostingResponse(results=list(map(enricher.answer, sent, answers)))
