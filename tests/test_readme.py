@@ -27,7 +27,8 @@ from app.core.label_files import read_labels
 from app.schemas.classify import ClassifyResponse
 from app.schemas.jobposting_response import JobPostingResponse
 from tests.docs.pages import PAGES, ROOT, Block
-from tests.support.server_process import clean_environment, free_port, wait_until
+from tests.support.polling import wait_until
+from tests.support.server_process import clean_environment, free_port
 
 NOT_RUN = {
     ("docs/bulk.md", "doppelkopf predict model_store/mine --ray head:6379 --data "

@@ -10,13 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import (
-    HTTP,
-    clean_environment,
-    metric,
-    running_process,
-    wait_until,
-)
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, clean_environment, metric, running_process
 
 pytestmark = pytest.mark.server
 

@@ -8,8 +8,9 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.support.faulty_engine import text_of
-from tests.support.server_process import Faulty, faulty_server, wait_until
+from tests.support.faulty_engine import text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -24,7 +25,7 @@ def server(tiny_folder, tmp_path_factory):
 
 def request(path: str = "/classify", length: int | None = None) -> bytes:
     """Return an ad's request, or its head alone where a length is given."""
-    content = json.dumps({"text": text_of(20)}).encode()
+    content = json.dumps({"text": text_of_tokens(20)}).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         f"content-length: {length or len(content)}\r\n\r\n"
@@ -32,7 +33,7 @@ def request(path: str = "/classify", length: int | None = None) -> bytes:
     return head.encode() + (b"" if length else content)
 
 
-def drip(server: Faulty, first: bytes, drops: bytes) -> bytes:
+def drip(server: FaultyServer, first: bytes, drops: bytes) -> bytes:
     """Send `first`, then `drops` again and again until the server ends it; return its answer."""
     answer = b""
     with server.connection() as connection, suppress(ConnectionError):
@@ -120,7 +121,7 @@ def test_a_client_that_leaves_frees_its_place_and_its_ad_never_runs(server):
         connection.sendall(request())
         wait_until(lambda: server.metric("queued_ads") == 2, seconds=20)
     wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert server.send(20).status_code == 200
     assert server.metric("batch_ads_sum") == ran + 2
@@ -133,7 +134,7 @@ def test_a_passed_deadline_gets_504_and_its_ad_never_runs(server):
     late = server.send(20, **{"X-Request-Timeout-Ms": "50"})
     assert late.status_code == 504
     assert server.metric("queued_ads") == 1
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     # The loop goes on, without what was dropped.
     assert server.send(20).status_code == 200

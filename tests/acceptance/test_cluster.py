@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import ClassifyResponse
 from app.model.checkpoint import open_checkpoint
-from tests.support.busy_clients import WINDOW, Clients, busy
-from tests.support.server_process import HTTP, metric, running_process, wait_until
+from tests.support.busy_clients import RATE_WINDOW, BusyClients, busy_clients
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, metric, running_process
 
 pytestmark = pytest.mark.server
 
@@ -47,7 +48,7 @@ class Cluster:
         wait_until(lambda: self.log.read_text(encoding="utf-8").count(event) > before, seconds=60)
         return time.monotonic()
 
-    def check(self, done: Clients) -> None:
+    def check(self, done: BusyClients) -> None:
         """Assert that each ad was answered once, as its length and the answering model have it."""
         assert not done.failed
         assert len(done.answered) == done.sent
@@ -71,7 +72,7 @@ def cluster(
     models = [tiny_folder, other_folder, damaged]
     command = (
         "tests.support.serve_cluster",
-        "tests.support.fixed_engine:FixedEngine",
+        "tests.support.fixed_time_engine:FixedTimeEngine",
         str(SECONDS_A_TOKEN),
     )
     labels = {}
@@ -102,17 +103,20 @@ def test_each_replica_tells_its_own_metrics_and_the_sum_is_that_of_one_machine(
 
 
 def test_a_node_dies_and_no_ad_is_lost(cluster: Cluster) -> None:
-    with busy(cluster.address, CLIENTS) as asked:
+    with busy_clients(cluster.address, CLIENTS) as asked:
         wait_until(lambda: len(asked.answered) > 150, seconds=60)
         rate = asked.rate(time.monotonic())
         killed = cluster.signal(signal.SIGUSR1, "tests: killed a node")
-        wait_until(lambda: asked.recovered(killed, rate) is not None, seconds=BACK_SECONDS + WINDOW)
+        wait_until(
+            lambda: asked.recovery_seconds(killed, rate) is not None,
+            seconds=BACK_SECONDS + RATE_WINDOW,
+        )
     cluster.check(asked)
 
 
 def test_a_checkpoint_is_rolled_out_and_no_request_fails(cluster: Cluster) -> None:
     old, new = cluster.labels
-    with busy(cluster.address, CLIENTS) as asked:
+    with busy_clients(cluster.address, CLIENTS) as asked:
         wait_until(lambda: len(asked.answered) > 40, seconds=60)
         cluster.signal(signal.SIGHUP, "tests: rolled")
         after = len(asked.answered)

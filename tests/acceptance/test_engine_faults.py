@@ -2,8 +2,18 @@
 
 import pytest
 
-from tests.support.faulty_engine import BROKEN, ENDS, HANGS, KILLED, LOST, NEVER_FITS, text_of
-from tests.support.server_process import HTTP, faulty_server, wait_until
+from tests.support.faulty_engine import (
+    BROKEN,
+    DEVICE_LOST,
+    EXITS,
+    HANGS,
+    KILLS_THREAD,
+    NEVER_FITS,
+    text_of_tokens,
+)
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP
 
 pytestmark = pytest.mark.server
 
@@ -18,7 +28,7 @@ def server(tiny_folder, tmp_path_factory):
 
 def test_a_failed_batch_fails_its_callers_and_nobody_else(server):
     held, broken = server.send_behind_held(BROKEN)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert broken.result().status_code == 500
     assert "inside" not in broken.result().text
@@ -29,7 +39,7 @@ def test_a_failed_batch_fails_its_callers_and_nobody_else(server):
 
 def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(server):
     largest = server.metric("batch_tokens_bucket", le="512.0"), server.metric("batch_tokens_count")
-    ads = [{"text": text_of(20 + number)} for number in range(30)]
+    ads = [{"text": text_of_tokens(20 + number)} for number in range(30)]
     together = HTTP.post(f"{server.address}/classify/batch", json={"ads": ads})
     alone = HTTP.post(f"{server.address}/classify", json=ads[7]).json()
     assert together.status_code == 200
@@ -44,7 +54,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(server):
 
 def test_an_ad_that_never_fits_fails_alone(server):
     held, large, neighbour = server.send_behind_held(NEVER_FITS, 30)
-    server.open()
+    server.release()
     assert large.result().status_code == 500
     assert "memory" in large.result().json()["detail"]
     assert held.result().status_code == neighbour.result().status_code == 200
@@ -54,9 +64,9 @@ def test_an_ad_that_never_fits_fails_alone(server):
 @pytest.mark.parametrize(
     ("fault", "hang_seconds", "word"),
     [
-        (LOST, "600", "device-side assert"),
+        (DEVICE_LOST, "600", "device-side assert"),
         (HANGS, "1", "does not come back"),
-        (ENDS, "600", "ended from inside"),
+        (EXITS, "600", "ended from inside"),
     ],
 )
 def test_a_lost_engine_answers_everyone_and_ends_the_process(
@@ -66,7 +76,7 @@ def test_a_lost_engine_answers_everyone_and_ends_the_process(
     options = {"hang_seconds": hang_seconds, "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, *others = server.send_behind_held(fault, 20, 20, 20)
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert {one.result().status_code for one in others} == {500}
         assert server.process.wait(timeout=20) == 1
@@ -77,7 +87,7 @@ def test_a_lost_engine_answers_everyone_and_ends_the_process(
 
 def test_an_engine_that_was_killed_while_idle_is_noticed(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path) as server:
-        assert server.send(KILLED).status_code == 200
+        assert server.send(KILLS_THREAD).status_code == 200
         wait_until(lambda: b"killed" in server.log.read_bytes(), seconds=20)
         # The thread finds out when it is handed a batch, which then never comes back.
         assert server.send(20).status_code == 500

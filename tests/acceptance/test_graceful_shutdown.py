@@ -5,15 +5,17 @@ import signal
 import httpx
 import pytest
 
-from tests.support.faulty_engine import HELD, text_of
-from tests.support.server_process import faulty_server, free_port, start_server, wait_until
+from tests.support.faulty_engine import HELD, text_of_tokens
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, start_server
 
 pytestmark = pytest.mark.server
 
 
 def test_sigterm_refuses_newcomers_finishes_accepted_work_and_ends_with_zero(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path) as server:
-        ad = {"text": text_of(20)}
+        ad = {"text": text_of_tokens(20)}
         with httpx.Client(base_url=server.address, timeout=30) as open_before:
             assert open_before.post("/classify", json=ad).status_code == 200
             accepted = server.send_behind_held(20, 21)
@@ -25,7 +27,7 @@ def test_sigterm_refuses_newcomers_finishes_accepted_work_and_ends_with_zero(tin
         with httpx.Client(base_url=server.address, timeout=30) as opened_later:
             assert opened_later.post("/classify", json=ad).status_code == 503
             assert opened_later.get("/health/live").status_code == 200
-        server.open()
+        server.release()
         assert [call.result().status_code for call in accepted] == [200, 200, 200]
         assert server.process.wait(timeout=20) == 0
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
@@ -36,7 +38,7 @@ def test_after_the_grace_what_waits_gets_503(tiny_folder, tmp_path):
         held, waiting = server.send_behind_held(20)
         server.process.send_signal(signal.SIGTERM)
         assert waiting.result().status_code == 503
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert server.process.wait(timeout=20) == 0
 

@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from tests.conftest import HEADS, OTHER_HEADS
-from tests.support.server_process import HTTP, Faulty, faulty_server, wait_until
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP
 
 pytestmark = pytest.mark.server
 
@@ -40,7 +42,7 @@ def store(tiny_folder: Path, other_folder: Path, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module", params=["1", "2"], ids=lambda count: f"{count} workers")
 def server(
     request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Faulty]:
+) -> Iterator[FaultyServer]:
     lead(store, "tiny")
     options = {"workers": request.param, "threads": "1", "admin_keys": KEY}
     folder = tmp_path_factory.mktemp("swaps")
@@ -57,12 +59,12 @@ def lead(store: Path, name: str) -> None:
     (store / "next").replace(store / "current")
 
 
-def swap(server: Faulty, **body: str) -> httpx.Response:
+def swap(server: FaultyServer, **body: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {KEY}"}
     return HTTP.post(f"{server.address}/admin/model", json=body, headers=headers)
 
 
-def served(server: Faulty) -> str:
+def served(server: FaultyServer) -> str:
     """Ask as a newcomer, who may come to any front end."""
     with httpx.Client(verify=False, timeout=60) as client:  # noqa: S501  plain HTTP
         name: str = client.get(f"{server.address}/model").json()["name"]
@@ -80,7 +82,7 @@ def consistent(answer: dict) -> bool:
 class Callers:
     """Ask without a pause, singly and in batches, until told to stop."""
 
-    def __init__(self, server: Faulty) -> None:
+    def __init__(self, server: FaultyServer) -> None:
         self._server, self._end = server, threading.Event()
         self.statuses: Counter[int] = Counter()
         self.names: Counter[str] = Counter()

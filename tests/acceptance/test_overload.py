@@ -6,8 +6,9 @@ import resource
 import pytest
 
 from app.bench.http_client import LOST, Connections, Reply, classify_request
-from tests.support.faulty_engine import text_of
-from tests.support.server_process import HTTP, Faulty, faulty_server
+from tests.support.faulty_engine import text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.server_process import HTTP
 
 pytestmark = [pytest.mark.server, pytest.mark.alone]
 
@@ -23,7 +24,7 @@ def server(tiny_folder, tmp_path_factory):
         yield server
 
 
-def counted(server: Faulty) -> dict[str, float]:
+def counted(server: FaultyServer) -> dict[str, float]:
     """Return the service's own counts of requests to /classify."""
     counts = {
         status: server.metric("requests_total", route="/classify", status=status)
@@ -40,7 +41,7 @@ def counted(server: Faulty) -> dict[str, float]:
 def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
     async def main() -> list[Reply]:
         links = Connections(server.address)
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(300)))
         links.close()
         return replies
@@ -65,7 +66,7 @@ def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
 
 def test_whoever_obeys_retry_after_gets_through(server):
     async def one(links: Connections) -> int:
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         tries = 1
         while (reply := await links.send(request)).status == 429:
             await asyncio.sleep(reply.retry_after)
@@ -100,7 +101,7 @@ def test_single_ads_and_batches_meet_the_same_limit(server):
         # The engine is held: only a refusal can come back.
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         one, many = done.pop().result(), await links.send(bulk)
-        server.open()
+        server.release()
         statuses = {reply.status for reply in await asyncio.gather(*waiting)}
         links.close()
         return statuses, one, many
@@ -129,7 +130,7 @@ def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_fold
 
     async def main(address: str) -> list[Reply]:
         links = Connections(address)
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(BURST)))
         links.close()
         return replies

@@ -8,14 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.server_process import (
-    free_port,
-    refused,
-    running_server,
-    shared_ads,
-    start_server,
-    wait_until,
-)
+from tests.support.polling import wait_until
+from tests.support.repository import shared_ads
+from tests.support.server_process import free_port, running_server, start_server, startup_error
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +61,13 @@ def test_a_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path / "log")
+    assert "model.safetensors" in startup_error(damaged, tmp_path / "log")
 
 
 @pytest.mark.server
 def test_a_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
-    assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path / "log", max_windws="3")
-    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", device="abacus")
+    assert "DOPPELKOPF_MAX_WINDWS" in startup_error(tiny_folder, tmp_path / "log", max_windws="3")
+    assert "DEVICE" in startup_error(tiny_folder, tmp_path / "log", device="abacus")
 
 
 @pytest.mark.server
@@ -92,7 +87,7 @@ def test_an_occupied_port_ends_the_start_with_one_sentence(tiny_folder, tmp_path
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port}" in refused(tiny_folder, tmp_path / "log", port=port)
+        assert f"127.0.0.1:{port}" in startup_error(tiny_folder, tmp_path / "log", port=port)
 
 
 @pytest.mark.server

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.faulty_engine import text_of
-from tests.support.server_process import HTTP, Faulty, faulty_server, peak_megabytes, wait_until
+from tests.support.faulty_engine import text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, peak_megabytes
 
 pytestmark = pytest.mark.server
 
@@ -39,7 +41,7 @@ def server(tiny_folder, tmp_path_factory):
 class Stream:
     """A stream over a bare connection, with both directions in the test's hands."""
 
-    def __init__(self, server: Faulty) -> None:
+    def __init__(self, server: FaultyServer) -> None:
         self.socket: socket.socket = server.connection()
         self.socket.sendall(HEAD)
         self._answer = self.socket.makefile("rb")
@@ -78,7 +80,7 @@ def test_answers_come_before_the_next_line_is_sent(server):
     assert any(line.startswith("server-timing: total;dur=") for line in head)
     lines = stream.lines()
     for number in (1, 2, 3):
-        stream.send(text_of(20))
+        stream.send(text_of_tokens(20))
         assert next(lines)["line"] == number
     stream.end()
     assert list(lines) == []
@@ -91,7 +93,7 @@ def test_answers_come_before_the_next_line_is_sent(server):
 def test_a_stalled_client_is_disconnected_and_told_where_to_resume(server):
     stream = Stream(server)
     stream.head()
-    stream.send(text_of(20))
+    stream.send(text_of_tokens(20))
     first, last = stream.lines()
     assert (first["line"], last["line"]) == (1, 2)
     assert (last["resume"], last["error"]["status"]) == (True, 408)
@@ -106,7 +108,7 @@ def test_a_stream_may_outlast_the_time_for_a_line(server):
     lines, begin = stream.lines(), time.monotonic()
     sent = 0
     while time.monotonic() < begin + 2.5:
-        stream.send(text_of(20))
+        stream.send(text_of_tokens(20))
         sent += 1
         assert next(lines)["line"] == sent
         time.sleep(0.3)
@@ -119,11 +121,11 @@ def test_a_disconnected_clients_lines_never_run(server):
     [held] = server.send_behind_held()
     ran = server.metric("batch_ads_sum")
     stream = Stream(server)
-    stream.send(*[text_of(20)] * 10)
+    stream.send(*[text_of_tokens(20)] * 10)
     wait_until(lambda: server.metric("queued_ads") == 11, seconds=20)
     stream.close()
     wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert server.send(20).status_code == 200
     assert server.metric("batch_ads_sum") == ran + 2
@@ -134,13 +136,13 @@ def test_single_ads_go_before_the_lines_of_a_stream(server):
     calls = server.send_behind_held()
     stream = Stream(server)
     stream.head()
-    stream.send(*[text_of(60)] * 64)
+    stream.send(*[text_of_tokens(60)] * 64)
     wait_until(lambda: server.metric("queued_ads") == 65, seconds=20)
     answered = []
     single = threading.Thread(target=lambda: answered.append(server.send(20)))
     single.start()
     wait_until(lambda: server.metric("queued_ads") == 66, seconds=20)
-    server.open()
+    server.release()
     single.join(20)
     # Many lines are still to be answered: none was before the single ad but a batch's share.
     assert answered[0].status_code == 200
@@ -160,7 +162,7 @@ def drain(server):
     [held] = server.send_behind_held()
     stream, idle = Stream(server), Stream(server)
     stream.head(), idle.head()
-    stream.send(text_of(20), text_of(20))
+    stream.send(text_of_tokens(20), text_of_tokens(20))
     wait_until(lambda: server.metric("queued_ads") == 3, seconds=20)
     server.process.send_signal(signal.SIGTERM)
     wait_until(lambda: server.status("/health/ready") == 503, seconds=20)
@@ -168,7 +170,7 @@ def drain(server):
         f"{server.address}{ROUTE}", content=b"{}", headers={"Content-Type": "application/x-ndjson"}
     )
     assert refused.status_code == 503
-    server.open()
+    server.release()
     first, second, last = stream.lines()
     assert (first["line"], second["line"]) == (1, 2)
     assert (last["line"], last["resume"], last["error"]["status"]) == (3, True, 503)
@@ -202,7 +204,7 @@ def test_memory_is_bounded_for_slow_clients(server):
     assert peak_megabytes(server.process) - before < 40
     for stream in streams:
         stream.close()
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     wait_until(lambda: server.metric("queued_ads") == 0, seconds=30)
 
@@ -218,7 +220,7 @@ def test_a_client_that_never_reads_is_cut_off(server):
 
 def cut_off(stream):
     try:
-        stream.send(*[text_of(3)] * 100)
+        stream.send(*[text_of_tokens(3)] * 100)
     except ConnectionError:
         return True
     return False

@@ -17,17 +17,11 @@ import psutil
 import pytest
 
 from app.bench.http_client import LOST, Connections, Reply, classify_request
-from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of
-from tests.support.server_process import (
-    HTTP,
-    App,
-    Faulty,
-    faulty_server,
-    free_port,
-    refused,
-    start_server,
-    wait_until,
-)
+from tests.support.application import InProcessApp
+from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, free_port, start_server, startup_error
 
 pytestmark = pytest.mark.server
 
@@ -44,21 +38,21 @@ def processes(supervisor: int, module: str) -> list[psutil.Process]:
     return found
 
 
-def workers(server: Faulty) -> list[psutil.Process]:
+def workers(server: FaultyServer) -> list[psutil.Process]:
     return processes(server.process.pid, "app.serving.workers.frontend")
 
 
-def engine(server: Faulty) -> psutil.Process:
+def engine(server: FaultyServer) -> psutil.Process:
     [one] = processes(server.process.pid, "app.serving.workers.engine_process")
     return one
 
 
-def newcomer(server: Faulty) -> httpx.Client:
+def newcomer(server: FaultyServer) -> httpx.Client:
     """Return a client with a connection of its own, which any of the front ends may get."""
     return httpx.Client(base_url=server.address, verify=False, timeout=60)  # noqa: S501  as HTTP
 
 
-def fresh(server: Faulty, path: str) -> int:
+def fresh(server: FaultyServer, path: str) -> int:
     """Ask as a newcomer; 0 where nobody answers."""
     try:
         with newcomer(server) as client:
@@ -68,11 +62,11 @@ def fresh(server: Faulty, path: str) -> int:
 
 
 def texts(count: int) -> list[str]:
-    return [text_of(20 + number % 30) for number in range(count)]
+    return [text_of_tokens(20 + number % 30) for number in range(count)]
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
     folder = tmp_path_factory.mktemp("workers")
     # One thread, as the tests' own process has: answers are equal to the last bit.
     options = {"workers": "2", "threads": "1", "max_queued_ads": "60", "max_batch_ads": "30"}
@@ -86,7 +80,7 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def test_the_answers_are_those_of_one_process(server, checkpoint):
     ads = [{"text": text} for text in texts(10)] + [{"text": "Koch", "title": "Chef"}]
-    with App(checkpoint).client() as alone:
+    with InProcessApp(checkpoint).client() as alone:
         for path, body in [
             *(("/classify", ad) for ad in ads),
             ("/classify/batch", {"ads": [*ads, {"text": "Koch " * 500}], "top_k": 2}),
@@ -130,7 +124,7 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
         heads.wait(20)
         assert server.metric("stream_lines_total", status="200") == before
         assert server.metric("queued_ads") == 31
-        server.open()
+        server.release()
         assert batch.result().status_code == held.result().status_code == 200
         for answers in (one.result(timeout=30) for one in running):
             assert [line["line"] for line in answers] == list(range(1, 31))
@@ -176,7 +170,7 @@ def test_the_metrics_add_up_over_all_of_them(server):
 
 
 def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
-    with App(checkpoint).client() as alone:
+    with InProcessApp(checkpoint).client() as alone:
         wanted = {
             line.rsplit(" ", 1)[0]
             for line in alone.get("/metrics").text.splitlines()
@@ -192,7 +186,7 @@ def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
 def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server):
     ran = server.metric("batch_ads_sum")
     [held] = server.send_behind_held()
-    raw = classify_request({"text": text_of(20)})
+    raw = classify_request({"text": text_of_tokens(20)})
     with server.connection() as leaving:
         leaving.sendall(raw)
         wait_until(lambda: server.metric("queued_ads") == 2, seconds=20)
@@ -200,7 +194,7 @@ def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server
     late = server.send(20, **{"X-Request-Timeout-Ms": "200"})
     assert late.status_code == 504
     wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert server.send(21).status_code == 200
     assert server.metric("batch_ads_sum") - ran == 2
@@ -216,11 +210,11 @@ def test_a_failed_batch_is_logged_with_its_requests(server):
 def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server):
     async def main() -> list[Reply]:
         links = Connections(server.address)
-        request = classify_request({"text": text_of(40)})
+        request = classify_request({"text": text_of_tokens(40)})
         waiting = [asyncio.create_task(links.send(request)) for _ in range(200)]
         while sum(one.done() for one in waiting) < 100:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
-        server.open()
+        server.release()
         replies = await asyncio.gather(*waiting)
         links.close()
         return replies
@@ -288,7 +282,7 @@ def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
     assert server.metric("worker_restarts_total") == restarts + 2
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("queued_seconds") == 0
-    server.open()
+    server.release()
     assert server.send(22).status_code == 200
     # That which was in the engine already, and the last one.
     assert server.metric("batch_ads_sum") - ran == 2
@@ -302,11 +296,11 @@ def test_two_engines_share_the_work(tiny_folder, tmp_path):
         assert [server.send(20).status_code for _ in range(5)] == [200] * 5
         assert not held.done()
         assert HTTP.get(f"{server.address}/model").json()["device"] == "cpu, cpu"
-        server.open()
+        server.release()
         assert held.result().status_code == 200
 
 
-def ends_for_all(server: Faulty, calls: list) -> None:
+def ends_for_all(server: FaultyServer, calls: list) -> None:
     """See that everyone is answered, that nobody says ready, and that the service ends with 1."""
     begin = time.monotonic()
     wait_until(
@@ -331,14 +325,14 @@ def test_an_engine_that_hangs_ends_the_service_for_all(tiny_folder, tmp_path):
     options = {"workers": "2", "hang_seconds": "1", "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, *others = server.send_behind_held(HANGS, 20, 20)
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert {one.result().status_code for one in others} == {500}
         ends_for_all(server, others)
         assert "does not come back" in server.log.read_text(encoding="utf-8")
 
 
-def signal_all(server: Faulty, number: int) -> None:
+def signal_all(server: FaultyServer, number: int) -> None:
     """Send a signal as a terminal or a cgroup does, to every process."""
     for one in [*workers(server), engine(server)]:
         one.send_signal(number)
@@ -350,7 +344,7 @@ def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
     tiny_folder, tmp_path, number
 ):
     with faulty_server(tiny_folder, tmp_path, workers="2") as server:
-        ad = {"text": text_of(20)}
+        ad = {"text": text_of_tokens(20)}
         with httpx.Client(base_url=server.address, timeout=30) as open_before:
             assert open_before.post("/classify", json=ad).status_code == 200
             accepted = server.send_behind_held(20, 21)
@@ -362,7 +356,7 @@ def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
             assert refused.status_code == 503
             assert "shutting down" in refused.json()["detail"]
         assert fresh(server, "/health/live") == 200
-        server.open()
+        server.release()
         assert [call.result().status_code for call in accepted] == [200, 200, 200]
         assert server.process.wait(timeout=20) == 0
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
@@ -404,8 +398,8 @@ def test_what_cannot_be_served_ends_the_start_with_one_sentence(tiny_folder, tmp
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path / "log", workers="2")
-    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", workers="2", device="abacus")
+    assert "model.safetensors" in startup_error(damaged, tmp_path / "log", workers="2")
+    assert "DEVICE" in startup_error(tiny_folder, tmp_path / "log", workers="2", device="abacus")
 
 
 def test_front_ends_that_end_again_and_again_end_the_service(tiny_folder, tmp_path):

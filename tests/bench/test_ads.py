@@ -8,7 +8,7 @@ from app.bench.ads import MOST_ADS, read_ads
 from app.bench.target import Target
 from app.core.errors import DataError, StartupError
 from app.core.types import Ad
-from tests.support.ad_files import write
+from tests.support.ad_files import write_ads
 
 ROWS = [{"text": "Koch", "title": "Küche"}, {"text": "Pflege", "title": ""}]
 ADS = [Ad("Koch", "Küche"), Ad("Pflege")]
@@ -16,7 +16,7 @@ ADS = [Ad("Koch", "Küche"), Ad("Pflege")]
 
 @pytest.mark.parametrize("name", ["ads.jsonl", "ads.csv", "ads.parquet"])
 def test_text_and_title_are_read(tmp_path, name):
-    assert read_ads(write(tmp_path / name, ROWS)) == ADS
+    assert read_ads(write_ads(tmp_path / name, ROWS)) == ADS
 
 
 def test_the_first_of_a_large_file_are_enough(tmp_path):

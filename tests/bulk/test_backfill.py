@@ -24,12 +24,12 @@ from app.core.head_labels import labels_of
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
 from app.model.checkpoint import open_checkpoint
-from tests.support.ad_files import LABELLED, write
-from tests.support.hashing_engine import HashEngine
-from tests.support.server_process import wait_until
+from tests.support.ad_files import LABELLED_ADS, write_ads
+from tests.support.hashing_engine import HashingEngine
+from tests.support.polling import wait_until
 
-HASHING = "tests.support.hashing_engine:HashEngine"
-TEXTS = [row["text"] for row in LABELLED]
+HASHING = "tests.support.hashing_engine:HashingEngine"
+TEXTS = [row["text"] for row in LABELLED_ADS]
 
 
 def ads(count):
@@ -43,7 +43,7 @@ def ads(count):
 def alone(folder, data, engine=None):
     """Return the rows that one machine writes."""
     out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), Columns()
-    engine = engine or HashEngine(checkpoint)
+    engine = engine or HashingEngine(checkpoint)
     predictor = Predictor(
         engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), engine.batch_tokens
     )
@@ -73,7 +73,7 @@ def worker(folder, out, revision=None, data=None, rows=512):
 
 
 def test_splits_in_any_order_get_the_answers_of_one_machine(tmp_path, tiny_folder):
-    data = write(tmp_path / "ads.jsonl", ads(2500))
+    data = write_ads(tmp_path / "ads.jsonl", ads(2500))
     answering, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=1024)
     found = [answering(split) for split in reversed(splits)]
     assert [(one["number"], one["rows"], one["errors"]) for one in found] == [
@@ -84,7 +84,7 @@ def test_splits_in_any_order_get_the_answers_of_one_machine(tmp_path, tiny_folde
 
 def test_splits_of_less_than_a_chunk_would_get_other_answers(tmp_path, tiny_folder):
     """Or the test above would prove nothing."""
-    data = write(tmp_path / "ads.jsonl", ads(600))
+    data = write_ads(tmp_path / "ads.jsonl", ads(600))
     answering, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=100)
     for split in splits:
         answering(split)
@@ -97,7 +97,7 @@ def test_splits_of_less_than_a_chunk_would_get_other_answers(tmp_path, tiny_fold
 
 @pytest.mark.parametrize("kind", ["missing", "another"])
 def test_a_machine_without_the_checkpoint_says_so(tmp_path, tiny_folder, kind):
-    data = write(tmp_path / "ads.jsonl", ads(3))
+    data = write_ads(tmp_path / "ads.jsonl", ads(3))
     folder = tmp_path / "none" if kind == "missing" else tiny_folder
     answering, (split,) = worker(folder, tmp_path / "out", "00000000", data)
     message = "There is no checkpoint folder" if kind == "missing" else ", not 00000000."
@@ -106,9 +106,9 @@ def test_a_machine_without_the_checkpoint_says_so(tmp_path, tiny_folder, kind):
 
 
 def test_a_file_that_changed_is_told_by_the_worker(tmp_path, tiny_folder):
-    data = write(tmp_path / "ads.jsonl", ads(600))
+    data = write_ads(tmp_path / "ads.jsonl", ads(600))
     answering, splits = worker(tiny_folder, tmp_path / "out", data=data)
-    write(data, ads(601))
+    write_ads(data, ads(601))
     assert "changed while it was read" in answering(splits[0])["refused"]
 
 
@@ -153,7 +153,7 @@ def test_the_command_gives_the_bytes_of_the_single_machine(cluster, tmp_path, ti
     folder = tmp_path / "ads"
     folder.mkdir()
     for name in ("a.csv", "b.jsonl", "c.parquet"):
-        write(folder / name, ads(700))
+        write_ads(folder / name, ads(700))
     done = command(cluster, tiny_folder, folder, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     told = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error.\n"
@@ -170,7 +170,7 @@ def test_a_broken_run_of_50000_ads_goes_on_and_survives_a_node(
     cluster, tmp_path, tiny_folder, capsys
 ):
     folder, out = shutil.copytree(tiny_folder, tmp_path / "tiny"), tmp_path / "out"
-    data, alive = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
+    data, alive = write_ads(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
     before = broken_run(folder, out, data)
     program = [
         "tests.support.hashing_engine",

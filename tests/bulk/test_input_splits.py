@@ -10,7 +10,7 @@ from app.bulk.input_splits import read_split, splits_of
 from app.core.errors import DataError
 from app.data.files import read_rows
 from app.data.labelled_ads import Columns
-from tests.support.ad_files import write
+from tests.support.ad_files import write_ads
 
 LOCAL = fs.LocalFileSystem()
 ROWS = 512
@@ -34,7 +34,7 @@ def read(path, rows=ROWS):
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 @pytest.mark.parametrize("count", [1, 511, 512, 513, 1536, 1600])
 def test_splits_give_the_rows_of_the_file_and_its_columns(tmp_path, name, count):
-    path = write(
+    path = write_ads(
         tmp_path / name, [{"id": n, "text": TEXTS[n % 5], "title": None} for n in range(count)]
     )
     parts, table = read(path)
@@ -74,7 +74,9 @@ def test_lines_may_be_blank_between_rows_and_bring_columns_late(tmp_path):
 
 
 def test_whole_numbers_may_become_others_further_down(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}])
+    path = write_ads(
+        tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}]
+    )
     _, table = read(path)
     assert table["n"].to_pylist() == [1.0] * 512 + [2.5]
 
@@ -121,9 +123,9 @@ def test_what_cannot_be_cut_or_read_is_told_before_any_work(tmp_path, name, cont
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_file_that_changes_meanwhile_is_told(tmp_path, name):
-    path = write(tmp_path / name, [{"text": "Koch"}] * 600)
+    path = write_ads(tmp_path / name, [{"text": "Koch"}] * 600)
     splits, schema = cut(path)
-    write(path, [{"text": "Arzt"}] * 600)
+    write_ads(path, [{"text": "Arzt"}] * 600)
     with pytest.raises(DataError, match="changed while it was read"):
         read_split(LOCAL, splits[1], schema)
 
@@ -134,7 +136,7 @@ def test_files_join_their_columns(tmp_path):
         pa.schema([("text", pa.string()), ("n", pa.null()), ("late", pa.bool_())]),
     )
     assert joint_schema([one, other], "a").names == ["text", "n", "late"]
-    path = write(tmp_path / "a.csv", [{"text": "Koch"}])
+    path = write_ads(tmp_path / "a.csv", [{"text": "Koch"}])
     splits, _ = cut(path)
     _, table = read_split(LOCAL, splits[0], joint_schema([one, other], "a"))
     assert table.to_pylist() == [{"text": "Koch", "n": None, "late": None}]

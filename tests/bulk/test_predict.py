@@ -8,9 +8,9 @@ from app.data.files import CHUNK, read_rows
 from app.data.labelled_ads import Columns
 from app.data.token_batches import answers
 from app.engine.engine import Engine
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
-ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED)]
+ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED_ADS)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def names(folder):
 def test_every_row_keeps_its_columns_and_gets_both_predictions(
     tmp_path, checkpoint, engine, source, target
 ):
-    data = write(tmp_path / source, ROWS)
+    data = write_ads(tmp_path / source, ROWS)
     assert run(checkpoint, engine, data, tmp_path / target) == (len(ROWS), 0)
     written = [row for _, row in read_rows(tmp_path / target)]
     assert list(written[0]) == [
@@ -56,7 +56,7 @@ def test_every_row_keeps_its_columns_and_gets_both_predictions(
 
 
 def test_predictions_are_the_engines(tmp_path, checkpoint, engine):
-    run(checkpoint, engine, write(tmp_path / "a.jsonl", ROWS), tmp_path / "o.jsonl")
+    run(checkpoint, engine, write_ads(tmp_path / "a.jsonl", ROWS), tmp_path / "o.jsonl")
     from app.core.types import Ad
 
     for (_, row), ad in zip(read_rows(tmp_path / "o.jsonl"), ROWS, strict=True):
@@ -70,7 +70,7 @@ def test_predictions_are_the_engines(tmp_path, checkpoint, engine):
 
 def test_lines_with_columns_of_their_own_keep_them(tmp_path, checkpoint, engine):
     rows = [{"text": "Koch"}, {"text": "Koch", "late": "x"}]
-    data = write(tmp_path / "a.jsonl", rows)
+    data = write_ads(tmp_path / "a.jsonl", rows)
     run(checkpoint, engine, data, tmp_path / "o.csv")
     assert [row["late"] for _, row in read_rows(tmp_path / "o.csv")] == ["", "x"]
 
@@ -78,7 +78,9 @@ def test_lines_with_columns_of_their_own_keep_them(tmp_path, checkpoint, engine)
 def test_a_row_without_a_text_or_too_large_gets_an_error_and_the_others_their_answer(
     tmp_path, checkpoint, engine
 ):
-    data = write(tmp_path / "a.jsonl", [ROWS[0], {"text": " "}, {"text": None}, ROWS[1], ROWS[2]])
+    data = write_ads(
+        tmp_path / "a.jsonl", [ROWS[0], {"text": " "}, {"text": None}, ROWS[1], ROWS[2]]
+    )
 
     def fails_once(batch):
         results = list(engine.run(batch))
@@ -97,7 +99,7 @@ def test_a_row_without_a_text_or_too_large_gets_an_error_and_the_others_their_an
 @pytest.mark.parametrize("target", ["o.csv", "o.jsonl", "o.parquet"])
 def test_errors_alone_may_fill_the_first_rows_of_any_format(tmp_path, checkpoint, engine, target):
     rows = [{"text": ""}] * (CHUNK + 1) + [{"text": "Koch"}]
-    data = write(tmp_path / "a.csv", rows)
+    data = write_ads(tmp_path / "a.csv", rows)
     assert run(checkpoint, engine, data, tmp_path / target) == (CHUNK + 2, CHUNK + 1)
     *_, (_, last) = read_rows(tmp_path / target)
     assert 1 / 3 <= float(last["job_category_probability"]) <= 1
@@ -112,7 +114,7 @@ class InterruptedRunError(Exception):
 def test_an_interrupted_run_goes_on_and_writes_the_same_file(
     tmp_path, checkpoint, engine, target, torn
 ):
-    data = write(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK + 10)])
+    data = write_ads(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK + 10)])
     out = tmp_path / target
     run(checkpoint, engine, data, tmp_path / f"whole-{target}", max_tokens=10**4)
     seen = 0
@@ -149,7 +151,7 @@ def test_an_interrupted_run_goes_on_and_writes_the_same_file(
 def test_an_interrupt_while_the_output_is_written_asks_for_nothing_again(
     tmp_path, checkpoint, engine
 ):
-    data, out = write(tmp_path / "a.csv", ROWS), tmp_path / "o" / "o.csv"
+    data, out = write_ads(tmp_path / "a.csv", ROWS), tmp_path / "o" / "o.csv"
 
     def never(batch):
         raise AssertionError("asked again")
@@ -179,13 +181,13 @@ def test_another_input_is_not_mixed_with_what_is_unfinished(tmp_path):
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_file_that_changes_meanwhile_is_told(tmp_path, checkpoint, engine, late):
-    data, out = write(tmp_path / "a.csv", ROWS), tmp_path / "o.csv"
+    data, out = write_ads(tmp_path / "a.csv", ROWS), tmp_path / "o.csv"
     columns = Columns()
     predictor = Predictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
 
     def changes(rows):
         if bool(rows) is late:
-            write(data, ROWS[:-1])
+            write_ads(data, ROWS[:-1])
 
     with Journal(journal_of(out), {}, out) as journal:
         with pytest.raises(DataError, match=r"a\.csv: changed while it was read"):
@@ -194,8 +196,8 @@ def test_a_file_that_changes_meanwhile_is_told(tmp_path, checkpoint, engine, lat
 
 
 def test_texts_may_be_html(tmp_path, checkpoint, engine):
-    plain = write(tmp_path / "a.jsonl", [{"text": "Koch"}])
-    html = write(tmp_path / "b.jsonl", [{"text": "<b>Koch</b><script>Python Java</script>"}])
+    plain = write_ads(tmp_path / "a.jsonl", [{"text": "Koch"}])
+    html = write_ads(tmp_path / "b.jsonl", [{"text": "<b>Koch</b><script>Python Java</script>"}])
     run(checkpoint, engine, plain, tmp_path / "o.jsonl")
     run(checkpoint, engine, html, tmp_path / "p.jsonl", format="html")
     (_, one), (_, other) = (*read_rows(tmp_path / "o.jsonl"), *read_rows(tmp_path / "p.jsonl"))
@@ -203,7 +205,7 @@ def test_texts_may_be_html(tmp_path, checkpoint, engine):
 
 
 def test_html_that_shows_nothing_is_an_error_of_its_row_alone(tmp_path, checkpoint, engine):
-    data = write(tmp_path / "a.jsonl", [{"text": "<p>Koch</p>"}, {"text": "<br><!-- Koch -->"}])
+    data = write_ads(tmp_path / "a.jsonl", [{"text": "<p>Koch</p>"}, {"text": "<br><!-- Koch -->"}])
     assert run(checkpoint, engine, data, tmp_path / "o.jsonl", format="html") == (2, 1)
     sound, empty = (row for _, row in read_rows(tmp_path / "o.jsonl"))
     assert (sound["prediction_error"], empty["prediction_error"]) == (
@@ -232,13 +234,13 @@ def test_a_batch_keeps_to_its_tokens_and_the_order(checkpoint):
 
 
 def test_a_column_a_prediction_would_overwrite_is_refused(tmp_path):
-    data = write(tmp_path / "a.csv", [{"text": "Koch", "job_category_predicted": "x"}])
+    data = write_ads(tmp_path / "a.csv", [{"text": "Koch", "job_category_predicted": "x"}])
     with pytest.raises(DataError, match="column 'job_category_predicted': the prediction would"):
         check(data, Columns())
 
 
 def test_the_data_itself_and_what_is_there_are_not_overwritten(tmp_path):
-    data, other = write(tmp_path / "a.csv", ROWS), write(tmp_path / "b.csv", ROWS)
+    data, other = write_ads(tmp_path / "a.csv", ROWS), write_ads(tmp_path / "b.csv", ROWS)
     with pytest.raises(DataError, match="is the data itself"):
         check_out(data, data, overwrite=True)
     with pytest.raises(DataError, match="add --overwrite"):

@@ -8,13 +8,13 @@ from app.bulk.server_predictor import Sender, ServerError, sending
 from app.client import DoppelkopfClient, Retries
 from app.core.types import Ad
 from app.schemas.examples import EXAMPLE_ANSWER
-from tests.support.fake_transport import MODEL, Fake, error_line
+from tests.support.fake_transport import MODEL, FakeService, error_line
 
 EXAMPLE_MODEL = EXAMPLE_ANSWER["model"]
 ADS = [Ad("Koch"), Ad(""), Ad("<p>Arzt</p>", "Arzt", "html")]
 
 
-def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
+def sender(fake: FakeService, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path == "/model":
             return httpx.Response(200, json=MODEL | EXAMPLE_MODEL | {"revision": revision})
@@ -31,19 +31,19 @@ def sender(fake: Fake, revision: str = EXAMPLE_MODEL["revision"]) -> Sender:
 
 
 def test_each_row_gets_what_the_server_answers_and_an_empty_one_is_not_sent():
-    fake = Fake()
+    fake = FakeService()
     first, empty, last = sender(fake).answer(ADS)
     assert first["job_category_predicted"] == last["job_category_predicted"]
     assert first["min_education_probability"] == round(first["min_education_probability"], 6)
     assert (first[ERROR], empty[ERROR]) == (None, "The text is empty.")
     assert set(empty) == set(first)
-    (request,) = fake.work("/classify/stream")
+    (request,) = fake.requests_to("/classify/stream")
     assert request.content.count(b"\n") == 2
     assert b'"format":"html"' in request.content
 
 
 def test_a_row_that_the_server_fails_on_says_why():
-    fake = Fake(lambda _: httpx.Response(200, content=error_line(1, 500, resume=False)))
+    fake = FakeService(lambda _: httpx.Response(200, content=error_line(1, 500, resume=False)))
     (row,) = sender(fake).answer(ADS[:1])
     assert row[ERROR] == "Do this."
     assert row["job_category_predicted"] is None
@@ -51,11 +51,11 @@ def test_a_row_that_the_server_fails_on_says_why():
 
 def test_a_server_that_is_gone_ends_the_run_with_a_sentence():
     with pytest.raises(ServerError, match=r"No answer from http://fake.*Repeat the command"):
-        sender(Fake(*[httpx.ConnectError("refused")] * 9)).answer(ADS)
+        sender(FakeService(*[httpx.ConnectError("refused")] * 9)).answer(ADS)
     with pytest.raises(ServerError), sending("http://", None):
         pass
 
 
 def test_a_server_that_takes_another_checkpoint_meanwhile_ends_the_run():
     with pytest.raises(ServerError, match=f"{EXAMPLE_MODEL['revision']} by now"):
-        sender(Fake(), revision="before").answer(ADS)
+        sender(FakeService(), revision="before").answer(ADS)

@@ -16,6 +16,7 @@ from app.core.errors import SettingsError
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import CLOSING_SECONDS
 from app.serving.settings import PREFIX, Settings, load_settings
+from tests.support.application import InProcessApp
 from tests.support.kustomize import (
     DOCKERFILE,
     KUBERNETES,
@@ -23,12 +24,11 @@ from tests.support.kustomize import (
     RELEASES,
     ROOT,
     SWAP_MB,
-    measured,
+    assert_least_privilege,
     mib,
+    recorded_figures,
     renderer,
-    require_no_more_rights_than_needed,
 )
-from tests.support.server_process import App
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 OVERLAYS = {"cpu": "api", "gpu": "api-gpu"}
@@ -124,7 +124,7 @@ def settings(documents) -> Settings:
 
 @pytest.fixture(scope="module")
 def routes(checkpoint) -> set[str]:
-    return App(checkpoint, run=lambda _: []).app.openapi()["paths"].keys()
+    return InProcessApp(checkpoint, run=lambda _: []).app.openapi()["paths"].keys()
 
 
 def environment(documents: Documents) -> dict[str, str]:
@@ -219,11 +219,11 @@ def test_probes_ask_the_health_routes(container, routes):
 
 
 def test_probes_are_more_patient_than_the_slowest_answer_and_start_measured(container):
-    burst = max(measured("cpu", "/refusal_s/max$"))
+    burst = max(recorded_figures("cpu", "/refusal_s/max$"))
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["timeoutSeconds"] > burst
     start = container["startupProbe"]
-    slowest = max(*measured("cpu", "/ready_s$"), *measured("h100", "/ready_s$"))
+    slowest = max(*recorded_figures("cpu", "/ready_s$"), *recorded_figures("h100", "/ready_s$"))
     assert start["periodSeconds"] * start["failureThreshold"] > 5 * slowest
 
 
@@ -237,7 +237,7 @@ def test_a_pod_has_time_to_finish_its_work(pod, container, settings):
 
 def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
     pod = render(overlay, "checkpoint-image")["Deployment"]["spec"]["template"]["spec"]
-    require_no_more_rights_than_needed(pod)
+    assert_least_privilege(pod)
     assert pod["automountServiceAccountToken"] is False
 
 
@@ -277,7 +277,7 @@ def test_memory_is_more_than_was_measured(pod, container, settings):
     (tmp,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "tmp")
     assert tmp["medium"] == "Memory"
     place = {"cpu": ("cpu", "/rss_mb"), "cuda": ("pods", "/11 workers/host_mb/")}[settings.device]
-    peak = max(measured(*place))
+    peak = max(recorded_figures(*place))
     assert mib(resources["requests"]["memory"]) >= peak + SWAP_MB
     assert mib(resources["limits"]["memory"]) > peak + SWAP_MB + mib(tmp["sizeLimit"])
 
@@ -286,7 +286,7 @@ def test_the_engine_computes_on_the_cores_that_are_requested(container, settings
     cores = int(container["resources"]["requests"]["cpu"])
     if settings.workers > 1:
         assert cores == settings.workers + ENGINE_CORES
-        assert settings.workers in measured("h100", "/service/.*/workers$")
+        assert settings.workers in recorded_figures("h100", "/service/.*/workers$")
     else:
         assert cores == settings.threads
     assert "cpu" not in container["resources"]["limits"]

@@ -20,10 +20,10 @@ from tests.support.kustomize import (
     SWAP_MB,
     Document,
     Render,
-    measured,
+    assert_least_privilege,
     mib,
+    recorded_figures,
     renderer,
-    require_no_more_rights_than_needed,
 )
 
 with warnings.catch_warnings():
@@ -312,7 +312,7 @@ def test_keys_come_from_the_secret_to_where_the_application_is_built(head, worke
 def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
     cluster = cluster_of(render(overlay, "redis", "checkpoint-volume"))
     for one in pods(cluster):
-        require_no_more_rights_than_needed(one)
+        assert_least_privilege(one)
     options = cluster["autoscalerOptions"]
     assert options["securityContext"] == pods(cluster)[0]["containers"][0]["securityContext"]
     # The head's pod has the autoscaler's account.
@@ -401,15 +401,15 @@ def test_a_node_has_room_for_an_engine_and_an_ingress(head, workers, application
 
 def test_memory_is_more_than_was_measured(head, workers, overlay):
     objects = int(workers["rayStartParams"]["object-store-memory"]) / 1e6
-    node = max(measured("pods", "/worker_mb/"))
-    around = node - max(measured("pods", "/engine_mb/"))
+    node = max(recorded_figures("pods", "/worker_mb/"))
+    around = node - max(recorded_figures("pods", "/engine_mb/"))
     # In 22 minutes of mixed load, and on a card's host.
     engine = {
-        "cpu": max(measured("cpu", "/rss_mb")),
-        "gpu": max(measured("pods", "/1 worker/host_mb/")),
+        "cpu": max(recorded_figures("cpu", "/rss_mb")),
+        "gpu": max(recorded_figures("pods", "/1 worker/host_mb/")),
     }[overlay]
     for group, peak in (
-        (head, max(measured("pods", "/head_mb/"))),
+        (head, max(recorded_figures("pods", "/head_mb/"))),
         (workers, around + engine + SWAP_MB),
     ):
         resources = container(group)["resources"]

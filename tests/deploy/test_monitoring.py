@@ -19,8 +19,9 @@ import yaml
 
 from app.serving.metrics import Metrics
 from tests.docs.pages import PAGES
-from tests.support.repository import ROOT
-from tests.support.server_process import free_port, running_server, shared_ads, wait_until
+from tests.support.polling import wait_until
+from tests.support.repository import ROOT, shared_ads
+from tests.support.server_process import free_port, running_server
 
 CONFIG = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
 GROUPS = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]

@@ -21,8 +21,9 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import Popen
 
-from tests.support.busy_clients import Clients, busy
-from tests.support.server_process import running_process, wait_until
+from tests.support.busy_clients import BusyClients, busy_clients
+from tests.support.polling import wait_until
+from tests.support.server_process import running_process
 
 SECONDS_A_TOKEN = 0.01
 CLIENTS = 12
@@ -41,7 +42,7 @@ def main() -> None:
     rates: dict[int, list[float]] = {count: [] for count in given.replicas}
     for _ in range(given.rounds):
         for count in given.replicas:
-            with cluster(count) as (address, _), busy(address, CLIENTS * count) as asked:
+            with cluster(count) as (address, _), busy_clients(address, CLIENTS * count) as asked:
                 rates[count].append(steady(asked, given.seconds))
             say(f"{count} replicas: {rates[count][-1]:.2f} ads/s, failed {len(asked.failed)}")
     medians = {count: statistics.median(found) for count, found in rates.items()}
@@ -50,18 +51,18 @@ def main() -> None:
         say(f"{count} replicas: median {rate:.2f} ads/s, {ratio:.2f} times")
     for _ in range(given.kills):
         kill(given.seconds)
-    with cluster(1, seconds_a_token=0.0) as (address, _), busy(address, 16) as asked:
+    with cluster(1, seconds_a_token=0.0) as (address, _), busy_clients(address, 16) as asked:
         say(f"an engine that answers at once: {steady(asked, given.seconds):.0f} requests/s")
 
 
 def kill(seconds: float) -> None:
     """Let a node die with one of two replicas of each deployment, and print what follows."""
-    with cluster(2) as (address, process), busy(address, CLIENTS) as asked:
+    with cluster(2) as (address, process), busy_clients(address, CLIENTS) as asked:
         rate = steady(asked, seconds)
         process.send_signal(signal.SIGUSR1)
         killed = time.monotonic()
-        wait_until(lambda: asked.recovered(killed, rate) is not None, seconds=120)
-        full = asked.recovered(killed, rate)
+        wait_until(lambda: asked.recovery_seconds(killed, rate) is not None, seconds=120)
+        full = asked.recovery_seconds(killed, rate)
     ends = [killed, *(at for at, _, _ in asked.answered if at > killed)]
     pause = max(after - before for before, after in pairwise(ends))
     say(
@@ -71,7 +72,7 @@ def kill(seconds: float) -> None:
     )
 
 
-def steady(asked: Clients, seconds: float) -> float:
+def steady(asked: BusyClients, seconds: float) -> float:
     """Return the ads a second once all replicas are busy."""
     wait_until(lambda: len(asked.answered) > 2 * CLIENTS, seconds=60)
     time.sleep(3)
@@ -88,7 +89,7 @@ def cluster(
     os.environ |= {"TESTS_WORKERS": "2", "TESTS_REPLICAS": str(count)}
     command = (
         "tests.support.serve_cluster",
-        "tests.support.fixed_engine:FixedEngine",
+        "tests.support.fixed_time_engine:FixedTimeEngine",
         str(seconds_a_token),
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,9 @@ from pathlib import Path
 
 from app.bench.http_client import Connections, Reply, classify_request
 from app.serving.process import INTERVAL_SECONDS
-from tests.support.server_process import free_port, metric, shared_ads, start_server, wait_until
+from tests.support.polling import wait_until
+from tests.support.repository import shared_ads
+from tests.support.server_process import free_port, metric, start_server
 
 CONNECTIONS = 16
 OBEYING = 20

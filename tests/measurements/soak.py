@@ -28,7 +28,8 @@ from app.core.errors import DataError
 from app.serving.settings import load_settings
 from tests.measurements.minutes import HEADER, Minute, resident, slope, value
 from tests.measurements.traffic import Shot, Traffic
-from tests.support.server_process import free_port, start_server, wait_until
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, start_server
 
 CAPACITY_CLIENTS = 16
 CAPACITY_SECONDS = 30.0

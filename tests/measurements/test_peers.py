@@ -39,7 +39,8 @@ from tests.measurements.peers.reporting import document, ratios, show
 from tests.measurements.peers.servers.two_heads import TwoHeads
 from tests.measurements.peers.serving import Server, ServerError
 from tests.measurements.peers.standing import Closed, Standing, Storm, Turn
-from tests.support.server_process import clean_environment, wait_until
+from tests.support.polling import wait_until
+from tests.support.server_process import clean_environment
 
 ADS = [
     Ad(f"{trade} {level}", title) for trade in TRADES.values() for level in LEVELS.values()

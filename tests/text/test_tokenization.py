@@ -18,8 +18,7 @@ from app.text.tokenization import (
     SpecialTokens,
     spans,
 )
-from tests.support.repository import DEMO
-from tests.support.server_process import shared_ads
+from tests.support.repository import DEMO, shared_ads
 
 CLS, SEP = 2, 3
 LENGTH = 32

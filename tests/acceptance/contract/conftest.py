@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import Faulty, faulty_server
+from tests.support.faulty_server import FaultyServer, faulty_server
 
 KEY = "a-key-of-good-length"
 
 
 @pytest.fixture(scope="session")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
     """A server with a key and small limits, whose engine can be held."""
     folder = tmp_path_factory.mktemp("contract")
     with faulty_server(

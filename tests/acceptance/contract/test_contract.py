@@ -20,8 +20,10 @@ from app.client import (
     UnreachableError,
 )
 from tests.acceptance.contract.conftest import KEY
-from tests.support.faulty_engine import BROKEN, HELD, text_of
-from tests.support.server_process import Faulty, free_port, wait_until
+from tests.support.faulty_engine import BROKEN, HELD, text_of_tokens
+from tests.support.faulty_server import FaultyServer
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port
 
 pytestmark = pytest.mark.server
 
@@ -51,7 +53,7 @@ class Both:
 
 
 @pytest.fixture(params=["blocking", "asynchronous"])
-def call(request: pytest.FixtureRequest, server: Faulty) -> Both:
+def call(request: pytest.FixtureRequest, server: FaultyServer) -> Both:
     return Both(request.param, server.address)
 
 
@@ -71,7 +73,7 @@ def test_every_way_to_ask_gives_the_same_answers_in_order(call: Both) -> None:
         ]
 
 
-def test_options_arrive(call: Both, server: Faulty) -> None:
+def test_options_arrive(call: Both, server: FaultyServer) -> None:
     plain = call("classify", "Koch", top_k=1)
     titled = call("classify", "Koch", title="Entwickler für Software", top_k=2)
     assert titled.tokens > plain.tokens
@@ -125,7 +127,7 @@ def test_a_wrong_key_is_refused_on_every_way(call: Both) -> None:
         assert "another-key" not in str(caught.value)
 
 
-def test_a_refusal_names_the_field_and_the_request(call: Both, server: Faulty) -> None:
+def test_a_refusal_names_the_field_and_the_request(call: Both, server: FaultyServer) -> None:
     with pytest.raises(RefusedError, match=r"422 Invalid request: body.text") as caught:
         call("classify", " ")
     # The line is written when the answer is already under way.
@@ -139,27 +141,27 @@ def test_a_refusal_names_the_field_and_the_request(call: Both, server: Faulty) -
 
 def test_a_failure_of_the_engine_is_one(call: Both) -> None:
     with pytest.raises(FailedError) as caught:
-        call("classify", text_of(BROKEN))
+        call("classify", text_of_tokens(BROKEN))
     assert caught.value.status == 500
 
 
 def test_in_a_stream_each_bad_ad_gets_its_own_error(call: Both) -> None:
     """Whatever is wrong with it: its shape, its size, or the engine."""
-    ads = ["Koch", {"txet": "Koch"}, "a" * 5000, text_of(BROKEN), "Koch"]
+    ads = ["Koch", {"txet": "Koch"}, "a" * 5000, text_of_tokens(BROKEN), "Koch"]
     answers = call("stream", ads)
     assert [one.line for one in answers] == [1, 2, 3, 4, 5]
     statuses = [one.error.status if isinstance(one, StreamError) else 200 for one in answers]
     assert statuses == [200, 422, 413, 500, 200]
 
 
-def test_a_deadline_that_passes_is_a_failure(call: Both, server: Faulty) -> None:
+def test_a_deadline_that_passes_is_a_failure(call: Both, server: FaultyServer) -> None:
     with held(server):
         with pytest.raises(FailedError) as caught:
             call("classify", "Koch", timeout=0.2)
     assert caught.value.status == 504
 
 
-def test_a_full_house_is_tried_again_when_it_said_so(call: Both, server: Faulty) -> None:
+def test_a_full_house_is_tried_again_when_it_said_so(call: Both, server: FaultyServer) -> None:
     """A real 429, and the pause that it asks for; then the house has room."""
     pauses = []
     with held(server, ads=8) as hold:
@@ -178,7 +180,7 @@ def test_a_full_house_is_tried_again_when_it_said_so(call: Both, server: Faulty)
     assert metric(server, "rejected_total", reason="queue_full") >= 1
 
 
-def test_a_stream_is_refused_at_its_start_and_never_later(call: Both, server: Faulty) -> None:
+def test_a_stream_is_refused_at_its_start_and_never_later(call: Both, server: FaultyServer) -> None:
     with held(server, ads=8):
         with pytest.raises(BusyError) as caught:
             call("stream", ["Koch"], retries=Retries(tries=1))
@@ -192,7 +194,7 @@ def test_a_service_that_is_not_there_is_unreachable(call: Both) -> None:
         nowhere("classify", "Koch", retries=Retries(tries=2, first_pause=0.0))
 
 
-def test_connections_are_used_again(server: Faulty) -> None:
+def test_connections_are_used_again(server: FaultyServer) -> None:
     opened = []
 
     def note(request: httpx.Request) -> None:
@@ -206,7 +208,7 @@ def test_connections_are_used_again(server: Faulty) -> None:
     assert opened.count("connection.connect_tcp.started") == 1
 
 
-def test_threads_and_tasks_share_a_client(server: Faulty) -> None:
+def test_threads_and_tasks_share_a_client(server: FaultyServer) -> None:
     with DoppelkopfClient(server.address, api_key=KEY) as client, ThreadPoolExecutor(6) as pool:
         ids = [str(number) for number in range(60)]
         answers = list(pool.map(lambda one: client.classify("Koch", id=one).id, ids))
@@ -221,7 +223,7 @@ def test_threads_and_tasks_share_a_client(server: Faulty) -> None:
     assert asyncio.run(tasks()) == ids[:6]
 
 
-def test_an_awaited_source_is_streamed(server: Faulty) -> None:
+def test_an_awaited_source_is_streamed(server: FaultyServer) -> None:
     async def ads():
         for number in range(20):
             await asyncio.sleep(0)
@@ -237,9 +239,9 @@ def test_an_awaited_source_is_streamed(server: Faulty) -> None:
 class held:  # noqa: N801  a context manager
     """Holds the engine with as many ads in the house."""
 
-    def __init__(self, server: Faulty, ads: int = 1) -> None:
+    def __init__(self, server: FaultyServer, ads: int = 1) -> None:
         self._server = server
-        self._ads = [{"text": text_of(HELD)}] + [{"text": "Koch"}] * (ads - 1)
+        self._ads = [{"text": text_of_tokens(HELD)}] + [{"text": "Koch"}] * (ads - 1)
 
     def __enter__(self) -> "held":
         server = self._server
@@ -255,12 +257,12 @@ class held:  # noqa: N801  a context manager
         return self
 
     def let_go(self) -> None:
-        self._server.open()
+        self._server.release()
         assert self._call.result().status_code == 200
 
     def __exit__(self, *_: object) -> None:
         self.let_go()
 
 
-def metric(server: Faulty, name: str, **labels: str) -> float:
+def metric(server: FaultyServer, name: str, **labels: str) -> float:
     return server.metric(name, **labels)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.contract.conftest import KEY
-from tests.support.server_process import Faulty, wait_until
+from tests.support.faulty_server import FaultyServer
+from tests.support.polling import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -46,7 +47,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_a_server_gives_each_row_what_the_model_would(
-    server: Faulty, tiny_folder: Path, tmp_path: Path
+    server: FaultyServer, tiny_folder: Path, tmp_path: Path
 ) -> None:
     data = written(tmp_path / "ads.csv", TEXTS * 6)
     for out, words in (
@@ -76,7 +77,7 @@ def test_a_server_gives_each_row_what_the_model_would(
     ],
 )
 def test_what_cannot_begin_says_so_in_a_sentence(
-    server: Faulty, tiny_folder: Path, tmp_path: Path, words: list[str], key: str, told: str
+    server: FaultyServer, tiny_folder: Path, tmp_path: Path, words: list[str], key: str, told: str
 ) -> None:
     data = written(tmp_path / "ads.csv", TEXTS)
     given = [word.format(address=server.address, folder=tiny_folder) for word in words]

@@ -12,7 +12,8 @@ import pytest
 
 from tests.acceptance.hostile.conftest import LIMITS, MAX_BATCH_ADS, MAX_BODY_BYTES
 from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
-from tests.support.server_process import free_port, running_server, start_server, wait_until
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, running_server, start_server
 
 pytestmark = pytest.mark.server
 

@@ -7,8 +7,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.browser import Page
-from tests.support.faulty_engine import BROKEN, HELD, text_of
-from tests.support.server_process import faulty_server, running_server, wait_until
+from tests.support.faulty_engine import BROKEN, HELD, text_of_tokens
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import running_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 
@@ -21,7 +23,7 @@ KEY = "a-key-of-good-length"
 def test_failures_and_overload_are_explained_in_both_languages(chromium, tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, max_queued_ads="1", max_batch_ads="1") as server:
         page = Page(chromium, server.address)
-        page.classify(text_of(BROKEN))
+        page.classify(text_of_tokens(BROKEN))
         assert page.wait("error").startswith("The model failed on this ad\nTry again")
         held = server.pool.submit(server.send, HELD)
         wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
@@ -32,7 +34,7 @@ def test_failures_and_overload_are_explained_in_both_languages(chromium, tiny_fo
         assert re.match(
             r"Der Dienst ist ausgelastet\nBitte in \d+ s noch einmal", page["error"].text
         )
-        server.open()
+        server.release()
         assert held.result().status_code == 200
 
 

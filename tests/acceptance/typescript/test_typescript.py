@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.server_process import Faulty, faulty_server
+from tests.support.faulty_server import FaultyServer, faulty_server
 
 pytestmark = pytest.mark.server
 
@@ -26,16 +26,16 @@ def run(folder: Path, *command: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
     """A server in whose house there is room for two ads."""
     folder = tmp_path_factory.mktemp("typescript-server")
     with faulty_server(tiny_folder, folder, max_queued_ads="2", max_batch_ads="2") as server:
-        server.open()
+        server.release()
         yield server
 
 
 @pytest.fixture(scope="module")
-def client(server: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def client(server: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the compiled client; without Node.js, skip, or fail where CI insists."""
     if not (shutil.which("node") and shutil.which("npm")):
         message = "the client is generated with node and npm, which are not installed"
@@ -53,12 +53,14 @@ def client(server: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "built" / "client.js"
 
 
-def test_a_generated_client_gets_answers_and_typed_errors(client: Path, server: Faulty) -> None:
+def test_a_generated_client_gets_answers_and_typed_errors(
+    client: Path, server: FaultyServer
+) -> None:
     run(client.parent, "node", str(client), server.address)
 
 
-def test_a_generated_client_is_told_when_to_come_again(client: Path, server: Faulty) -> None:
+def test_a_generated_client_is_told_when_to_come_again(client: Path, server: FaultyServer) -> None:
     [held] = server.send_behind_held()
     run(client.parent, "node", str(client), server.address, "overload")
-    server.open()
+    server.release()
     assert held.result().status_code == 200

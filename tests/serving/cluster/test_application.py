@@ -26,8 +26,8 @@ from app.serving.request_trace import current
 from app.serving.scheduling.lanes import Lane
 from app.serving.server.http_connection import KEEP_ALIVE_SECONDS
 from app.serving.settings import Settings, load_settings
+from tests.support.application import served_model
 from tests.support.repository import ROOT
-from tests.support.server_process import served_model
 
 with warnings.catch_warnings():
     # Its own code warns while it is imported.

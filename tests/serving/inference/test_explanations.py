@@ -7,9 +7,10 @@ import pytest
 
 from app.model.checkpoint import open_checkpoint
 from app.serving.scheduling.lanes import Lane
+from tests.support.application import InProcessApp
 from tests.support.held_engine import HeldEngine
 from tests.support.problems import assert_problem
-from tests.support.server_process import App, running_server
+from tests.support.server_process import running_server
 
 TEXT = """Wir kochen im Restaurant. Die Küche hat Speisen und Menüs!
 
@@ -30,7 +31,7 @@ HEADS = ("job_category", "min_education")
 
 @pytest.fixture(scope="module")
 def client(swayed_folder):
-    with App(open_checkpoint(swayed_folder)).client() as client:
+    with InProcessApp(open_checkpoint(swayed_folder)).client() as client:
         yield client
 
 
@@ -105,10 +106,10 @@ def test_many_sentences_are_joined_to_32_readings_the_title_s_among_them(client)
 
 
 def test_sentences_are_joined_until_the_tokens_of_all_readings_fit(checkpoint):
-    app = App(checkpoint, settings={"explain_tokens": 300})
+    app = InProcessApp(checkpoint, settings={"explain_tokens": 300})
     with app.client() as client:
         answer = explained(client, text="Koch.\n" * 30)
-        read = app.value("batch_tokens_sum") - answer["tokens"]
+        read = app.metric("batch_tokens_sum") - answer["tokens"]
     assert len(answer["explanation"]["sentences"]) == 300 // answer["tokens"] > 1
     assert read <= 300
 
@@ -123,14 +124,14 @@ def test_a_cut_ad_is_explained_as_far_as_it_was_read(client):
 
 
 def test_readings_are_no_ads_in_what_is_counted(checkpoint):
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     with app.client() as client:
         answer = explained(client, **AD)
-    assert app.value("confidence_count", head="job_category") == 1
-    assert app.value("explanations_total") == 1
-    assert app.value("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
-    assert app.value("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
-    assert app.value("queued_ads") == 0
+    assert app.metric("confidence_count", head="job_category") == 1
+    assert app.metric("explanations_total") == 1
+    assert app.metric("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
+    assert app.metric("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
+    assert app.metric("queued_ads") == 0
 
 
 def test_its_time_is_told_apart_and_its_line_in_the_log_has_one_ad(client, caplog):
@@ -160,7 +161,7 @@ def test_elsewhere_it_is_refused_in_a_sentence(client, path, body):
 
 
 def test_switched_off_it_is_refused_in_a_sentence_and_the_model_tells(checkpoint):
-    with App(checkpoint, settings={"explain_concurrency": 0}).client() as client:
+    with InProcessApp(checkpoint, settings={"explain_concurrency": 0}).client() as client:
         response = client.post("/classify", json={**AD, "explain": True})
         assert "does not explain" in assert_problem(response, 422, "Invalid request")
         assert client.get("/model").json()["limits"]["explain"] is False
@@ -169,7 +170,7 @@ def test_switched_off_it_is_refused_in_a_sentence_and_the_model_tells(checkpoint
 
 @pytest.fixture
 def held(checkpoint):
-    app = App(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
+    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
     app.run = HeldEngine(app.run)
     with app.client() as client:
         yield app, client
@@ -185,7 +186,7 @@ def test_one_too_many_gets_429_with_retry_after_and_others_go_on(held):
     refused = client.post("/classify", json={**AD, "explain": True})
     assert "leave `explain` out" in assert_problem(refused, 429, "Too many requests")
     assert refused.headers["retry-after"] == "9"  # 8192 tokens at 1000 a second
-    assert app.value("rejected_total", reason="explain_busy") == 1
+    assert app.metric("rejected_total", reason="explain_busy") == 1
     app.run.go.set()
     assert client.post("/classify", json=AD).status_code == 200
     first.join(10)
@@ -210,7 +211,7 @@ class OneByOne:
 @pytest.fixture
 def paused(checkpoint):
     """An application whose engine stops at the readings, which are two batches."""
-    app = App(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
+    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
     app.run = OneByOne(app.run)
     with app.client() as client:
         yield app, client
@@ -224,7 +225,7 @@ def test_the_deadline_is_of_both_and_drops_what_is_left(paused):
     )
     assert_problem(late, 504, "Deadline exceeded")
     assert len(app.run.batches) == 2
-    assert app.value("queued_ads") == 0
+    assert app.metric("queued_ads") == 0
     app.run.go.release(100)
     assert client.post("/classify", json=AD).status_code == 200
     assert len(app.run.batches) == 3  # the rest of the readings never ran
@@ -262,13 +263,13 @@ def test_a_client_that_leaves_takes_its_readings_along_and_its_place(paused):
         await call
 
     client.portal.call(leave)
-    assert app.value("requests_total", route="/classify", status="499") == 1
-    assert app.value("queued_ads") == 0
+    assert app.metric("requests_total", route="/classify", status="499") == 1
+    assert app.metric("queued_ads") == 0
     app.run.go.release(100)
     explained(client, **AD)
 
 
-class Noting(App):
+class Noting(InProcessApp):
     """Notes what the service is asked for."""
 
     async def _load(self):

@@ -8,7 +8,7 @@ from app.training.demo.job_families import Family, merge_titles
 from app.training.demo.job_titles import Forms
 from app.training.demo.occupations import JobTitle, read_catalog
 from app.training.demo.templates import requirements
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 
 LEVELS = ("none", "vocational", "advanced", "master")
 KITCHEN = Family(
@@ -23,7 +23,7 @@ COOK = JobTitle(Forms("Koch", "Köchin"), "29302", "cooking", "vocational", "own
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    return read_catalog(write_shared(tmp_path_factory.mktemp("shared")))
+    return read_catalog(write_occupation_tables(tmp_path_factory.mktemp("shared")))
 
 
 def writer(catalog, seed=1, mix=Mix()):  # noqa: B008 (frozen)

@@ -9,13 +9,13 @@ from app.training.demo.job_titles import Forms
 from app.training.demo.keyword_baseline import required_level
 from app.training.demo.occupations import JobTitle
 from tests.conftest import HEADS
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 @pytest.fixture
 def table(tmp_path):
-    rows = LABELLED * 3 + [{**LABELLED[0], "min_education": ""}]
-    return read_labelled(write(tmp_path / "train.csv", rows), Columns())
+    rows = LABELLED_ADS * 3 + [{**LABELLED_ADS[0], "min_education": ""}]
+    return read_labelled(write_ads(tmp_path / "train.csv", rows), Columns())
 
 
 def test_the_majority_answers_with_the_shares_of_the_rows(table):
@@ -29,12 +29,12 @@ def test_the_majority_answers_with_the_shares_of_the_rows(table):
 
 
 def test_tfidf_learns_what_words_tell(table):
-    ads = [Ad(row["text"]) for row in LABELLED]
+    ads = [Ad(row["text"]) for row in LABELLED_ADS]
     found = baselines.tfidf(table, HEADS, ads)
     for name, head in HEADS.items():
         assert found.answers[name].sum(axis=1) == pytest.approx(1, abs=1e-5)
         best = [head.labels[number] for number in found.answers[name].argmax(axis=1)]
-        assert best == [row[name] for row in LABELLED]
+        assert best == [row[name] for row in LABELLED_ADS]
     assert f"all {len(table)} training rows" in found.note
 
 

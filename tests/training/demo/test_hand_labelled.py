@@ -14,15 +14,15 @@ from app.training.demo.hand_labelled import Contender, fit, fit_apart, read_hand
 from app.training.demo.occupations import read_taxonomy
 from app.training.evaluation.head_metrics import fit_accepted
 from tests.support.repository import SHARED
-from tests.support.tiny_gold import ROWS, write_gold
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_gold import GOLD_ROWS, write_gold
+from tests.support.tiny_occupations import write_occupation_tables
 
 SCORE = SHARED / "tools" / "score.py"
 
 
 @pytest.fixture
 def shared(tmp_path):
-    return write_gold(write_shared(tmp_path / "shared"))
+    return write_gold(write_occupation_tables(tmp_path / "shared"))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_ads_come_with_their_source_country_and_either_label(shared, heads):
     ],
 )
 def test_a_label_that_cannot_count_is_named_with_its_row(shared, heads, row, sentence):
-    write_gold(shared, (*ROWS, row))
+    write_gold(shared, (*GOLD_ROWS, row))
     with pytest.raises(DataError, match=sentence) as caught:
         read_hand_labelled(shared, heads)
     assert "row 6" in str(caught.value)
@@ -107,7 +107,7 @@ def test_figures_are_those_of_the_shared_score(tmp_path, heads):
          str(random.choice(levels)), str(random.choice(["", *levels])))
         for number in range(80)
     )  # fmt: skip
-    shared = write_gold(write_shared(tmp_path / "other"), rows)
+    shared = write_gold(write_occupation_tables(tmp_path / "other"), rows)
     ads = read_hand_labelled(shared, heads)
     answers = {
         name: random.dirichlet(np.full(len(head.labels), 0.3), len(ads)).astype(np.float32)

@@ -30,8 +30,8 @@ from app.training.demo.recipe import (
     unpack_base,
 )
 from tests.conftest import POSITIONS
-from tests.support.tiny_gold import ROWS, write_base, write_gold
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_gold import GOLD_ROWS, write_base_archive, write_gold
+from tests.support.tiny_occupations import write_occupation_tables
 
 TINY = replace(TRAINING, epochs=1, batch_size=16, layers=1, max_length=POSITIONS)
 TINY_TEACHER = replace(TEACHER, batch_size=16, freeze_layers=1, max_length=POSITIONS)
@@ -50,8 +50,8 @@ class Made:
     """A checkpoint made once, with what it was made from."""
 
     def __init__(self, folder, base):
-        self.shared = write_gold(write_shared(folder / "shared"))
-        write_base(self.shared, base)
+        self.shared = write_gold(write_occupation_tables(folder / "shared"))
+        write_base_archive(self.shared, base)
         self.work, self.out, self.said = folder / "work", folder / "store" / "demo", []
 
 
@@ -125,7 +125,7 @@ def test_the_card_has_both_tables_and_the_limits(made):
 
 def test_no_text_or_id_of_an_ad_is_written(made):
     written = [(made.out / name).read_text("utf-8") for name in ("README.md", "metrics.json")]
-    for key, _, title, text, *_ in ROWS:
+    for key, _, title, text, *_ in GOLD_ROWS:
         for content in written:
             assert key not in content
             assert text not in content

@@ -10,7 +10,7 @@ from app.model.checkpoint import open_checkpoint
 from app.training.demo import training_data as demo
 from app.training.demo.occupations import read_taxonomy
 from tests.support.repository import DEMO, SHARED
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 
 
 def read(path):
@@ -22,7 +22,7 @@ def read(path):
 def tiny(tmp_path, monkeypatch):
     """A tiny shared folder; our own families speak of KldB codes it does not know."""
     monkeypatch.setattr(demo, "read_families", lambda _: ({}, ()))
-    return write_shared(tmp_path / "shared")
+    return write_occupation_tables(tmp_path / "shared")
 
 
 def test_the_command_writes_rows_and_labels(tiny, tmp_path, capsys):

@@ -5,7 +5,7 @@ from app.core.errors import DataError
 from app.data.labelled_ads import Columns
 from app.engine.engine import Engine
 from app.training.evaluation.evaluate import evaluate, read_test
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 def oracle(checkpoint, table):
@@ -26,7 +26,9 @@ def oracle(checkpoint, table):
 def test_a_checkpoint_that_knows_all_scores_one(tmp_path, checkpoint):
     gap = {"text": "Koch", "job_category": "cooking", "min_education": ""}
     blank = {**gap, "job_category": ""}
-    table = read_test(checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), Columns())
+    table = read_test(
+        checkpoint, write_ads(tmp_path / "a.csv", [*LABELLED_ADS, gap, blank]), Columns()
+    )
     done = []
     found = evaluate(checkpoint, table, oracle(checkpoint, table), 64, done.append)
     content = found.as_json()
@@ -40,7 +42,7 @@ def test_a_checkpoint_that_knows_all_scores_one(tmp_path, checkpoint):
 
 
 def test_the_engines_pass_is_taken_as_it_is(tmp_path, checkpoint):
-    table = read_test(checkpoint, write(tmp_path / "a.jsonl", LABELLED), Columns())
+    table = read_test(checkpoint, write_ads(tmp_path / "a.jsonl", LABELLED_ADS), Columns())
     engine = Engine(checkpoint, "cpu")
     found = evaluate(checkpoint, table, engine.logits, 40)
     answers = engine.run(checkpoint.tokenizer().encode(table.ads))
@@ -50,7 +52,9 @@ def test_the_engines_pass_is_taken_as_it_is(tmp_path, checkpoint):
 
 
 def test_a_label_the_checkpoint_does_not_know_is_told(tmp_path, checkpoint):
-    data = write(tmp_path / "a.csv", [LABELLED[0], {**LABELLED[1], "min_education": "masters"}])
+    data = write_ads(
+        tmp_path / "a.csv", [LABELLED_ADS[0], {**LABELLED_ADS[1], "min_education": "masters"}]
+    )
     with pytest.raises(
         DataError, match=r"row 2, column 'min_education': 'masters' is none .* mean 'master'\?"
     ):
