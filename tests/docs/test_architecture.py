@@ -1,4 +1,4 @@
-"""The tables of rooms in the architecture page describe the folders that there are."""
+"""The tables of docs/architecture.md against the folders of `app`."""
 
 import ast
 
@@ -8,7 +8,7 @@ from tests.docs.pages import ARCHITECTURE, ROOT
 
 
 def rooms() -> dict[str, tuple[str, str]]:
-    """Return purpose and imports of each room by its path from the root, as both tables say."""
+    """Return each room's purpose and allowed imports from both tables, by its path."""
     top, serving = ARCHITECTURE.table("room", "purpose", "may import")
     return {
         f"{parent}/{room.strip('`').rstrip('/')}": (purpose, imports)
@@ -21,23 +21,23 @@ def folders(parent: str) -> set[str]:
     return {f"{parent}/{path.parent.name}" for path in (ROOT / parent).glob("*/__init__.py")}
 
 
-def test_the_tables_name_the_rooms_that_there_are():
+def test_tables_name_every_room():
     assert set(rooms()) == folders("app") | folders("app/serving")
 
 
 @pytest.mark.parametrize("room", rooms())
-def test_a_room_says_its_purpose_as_the_table_does(room):
-    """A package that hands on names has a docstring for those who import it."""
+def test_room_docstring_equals_its_purpose_in_the_table(room):
+    """Packages that export names have a docstring of their own."""
     purpose, _ = rooms()[room]
     tree = ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8"))
     docstring = ast.get_docstring(tree)
     assert docstring
     if len(tree.body) == 1:
-        # The table refers to the other table where the docstring cannot.
+        # "see below" refers to the second table.
         assert " ".join(docstring.split()).startswith(purpose.removesuffix(", see below"))
 
 
-def test_a_room_may_import_rooms_that_there_are():
+def test_allowed_imports_name_existing_rooms():
     names = {path.rpartition("/")[2] for path in rooms()}
     for room, (_, imports) in rooms().items():
         if imports in ("nothing of `app`", "all", "the six files above"):
@@ -47,12 +47,12 @@ def test_a_room_may_import_rooms_that_there_are():
         assert first <= names, f"{room}: {first - names}"
 
 
-def test_every_step_of_an_ads_way_is_numbered():
+def test_steps_of_one_ad_are_numbered():
     (steps,) = ARCHITECTURE.table("step", "module", "what happens")
     assert [int(step) for step, *_ in steps] == [*range(1, len(steps) + 1)]
 
 
-def test_the_glossary_is_in_order():
+def test_glossary_is_sorted():
     (terms,) = ARCHITECTURE.table("term", "meaning")
     names = [term for term, _ in terms]
     assert names == sorted(names)
