@@ -1,4 +1,4 @@
-"""The client against the real server."""
+"""One real server for the tests of the clients and of `predict --server`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ KEY = "a-key-of-good-length"
 
 @pytest.fixture(scope="session")
 def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
-    """A server with a key and small limits, whose engine can be held."""
+    """A server with an API key, small limits and a faulty engine."""
     folder = tmp_path_factory.mktemp("contract")
     with faulty_server(
         tiny_folder,
