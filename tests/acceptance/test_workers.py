@@ -1,4 +1,4 @@
-"""Several front ends before one engine process: the real processes, and how each may end."""
+"""Real processes of `--workers`: front ends with one engine process, and how each may end."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.server
 
 
 def processes(supervisor: int, module: str) -> list[psutil.Process]:
-    """Return a supervisor's children of one kind."""
+    """Return the child processes of a supervisor that run a module."""
     found = []
     for child in psutil.Process(supervisor).children():
         try:
@@ -47,15 +47,15 @@ def engine(server: FaultyServer) -> psutil.Process:
     return one
 
 
-def newcomer(server: FaultyServer) -> httpx.Client:
-    """Return a client with a connection of its own, which any of the front ends may get."""
+def new_client(server: FaultyServer) -> httpx.Client:
+    """Return a client with a new connection, which any front end may accept."""
     return httpx.Client(base_url=server.address, verify=False, timeout=60)  # noqa: S501  as HTTP
 
 
 def fresh(server: FaultyServer, path: str) -> int:
-    """Ask as a newcomer; 0 where nobody answers."""
+    """Return the status of a GET request over a new connection; 0 without an answer."""
     try:
-        with newcomer(server) as client:
+        with new_client(server) as client:
             return client.get(path).status_code
     except httpx.TransportError:
         return 0
@@ -68,17 +68,17 @@ def texts(count: int) -> list[str]:
 @pytest.fixture(scope="module")
 def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
     folder = tmp_path_factory.mktemp("workers")
-    # One thread, as the tests' own process has: answers are equal to the last bit.
+    # One thread as in the test's own process, so that answers are equal to the last bit.
     options = {"workers": "2", "threads": "1", "max_queued_ads": "60", "max_batch_ads": "30"}
     with faulty_server(tiny_folder, folder, **options) as server:
         yield server
         assert server.process.poll() is None
     assert server.process.returncode == 0
-    # That of the batch which a test lets fail.
+    # One test lets a batch fail.
     assert server.log.read_text(encoding="utf-8").count("Traceback") <= 1
 
 
-def test_the_answers_are_those_of_one_process(server, checkpoint):
+def test_workers_answer_like_one_process(server, checkpoint):
     ads = [{"text": text} for text in texts(10)] + [{"text": "Koch", "title": "Chef"}]
     with InProcessApp(checkpoint).client() as alone:
         for path, body in [
@@ -96,8 +96,8 @@ def test_the_answers_are_those_of_one_process(server, checkpoint):
         assert there["device"] == here["device"]
 
 
-def test_streams_wait_for_the_requests_of_other_front_ends(server):
-    """Nobody tells those who wait in one process that another's requests have left."""
+def test_streams_wait_for_capacity_used_by_other_front_ends(server):
+    """A front end is not notified when another front end's requests are finished."""
     ads = [{"text": text, "top_k": 1} for text in texts(30)]
     body = b"".join(json.dumps(ad).encode() + b"\n" for ad in ads)
     headers = {"content-type": "application/x-ndjson"}
@@ -105,7 +105,7 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
 
     def stream(_: int) -> list[dict]:
         with (
-            newcomer(server) as client,
+            new_client(server) as client,
             client.stream("POST", "/classify/stream", content=body, headers=headers) as answer,
         ):
             assert answer.status_code == 200
@@ -118,7 +118,7 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
         batch = pool.submit(
             HTTP.post, f"{server.address}/classify/batch", json={"ads": [{"text": "Koch"}] * 30}
         )
-        # One more than half of the 60 places, where no stream finds room.
+        # More than half of the capacity of 60 ads, so streams wait.
         wait_until(lambda: server.metric("queued_ads") == 31, seconds=20)
         running = [pool.submit(stream, number) for number in range(6)]
         heads.wait(20)
@@ -133,27 +133,27 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
-def test_a_front_end_has_no_torch_in_it(server):
+def test_front_ends_do_not_load_torch(server):
     for worker in workers(server):
         files = [Path(one.path).name for one in worker.memory_maps()]
         assert any(name.startswith("httptools") or "tokenizers" in name for name in files)
         assert not [name for name in files if "torch" in name]
 
 
-def test_the_metrics_add_up_over_all_of_them(server):
+def test_metrics_are_summed_over_front_ends(server):
     before = server.metric("requests_total", route="/classify", status="200")
     predicted = server.metric("confidence_count", head="job_category")
     lines = server.log.read_text(encoding="utf-8")
 
     def ask(text: str) -> int:
-        with newcomer(server) as client:
+        with new_client(server) as client:
             return client.post("/classify", json={"text": text}).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, texts(200))) == {200}
-    # Whichever is asked.
+    # Any front end may answer.
     for _ in range(6):
-        with newcomer(server) as client:
+        with new_client(server) as client:
             scraped = client.get("/metrics").text
         total = 'doppelkopf_requests_total{route="/classify",status="200"} '
         assert f"{total}{before + 200}" in scraped
@@ -169,7 +169,7 @@ def test_the_metrics_add_up_over_all_of_them(server):
     assert min(by["worker-0"], by["worker-1"]) > 20
 
 
-def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
+def test_workers_expose_every_metric_of_one_process(server, checkpoint):
     with InProcessApp(checkpoint).client() as alone:
         wanted = {
             line.rsplit(" ", 1)[0]
@@ -183,7 +183,7 @@ def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
     assert "doppelkopf_worker_restarts_total" in found
 
 
-def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server):
+def test_abandoned_and_expired_ads_never_run(server):
     ran = server.metric("batch_ads_sum")
     [held] = server.send_behind_held()
     raw = classify_request({"text": text_of_tokens(20)})
@@ -200,14 +200,14 @@ def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server
     assert server.metric("batch_ads_sum") - ran == 2
 
 
-def test_a_failed_batch_is_logged_with_its_requests(server):
+def test_failed_batch_is_logged_with_its_request_ids(server):
     answer = server.send(BROKEN, **{"X-Request-Id": "job-of-the-test"})
     assert answer.status_code == 500
     assert "a batch of 1 ads failed; requests job-of-the-test" in server.log.read_text("utf-8")
     assert server.metric("engine_failures_total", kind="batch") == 1
 
 
-def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server):
+def test_queue_limit_holds_over_all_front_ends(server):
     async def main() -> list[Reply]:
         links = Connections(server.address)
         request = classify_request({"text": text_of_tokens(40)})
@@ -224,13 +224,13 @@ def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server)
     statuses = Counter(reply.status for reply in asyncio.run(main()))
     assert held.result().status_code == 200
     assert statuses.keys() == {200, 429}
-    # What each lets in between its look and its entry may come on top.
+    # Front ends may exceed the limit slightly: each checks the shared count before it adds to it.
     assert statuses[200] >= 59
     assert server.metric("rejected_total", reason="queue_full") - before == statuses[429]
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
-def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced(server):
+def test_killed_front_end_loses_only_its_requests_and_is_replaced(server):
     clients = 12
 
     async def client(links: Connections, stop: asyncio.Event, replies: list[Reply]) -> None:
@@ -264,19 +264,19 @@ def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced
     assert server.metric("worker_restarts_total") == restarts + 1
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
-    # Nothing of the dead one is counted as waiting, and what it counted stays.
+    # Its waiting ads are no longer counted, and its totals remain.
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("requests_total", route="/classify", status="200") >= statuses[200]
 
 
-def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
+def test_ads_of_a_dead_front_end_are_dropped(server):
     restarts, ran = server.metric("worker_restarts_total"), server.metric("batch_ads_sum")
     calls = server.send_behind_held(20, 21)
     for worker in workers(server):
         worker.kill()
     for call in calls:
         assert isinstance(call.exception(), httpx.TransportError)
-    # Their successors let newcomers wait until they can be answered.
+    # New connections wait until the replaced front ends can answer.
     assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert server.metric("worker_restarts_total") == restarts + 2
@@ -284,7 +284,7 @@ def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
     assert server.metric("queued_seconds") == 0
     server.release()
     assert server.send(22).status_code == 200
-    # That which was in the engine already, and the last one.
+    # The held ad and the last one.
     assert server.metric("batch_ads_sum") - ran == 2
 
 
@@ -292,7 +292,7 @@ def test_two_engines_share_the_work(tiny_folder, tmp_path):
     options = {"workers": "2", "engine": "TwinEngine"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         [held] = server.send_behind_held()
-        # One engine is held: whoever comes goes to the other.
+        # One engine is blocked, so new ads go to the other.
         assert [server.send(20).status_code for _ in range(5)] == [200] * 5
         assert not held.done()
         assert HTTP.get(f"{server.address}/model").json()["device"] == "cpu, cpu"
@@ -304,7 +304,8 @@ def ends_for_all(server: FaultyServer, calls: list) -> None:
     """See that everyone is answered, that nobody says ready, and that the service ends with 1."""
     begin = time.monotonic()
     wait_until(
-        lambda: all(fresh(server, "/health/ready") in (0, 503) for _ in range(8)), seconds=10
+        lambda: all(fresh(server, "/health/ready") in (0, 503) for _ in range(8)),
+        seconds=10,
     )
     assert time.monotonic() - begin < 2
     assert {call.result().status_code for call in calls} == {500}
@@ -312,7 +313,7 @@ def ends_for_all(server: FaultyServer, calls: list) -> None:
     assert "the service ends: " in server.log.read_text(encoding="utf-8")
 
 
-def test_an_engine_process_that_is_killed_ends_the_service_for_all(tiny_folder, tmp_path):
+def test_killed_engine_process_ends_the_service(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, workers="2", max_batch_tokens="20") as server:
         calls = server.send_behind_held(20, 21, 22)
         children = [*workers(server), engine(server)]
@@ -321,7 +322,7 @@ def test_an_engine_process_that_is_killed_ends_the_service_for_all(tiny_folder, 
     assert not psutil.wait_procs(children, timeout=5)[1]
 
 
-def test_an_engine_that_hangs_ends_the_service_for_all(tiny_folder, tmp_path):
+def test_hanging_engine_ends_the_service(tiny_folder, tmp_path):
     options = {"workers": "2", "hang_seconds": "1", "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, *others = server.send_behind_held(HANGS, 20, 20)
@@ -333,16 +334,14 @@ def test_an_engine_that_hangs_ends_the_service_for_all(tiny_folder, tmp_path):
 
 
 def signal_all(server: FaultyServer, number: int) -> None:
-    """Send a signal as a terminal or a cgroup does, to every process."""
+    """Send a signal to every process, like a terminal or a cgroup."""
     for one in [*workers(server), engine(server)]:
         one.send_signal(number)
     server.process.send_signal(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
-    tiny_folder, tmp_path, number
-):
+def test_signal_to_all_processes_shuts_down_gracefully(tiny_folder, tmp_path, number):
     with faulty_server(tiny_folder, tmp_path, workers="2") as server:
         ad = {"text": text_of_tokens(20)}
         with httpx.Client(base_url=server.address, timeout=30) as open_before:
@@ -350,7 +349,8 @@ def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
             accepted = server.send_behind_held(20, 21)
             signal_all(server, number)
             wait_until(
-                lambda: all(fresh(server, "/health/ready") == 503 for _ in range(8)), seconds=10
+                lambda: all(fresh(server, "/health/ready") == 503 for _ in range(8)),
+                seconds=10,
             )
             refused = open_before.post("/classify", json=ad)
             assert refused.status_code == 503
@@ -362,7 +362,7 @@ def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
-def test_after_the_grace_what_waits_gets_503_and_a_second_signal_ends_all(tiny_folder, tmp_path):
+def test_grace_period_and_second_signal_end_all_processes(tiny_folder, tmp_path):
     options = {"workers": "2", "grace_seconds": "0.5", "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, waiting = server.send_behind_held(20)
@@ -376,7 +376,7 @@ def test_after_the_grace_what_waits_gets_503_and_a_second_signal_ends_all(tiny_f
         assert not psutil.wait_procs(children, timeout=5)[1]
 
 
-def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, tmp_path):
+def test_killed_supervisor_leaves_no_process_and_no_file(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, workers="2") as server:
         held = server.pool.submit(server.send, HELD)
         wait_until(lambda: server.metric("queue_seconds_count") == 1, seconds=10)
@@ -393,7 +393,7 @@ def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, 
         assert not any(folder.exists() for folder in folders)
 
 
-def test_what_cannot_be_served_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+def test_bad_checkpoint_or_device_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
@@ -402,7 +402,7 @@ def test_what_cannot_be_served_ends_the_start_with_one_sentence(tiny_folder, tmp
     assert "DEVICE" in startup_error(tiny_folder, tmp_path / "log", workers="2", device="abacus")
 
 
-def test_front_ends_that_end_again_and_again_end_the_service(tiny_folder, tmp_path):
+def test_front_ends_that_keep_ending_end_the_service(tiny_folder, tmp_path):
     log = tmp_path / "log"
     process = start_server(tiny_folder, log, free_port(), workers="2")
     while process.poll() is None:

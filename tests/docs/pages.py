@@ -26,7 +26,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Page:
+class MarkdownPage:
     """One Markdown file of the repository; `name` is its path from the root."""
 
     name: str
@@ -75,7 +75,7 @@ class Page:
 
 
 PAGES = {
-    name: Page(name)
+    name: MarkdownPage(name)
     for name in sorted(
         str(path.relative_to(ROOT))
         for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")

@@ -1,4 +1,4 @@
-"""What the page says when a request fails."""
+"""Error messages of the page."""
 
 import re
 
@@ -52,7 +52,7 @@ def test_errors_are_explained_and_replaced_by_an_answer(chromium, server):
     assert not page["error"].is_displayed()
 
 
-def test_an_unreachable_service_is_explained(chromium, server):
+def test_unreachable_service_is_explained(chromium, server):
     page = Page(chromium, server)
     page.browser.execute_cdp_cmd("Network.enable", {})
     page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/classify"]})
@@ -63,7 +63,7 @@ def test_an_unreachable_service_is_explained(chromium, server):
         page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
 
 
-def test_a_key_is_asked_for_where_the_server_has_one(chromium, tiny_folder, tmp_path):
+def test_page_requests_the_key_of_a_protected_server(chromium, tiny_folder, tmp_path):
     with running_server(tiny_folder, tmp_path / "server.log", api_keys=KEY) as address:
         page = Page(chromium, address)
         assert page.wait("error").startswith("This service asks for a key\nEnter it")

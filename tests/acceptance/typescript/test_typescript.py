@@ -1,6 +1,6 @@
-"""A TypeScript client that is generated from the OpenAPI document calls the real server.
+"""A TypeScript client generated from the OpenAPI document calls a real server.
 
-Compiled as strictly as the compiler can: it fails where the document promises too little.
+It is compiled with the strictest options, so that a field missing in the document is an error.
 """
 
 import os
@@ -27,7 +27,7 @@ def run(folder: Path, *command: str) -> None:
 
 @pytest.fixture(scope="module")
 def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
-    """A server in whose house there is room for two ads."""
+    """A server that admits two ads at a time."""
     folder = tmp_path_factory.mktemp("typescript-server")
     with faulty_server(tiny_folder, folder, max_queued_ads="2", max_batch_ads="2") as server:
         server.release()
@@ -36,7 +36,7 @@ def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="module")
 def client(server: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the compiled client; without Node.js, skip, or fail where CI insists."""
+    """The compiled client; without Node.js tests are skipped, or fail if REQUIRE_NODE is set."""
     if not (shutil.which("node") and shutil.which("npm")):
         message = "the client is generated with node and npm, which are not installed"
         return pytest.fail(message) if os.environ.get("REQUIRE_NODE") else pytest.skip(message)
@@ -53,13 +53,11 @@ def client(server: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "built" / "client.js"
 
 
-def test_a_generated_client_gets_answers_and_typed_errors(
-    client: Path, server: FaultyServer
-) -> None:
+def test_generated_client_gets_answers_and_typed_errors(client: Path, server: FaultyServer) -> None:
     run(client.parent, "node", str(client), server.address)
 
 
-def test_a_generated_client_is_told_when_to_come_again(client: Path, server: FaultyServer) -> None:
+def test_generated_client_gets_retry_after(client: Path, server: FaultyServer) -> None:
     [held] = server.send_behind_held()
     run(client.parent, "node", str(client), server.address, "overload")
     server.release()
