@@ -16,6 +16,7 @@ from app.core.errors import SettingsError
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import CLOSING_SECONDS
 from app.serving.settings import PREFIX, Settings, load_settings
+from tests.deploy.resource_schemas import SERVICE_MONITOR
 from tests.support.application import InProcessApp
 from tests.support.kustomize import (
     DOCKERFILE,
@@ -39,45 +40,6 @@ COMPONENTS = ((), *((one,) for one in CHECKPOINTS))
 ENGINE_CORES = 2
 """Cores for the engine process; see docs/scaling.md, "Several processes on one machine"."""
 
-MONITOR = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["apiVersion", "kind", "metadata", "spec"],
-    "properties": {
-        "apiVersion": {"const": "monitoring.coreos.com/v1"},
-        "kind": {"const": "ServiceMonitor"},
-        "metadata": {"type": "object", "required": ["name"]},
-        "spec": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["selector", "endpoints"],
-            "properties": {
-                "jobLabel": {"type": "string"},
-                "selector": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"matchLabels": {"additionalProperties": {"type": "string"}}},
-                },
-                "endpoints": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "properties": {
-                            "port": {"type": "string"},
-                            "path": {"type": "string", "pattern": "^/"},
-                            "interval": {"type": "string", "pattern": "^[0-9]+s$"},
-                            "scrapeTimeout": {"type": "string", "pattern": "^[0-9]+s$"},
-                        },
-                    },
-                },
-            },
-        },
-    },
-}
-"""The schema of the fields of a ServiceMonitor in use; Kubernetes itself has none."""
-
 Documents = dict[str, dict[str, Any]]
 """The rendered manifests by kind, of which there is one each."""
 Render = Callable[..., Documents]
@@ -85,7 +47,7 @@ Render = Callable[..., Documents]
 
 @pytest.fixture(scope="module")
 def render(tmp_path_factory) -> Render:
-    rendered = renderer(tmp_path_factory.mktemp("beside"))
+    rendered = renderer(tmp_path_factory.mktemp("overlay"))
 
     def by_kind(*overlay: str, **own: str) -> Documents:
         documents = rendered(*overlay, **own)
@@ -140,7 +102,7 @@ def container_environment(documents: Documents) -> dict[str, str]:
 @pytest.mark.parametrize("components", COMPONENTS, ids=str)
 def test_manifests_fit_their_schemas(render, overlay, components, release):
     documents = render(overlay, *components)
-    Draft202012Validator(MONITOR).validate(documents.pop("ServiceMonitor"))
+    Draft202012Validator(SERVICE_MONITOR).validate(documents.pop("ServiceMonitor"))
     assert documents.keys() == {
         "ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget",
         "NetworkPolicy",

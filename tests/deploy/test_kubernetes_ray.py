@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from app.serving.settings import PREFIX, Settings, load_settings
+from tests.deploy.resource_schemas import POD_MONITOR, RAY_SERVICE
 from tests.support.kustomize import (
     KUBERNETES,
     README,
@@ -37,102 +38,9 @@ OVERLAYS = ("cpu", "gpu")
 COMPONENTS = ((), ("redis",), ("checkpoint-volume",), ("redis", "checkpoint-volume"))
 
 
-def record(*required: str, **properties: Document) -> Document:
-    """Return the schema of an object with these properties and no others."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": required,
-        "properties": properties,
-    }
-
-
-STRING: Document = {"type": "string"}
-NUMBER: Document = {"type": "integer", "minimum": 0}
-OBJECT: Document = {"type": "object"}
-STRINGS: Document = {"type": "object", "additionalProperties": STRING}
-GROUP = {"rayStartParams": STRINGS, "template": record("spec", metadata=OBJECT, spec=OBJECT)}
-RAY_SERVICE = record(
-    "apiVersion",
-    "kind",
-    "metadata",
-    "spec",
-    apiVersion={"const": "ray.io/v1"},
-    kind={"const": "RayService"},
-    metadata={"type": "object", "required": ["name"]},
-    spec=record(
-        "serveConfigV2",
-        "rayClusterConfig",
-        serveConfigV2=STRING,
-        rayClusterConfig=record(
-            "headGroupSpec",
-            "workerGroupSpecs",
-            rayVersion=STRING,
-            enableInTreeAutoscaling={"type": "boolean"},
-            autoscalerOptions=record(
-                idleTimeoutSeconds=NUMBER,
-                resources=OBJECT,
-                securityContext=OBJECT,
-                volumeMounts={"type": "array"},
-            ),
-            gcsFaultToleranceOptions=record(
-                "redisAddress", redisAddress=STRING, redisPassword=OBJECT
-            ),
-            headGroupSpec=record(*GROUP, **GROUP),
-            workerGroupSpecs={
-                "type": "array",
-                "items": record(
-                    "groupName",
-                    *GROUP,
-                    **GROUP,
-                    groupName=STRING,
-                    replicas=NUMBER,
-                    minReplicas=NUMBER,
-                    maxReplicas=NUMBER,
-                ),
-            },
-        ),
-    ),
-)
-"""The schema of the fields of a RayService in use; its pods are checked by Kubernetes' schema."""
-POD_MONITOR = record(
-    "apiVersion",
-    "kind",
-    "metadata",
-    "spec",
-    apiVersion={"const": "monitoring.coreos.com/v1"},
-    kind={"const": "PodMonitor"},
-    metadata={"type": "object", "required": ["name"]},
-    spec=record(
-        "selector",
-        "podMetricsEndpoints",
-        selector=record("matchLabels", matchLabels=STRINGS),
-        podMetricsEndpoints={
-            "type": "array",
-            "items": record(
-                "port",
-                port=STRING,
-                path=STRING,
-                interval=STRING,
-                scrapeTimeout=STRING,
-                relabelings={
-                    "type": "array",
-                    "items": record(
-                        "targetLabel",
-                        targetLabel=STRING,
-                        replacement=STRING,
-                        sourceLabels={"type": "array", "items": STRING},
-                    ),
-                },
-            ),
-        },
-    ),
-)
-
-
 @pytest.fixture(scope="module")
 def render(tmp_path_factory) -> Render:
-    rendered = renderer(tmp_path_factory.mktemp("beside"))
+    rendered = renderer(tmp_path_factory.mktemp("overlay"))
     return lambda overlay, *components, **own: rendered(
         f"ray/{overlay}", *(f"ray/{one}" for one in components), **own
     )

@@ -8,7 +8,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
     """Check a condition every 50 ms until it holds.
 
     Raises:
-        AssertionError: it does not hold after so many seconds.
+        AssertionError: it does not hold after `seconds`.
     """
     end = time.monotonic() + seconds
     while not condition():

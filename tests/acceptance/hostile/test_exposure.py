@@ -120,10 +120,10 @@ def test_code_in_a_checkpoint_is_never_run(tiny_folder: Path, tmp_path: Path) ->
     shutil.copytree(tiny_folder, folder)
     for name in ("own", "modeling", "configuration", "tokenization", "sitecustomize"):
         (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: pass\n")
-    asked = folder / "tokenizer_config.json"
-    content = json.loads(asked.read_text(encoding="utf-8"))
+    config = folder / "tokenizer_config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
     content["auto_map"] = {"AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
-    asked.write_text(json.dumps(content))
+    config.write_text(json.dumps(content))
     with running_server(folder, tmp_path / "log") as address:
         lines = httpx.get(f"{address}/metrics").text.splitlines()
         assert httpx.post(f"{address}/classify", json={"text": "Koch"}).status_code == 200

@@ -58,12 +58,12 @@ def test_screen_reader_announces_answers_and_errors(chromium, server):
     page.classify(AD)
     page.wait("answer")
     label, *_ = page.texts(".name")
-    said = page["status"].get_property("textContent")
-    assert said.startswith(f"Job category: {label}, ")
-    assert "Minimum education: " in said
+    announced = page["status"].get_property("textContent")
+    assert announced.startswith(f"Job category: {label}, ")
+    assert "Minimum education: " in announced
     page.classify(" ")
-    said = page["status"].get_property("textContent")
-    assert said.startswith("There is no ad yet. Paste its text first.")
+    announced = page["status"].get_property("textContent")
+    assert announced.startswith("There is no ad yet. Paste its text first.")
     # Each control has an accessible name.
     names = page.script(
         "[...document.querySelectorAll('input, select, textarea, button')].map(one =>"

@@ -44,12 +44,12 @@ def wait_for_answer(
 
     async def main() -> float | None:
         links = Connections(address)
-        asking = AdSender(links.send, ads)
+        sender = AdSender(links.send, ads)
         try:
             async with asyncio.timeout(within):
                 while True:
                     check()
-                    reply = await asking.send(b"0", time.perf_counter())
+                    reply = await sender.send(b"0", time.perf_counter())
                     if reply.status == 200:
                         return reply.ended
                     await asyncio.sleep(RETRY_SECONDS)
@@ -71,8 +71,8 @@ def check_labels(address: str, ads: AdRequests, expected: Sequence[Mapping[str, 
     async def main() -> list[dict[str, str] | None]:
         links = Connections(address)
         try:
-            asking = AdSender(links.send, ads)
-            return [await asking.labels(number) for number in range(len(expected))]
+            sender = AdSender(links.send, ads)
+            return [await sender.labels(number) for number in range(len(expected))]
         finally:
             links.close()
 

@@ -69,7 +69,7 @@ class RoundFigures:
 
 @dataclass
 class ContenderResults:
-    """A contender and its rounds so far; `failure` says why there are no more."""
+    """A contender and its rounds so far; `failure` says why it is no longer measured."""
 
     contender: Contender
     turns: list[RoundFigures] = field(default_factory=list)
