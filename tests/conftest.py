@@ -1,8 +1,9 @@
-"""A tiny two-head checkpoint, built once a session: no network, no committed weights needed."""
+"""Fixtures of all tests: tiny checkpoints with random weights, built once in a test run.
+
+They need neither network access nor committed weights.
+"""
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from transformers import AutoConfig, AutoModel
 from app.core.head_labels import Head
 from app.model.checkpoint import Checkpoint, open_checkpoint, save_checkpoint
 from app.model.classifier import TwoHeadClassifier
-from tests.support.machine_turns import turn
 
 TRADES = {
     "nursing": "Pflegefachkraft für die Station mit Schichtdienst und Patienten",
@@ -48,9 +48,9 @@ POSITIONS = 64
 
 
 def tiny_tokenizer() -> tuple[bytes, bytes]:
-    """Return `tokenizer.json` and `tokenizer_config.json` of a WordPiece over the tests' words."""
+    """Return `tokenizer.json` and `tokenizer_config.json` of a WordPiece with the tests' words."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    # Listed, not trained: the library's trainer breaks ties differently in every process.
+    # Not trained, because the trainer of tokenizers breaks ties differently in every process.
     words = sorted({word for line in (*TRADES.values(), *LEVELS.values()) for word in line.split()})
     letters = sorted(set("".join(words)))
     pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *words]
@@ -71,7 +71,7 @@ def tiny_tokenizer() -> tuple[bytes, bytes]:
 def tiny_encoder(
     kind: str = "bert", vocabulary: int = 500, layers: int = 2, hidden_act: str = "gelu"
 ) -> torch.nn.Module:
-    """Return a random encoder of one of the supported types, 32 wide."""
+    """Return an encoder of one of the supported types with random weights and hidden size 32."""
     config = AutoConfig.for_model(
         kind,
         vocab_size=vocabulary,
@@ -80,7 +80,7 @@ def tiny_encoder(
         num_hidden_layers=layers,
         num_attention_heads=4,
         intermediate_size=64,
-        # RoBERTa and its kin begin counting behind the padding index.
+        # RoBERTa and models derived from it number positions from the padding index + 1.
         max_position_embeddings=POSITIONS if kind in ("bert", "electra") else POSITIONS + 1,
         pad_token_id=0,
         hidden_act=hidden_act,
@@ -89,32 +89,34 @@ def tiny_encoder(
 
 
 def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifier:
-    """Return fresh heads on a tiny encoder, the same weights in every call."""
+    """Return a two-head model on a tiny encoder, with the same weights in every call."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
         encoder = tiny_encoder(kind, hidden_act=hidden_act)
         model = TwoHeadClassifier.from_encoder(encoder, HEADS, max_length=POSITIONS)
-        # Fresh heads answer almost evenly; spread them, so that tests see distinct labels.
+        # New heads give nearly uniform probabilities; larger weights make labels distinct.
         for head in HEADS:
             getattr(model, head).weight.data.mul_(40)
     return model.eval()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Let tests that are marked so have the machine alone, where several processes run."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return (yield)
-    # Of the factory's folders, the one above is the run's, the same for all its processes.
-    factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
-    alone = item.get_closest_marker("alone") is not None
-    with turn(factory.getbasetemp().parent, alone=alone):
-        return (yield)
+LONGEST = (
+    "test_fuzz", "test_schema", "test_page", "test_workers", "test_cases", "test_cluster",
+    "test_backfill", "test_bench", "test_readme", "test_peers", "test_streams", "test_swaps",
+    "test_contract", "test_overload", "test_statuses", "test_draining", "test_server",
+)  # fmt: skip
+"""Files of marked tests, those first that take longest: what starts last should be short."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files of marked tests begin first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny tensors gain nothing from a second thread, and lose much on a busy machine."""
+    """Use one thread: a second gains nothing for tiny tensors, and is slow on a busy machine."""
     torch.set_num_threads(1)
 
 
@@ -128,7 +130,7 @@ def tokenizer_files() -> dict[str, bytes]:
 def tiny_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
 ) -> Path:
-    """A checkpoint folder; tests that damage it copy it first."""
+    """A checkpoint folder; a test that changes it makes a copy first."""
     folder = tmp_path_factory.mktemp("store") / "tiny"
     save_checkpoint(folder, tiny_model(), tokenizer_files, {"note": "untrained"}, "# tiny\n")
     return folder
@@ -136,7 +138,7 @@ def tiny_folder(
 
 @pytest.fixture(scope="session")
 def other_folder(tiny_folder: Path, tokenizer_files: dict[str, bytes]) -> Path:
-    """A checkpoint beside the tiny one in its store, with other labels and other pieces."""
+    """A second checkpoint in the same store, with other labels and other token ids."""
     folder = tiny_folder.with_name("other")
     tokenizer = json.loads(tokenizer_files["tokenizer.json"])
     special = tokenizer["added_tokens"]
@@ -153,10 +155,10 @@ def other_folder(tiny_folder: Path, tokenizer_files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def swayed_folder(
+def sensitive_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
 ) -> Path:
-    """A checkpoint whose answers hang on every sentence; the tiny one's hardly do."""
+    """A checkpoint whose answers depend on every sentence, which the tiny one's hardly do."""
     model = tiny_model()
     model.encoder.embeddings.word_embeddings.weight.data.mul_(20)
     for weight in model.encoder.encoder.parameters():
@@ -169,7 +171,7 @@ def swayed_folder(
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]) -> Path:
-    """A bare pretrained encoder, as a user names it with --base."""
+    """An encoder without heads, as a user passes to `--base`."""
     folder = tmp_path_factory.mktemp("base")
     with torch.random.fork_rng():
         torch.manual_seed(7)

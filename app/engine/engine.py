@@ -29,7 +29,7 @@ from app.engine.devices import (
 )
 from app.engine.fused_layer import FusedLayer
 from app.engine.int8_linear import quantize
-from app.engine.onednn_linear import padded_rows, prepack
+from app.engine.onednn_linear import padded_rows, prepack, prepackable
 from app.engine.packing import Packed, pack
 from app.model.checkpoint import Checkpoint
 from app.model.classifier import TwoHeadClassifier
@@ -64,9 +64,10 @@ class Engine:
         self._position_start = checkpoint.config.position_start()
         self._model = load_model(checkpoint, self.dtype, PACKED).to(self.device)
         self._filled = padded_rows if self.device.type == "cpu" else None
+        prepacks = HAS_ONEDNN and self.dtype != "int8" and prepackable(DTYPES[self.dtype])
         if self._in_16_bit_on_cuda():
             self._fuse()
-        elif self.device.type == "cpu" and self.dtype != "int8" and HAS_ONEDNN:
+        elif self.device.type == "cpu" and prepacks:
             prepack(self._model)
         self._widths = [len(checkpoint.heads[name].labels) for name in HEADS]
         self._graphs = self._make_graphs()

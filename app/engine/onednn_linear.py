@@ -28,6 +28,17 @@ def padded_rows(rows: int) -> int:
     return -(-rows // step) * step
 
 
+def prepackable(dtype: torch.dtype) -> bool:
+    """Tell whether oneDNN multiplies prepacked weights of a dtype on this processor.
+
+    It does so in float32 on all of them; in bfloat16 it needs AVX-512 or AVX-NE-CONVERT, and raises
+    a RuntimeError without.
+    """
+    if dtype != torch.bfloat16:
+        return True
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 class PrepackedLinear(nn.Module):
     """`nn.Linear` for inference on a CPU, with GELU in the same pass where it is asked for."""
 

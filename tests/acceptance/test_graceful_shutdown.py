@@ -20,7 +20,7 @@ def test_sigterm_finishes_accepted_requests_and_refuses_new_ones(tiny_folder, tm
             assert open_before.post("/classify", json=ad).status_code == 200
             accepted = server.send_behind_held(20, 21)
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: server.status("/health/ready") == 503, seconds=10)
+            wait_until(lambda: server.status("/health/ready") == 503, seconds=20)
             refused = open_before.post("/classify", json=ad)
             assert refused.status_code == 503
             assert "shutting down" in refused.json()["detail"]
@@ -47,11 +47,11 @@ def test_waiting_requests_get_503_after_the_grace_period(tiny_folder, tmp_path):
 def test_second_signal_ends_the_process_at_once(tiny_folder, tmp_path, number):
     with faulty_server(tiny_folder, tmp_path) as server:
         held = server.pool.submit(server.send, HELD)
-        wait_until(lambda: server.metric("queue_seconds_count") == 1, seconds=10)
+        wait_until(lambda: server.metric("queue_seconds_count") == 1, seconds=20)
         server.process.send_signal(number)
-        wait_until(lambda: server.status("/health/ready") == 503, seconds=10)
+        wait_until(lambda: server.status("/health/ready") == 503, seconds=20)
         server.process.send_signal(number)
-        assert server.process.wait(timeout=10) == 128 + number
+        assert server.process.wait(timeout=20) == 128 + number
         assert isinstance(held.exception(), httpx.TransportError)
 
 

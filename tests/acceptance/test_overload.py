@@ -10,7 +10,7 @@ from tests.support.faulty_engine import text_of_tokens
 from tests.support.faulty_server import FaultyServer, faulty_server
 from tests.support.server_process import HTTP
 
-pytestmark = [pytest.mark.server, pytest.mark.alone]
+pytestmark = pytest.mark.server
 
 BURST = 5000
 
@@ -114,11 +114,14 @@ def test_single_ads_and_batches_share_one_limit(server):
 
 
 def test_lone_request_waits_for_no_timer(server):
-    waited = server.metric("queue_seconds_sum")
+    waits = []
     for _ in range(5):
+        waited = server.metric("queue_seconds_sum")
         assert server.send(20).status_code == 200
-    # The pass alone takes 0.2 s; they were not held back a quarter of that.
-    assert server.metric("queue_seconds_sum") - waited < 5 * 0.05
+        waits.append(server.metric("queue_seconds_sum") - waited)
+    # The pass alone takes 0.2 s. A busy machine may hold back some of them; a timer would hold back
+    # each for a good part of that.
+    assert min(waits) < 0.05
 
 
 def test_burst_of_connections_is_answered_without_a_reset(tiny_folder, tmp_path):
@@ -135,7 +138,9 @@ def test_burst_of_connections_is_answered_without_a_reset(tiny_folder, tmp_path)
         links.close()
         return replies
 
-    with faulty_server(tiny_folder, tmp_path, seconds=0.1, max_queue_seconds="1") as server:
+    # However slow the machine is, no client takes too long for the server.
+    options = {"max_queue_seconds": "1", "client_seconds": "300"}
+    with faulty_server(tiny_folder, tmp_path, seconds=0.1, **options) as server:
         statuses = [reply.status for reply in asyncio.run(main(server.address))]
         assert statuses.count(LOST) == 0
         assert set(statuses) == {200, 429}

@@ -1,7 +1,15 @@
-"""The knee of services that are formulas."""
+"""The knee of services that are formulas, and of one that works off a queue in simulated time."""
+
+import asyncio
+from collections import deque
 
 import pytest
 
+from app.bench.http_client import Reply
+from app.bench.interrupt import Interrupt
+from app.bench.load_generator import Load, Plan, Request
+from app.bench.report import load_document, show_steps
+from app.bench.runs import run_sweep
 from app.bench.summary import Summary
 from app.bench.sweep import CLOSE, MOST_STEPS, holds, knee, sweep
 
@@ -49,3 +57,50 @@ def test_the_search_ends_at_the_highest_rate_and_at_the_users_wish():
     assert [one.rate for one in sweep(service(1e9), 5, 30, 1000)] == [5, 10, 20, 30]
     left = iter([step(5, 5), step(10, 10), None])
     assert [one.rate for one in sweep(lambda _: next(left), 5, 1e5, 1000)] == [5, 10]
+
+
+class Queue:
+    """A server that answers requests one after the other, and the clock it lives by.
+
+    It takes the same time for each request, so that its capacity is known. Only sleeps move the
+    clock: how fast the machine is changes nothing. Stands in for `Workers` too.
+    """
+
+    def __init__(self, capacity: float) -> None:
+        self.now, self.takes = 0.0, 1 / capacity
+        self.waiting: deque[tuple[float, asyncio.Future[None]]] = deque()
+        self.interrupt = Interrupt()
+
+    async def sleep(self, seconds: float) -> None:
+        # First what was started sends, and only then does time pass.
+        await asyncio.sleep(0)
+        self.now += seconds
+        while self.waiting and self.waiting[0][0] <= self.now:
+            _, answered = self.waiting.popleft()
+            if not answered.cancelled():
+                answered.set_result(None)
+
+    async def send(self, _content: bytes, due: float) -> Reply:
+        begin = max(self.waiting[-1][0] if self.waiting else 0.0, self.now)
+        end, answered = begin + self.takes, asyncio.get_running_loop().create_future()
+        self.waiting.append((end, answered))
+        await answered
+        return Reply(200, {}, end - due, end, b'{"tokens": 7}')
+
+    def run(self, plan: Plan):
+        self.waiting.clear()
+        load = Load(plan, self.send, lambda: self.now, self.sleep)
+        return asyncio.run(load.run(self.interrupt.wanted))
+
+
+@pytest.mark.parametrize("capacity", [3, 12])
+@pytest.mark.parametrize("start", [5, 40])
+def test_a_sweep_of_loads_finds_the_capacity_of_a_queue(capacity, start):
+    plan = Plan("http://test", [Request(b"")], start, warm_up=10, duration=100)
+    steps = run_sweep(plan, Queue(capacity), most=1e5, p99_ms=5000)
+    best = knee(steps, 5000)
+    # Arrivals are random: near its capacity the queue gets long, and what waits is late.
+    assert 0.8 * capacity <= best.rate <= capacity
+    assert all(one.achieved <= capacity + 0.01 for one in steps)
+    assert load_document(steps, plan.address, 5000)["knee"] == best.rate
+    assert f"The knee is at {best.rate:.4g} requests/s" in list(show_steps(steps, 5000))[1]

@@ -319,9 +319,10 @@ def asking(*calls: bytes, patience: float | None = None, **replies: object) -> A
     ],
 )
 def test_ad_is_answered_when_all_its_calls_are(replies, status):
-    reply = asyncio.run(
-        asking(b"a", b"b", patience=0.05, **replies).send(b"0", time.perf_counter())
-    )
+    # Short only for an answer that never comes; others may be as late as the machine is slow.
+    patience = 0.05 if "never" in replies.values() else 60
+    requests = asking(b"a", b"b", patience=patience, **replies)
+    reply = asyncio.run(requests.send(b"0", time.perf_counter()))
     assert reply.status == status
 
 
@@ -329,7 +330,7 @@ def test_ad_sent_after_its_time_is_unanswered():
     late = time.perf_counter() - 9
     reply = asyncio.run(asking(b"a", patience=5, a="never").send(b"0", late))
     assert reply.status == UNANSWERED
-    assert reply.seconds == pytest.approx(9, abs=1)
+    assert 9 <= reply.seconds < 60
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,6 @@ def test_server_that_does_not_start_reports_its_last_line(tmp_path):
 
 
 @pytest.mark.server
-@pytest.mark.alone
 def test_comparison_with_a_plain_server(checkpoint, tmp_path):
     """The peer runs in this environment; another has wrong labels, a third does not start."""
     ads, out, scratch = tmp_path / "ads.jsonl", tmp_path / "out.json", tmp_path / "scratch"

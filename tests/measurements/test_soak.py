@@ -71,12 +71,11 @@ def test_minute_without_samples_has_a_row():
 
 
 @pytest.mark.server
-@pytest.mark.alone
 def test_short_soak_gets_only_documented_answers(tiny_folder, tmp_path):
     ads, out = tmp_path / "ads.jsonl", tmp_path / "figures.json"
     ads.write_text("".join(json.dumps(ad) + "\n" for ad in ADS))
     options = ["--model", tiny_folder, "--ads", ads, "--out", out]
-    options += ["--minutes", "0.1", "--capacity-seconds", "1"]
+    options += ["--minutes", "0.05", "--capacity-seconds", "0.5"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.measurements.soak", *options],
         env=clean_environment(),

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.core.types import LabelProbability, ModelName, Prediction
-from app.serving.metrics import FOLDER, Metrics
+from app.core.types import LabelProbability, ModelIdentity, Prediction
+from app.serving.metrics import MULTIPROCESS_FOLDER, Metrics
 from tests.docs.pages import PAGES
 
 
 def prediction(truncated=False):
     return Prediction(
-        ModelName("m", "1"),
+        ModelIdentity("m", "1"),
         heads={
             "job_category": (LabelProbability("a", 0.8), LabelProbability("b", 0.2)),
             "min_education": (LabelProbability("x", 0.6),),
@@ -43,7 +43,7 @@ def test_two_services_do_not_share_metrics():
 
 @pytest.fixture
 def status(tmp_path) -> Path:
-    """What a supervisor writes that has one process beside this one."""
+    """The file of a supervisor with one other process."""
     file = tmp_path / "status"
     processes = {"supervisor": os.getpid(), "worker-0": os.getppid()}
     file.write_text(json.dumps({"processes": processes, "restarts": 3}))
@@ -56,7 +56,7 @@ def test_every_metric_is_documented(status):
         assert f"`{family.name}" in page, f"the page does not mention {family.name}"
 
 
-def test_what_serves_together_is_told_by_process(status):
+def test_process_metrics_have_one_series_for_each_process(status):
     value = Metrics(status=status).registry.get_sample_value
     memory = [
         value("process_resident_memory_bytes", {"process": name})
@@ -67,11 +67,11 @@ def test_what_serves_together_is_told_by_process(status):
     assert value("doppelkopf_worker_restarts_total") == 3
 
 
-WRITE = """
+WRITE_METRICS = """
 import sys
 from pathlib import Path
 from app.serving.metrics import Metrics
-from app.core.types import LabelProbability, ModelName, Prediction
+from app.core.types import LabelProbability, ModelIdentity, Prediction
 
 number = int(sys.argv[2])
 metrics = Metrics(status=Path(sys.argv[1]))
@@ -81,22 +81,22 @@ metrics.ready.set(number > 1)
 metrics.max_queue_seconds.set(10)
 metrics.batch_ads.observe(number)
 metrics.requests.labels("/classify", "200").inc(number)
-metrics.follow(metrics.queued_seconds, lambda: 7.5)
-metrics.tell_model("demo", "1", "cpu", "float32")
-metrics.tell_model("demo", "2", "cpu", "float32")
+metrics.sample(metrics.queued_seconds, lambda: 7.5)
+metrics.set_model("demo", "1", "cpu", "float32")
+metrics.set_model("demo", "2", "cpu", "float32")
 metrics.count_swap("ok")
 if number > 1:
     print(metrics.exposition().decode())
 """
 
 
-def test_several_processes_add_up_to_one_service(status, tmp_path):
+def test_the_metrics_of_several_processes_are_merged(status, tmp_path):
     folder = tmp_path / "metrics"
     folder.mkdir()
     for number in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", WRITE, str(status), number],
-            env={**os.environ, FOLDER: str(folder)},
+            [sys.executable, "-c", WRITE_METRICS, str(status), number],
+            env={**os.environ, MULTIPROCESS_FOLDER: str(folder)},
             capture_output=True,
             text=True,
             check=True,
@@ -122,10 +122,10 @@ def test_several_processes_add_up_to_one_service(status, tmp_path):
     assert 'revision="2"' in info
 
 
-def test_what_is_served_no_longer_is_shown_no_longer():
+def test_model_info_shows_the_served_checkpoint_only():
     metrics = Metrics()
     for revision in ("1", "1", "2"):
-        metrics.tell_model("demo", revision, "cpu", "float32")
+        metrics.set_model("demo", revision, "cpu", "float32")
         shown = metrics.exposition().decode().splitlines()
         (info,) = (line for line in shown if line.startswith("doppelkopf_model_info{"))
         assert f'revision="{revision}"' in info

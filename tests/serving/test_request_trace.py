@@ -4,7 +4,7 @@ from app.serving.request_trace import Trace, current, detached, set_current
 
 
 class Clock:
-    """Seconds, as the test sets them."""
+    """A clock that a test moves."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -12,31 +12,31 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def passes(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.now += seconds
 
 
-def test_each_stage_lasts_until_the_next_begins():
+def test_a_stage_lasts_until_the_next_one_starts():
     clock = Clock()
     trace = Trace("a", clock)
-    clock.passes(1)
+    clock.advance(1)
     trace.enter("tokenize")
-    clock.passes(2)
+    clock.advance(2)
     trace.enter("queue")
-    clock.passes(4)
+    clock.advance(4)
     trace.leave()
-    clock.passes(8)
+    clock.advance(8)
     assert trace.stages() == {"tokenize": 2, "queue": 4}
     assert trace.seconds == 15
 
 
-def test_a_stage_that_has_not_ended_counts_up_to_now():
+def test_the_current_stage_counts_up_to_now():
     clock = Clock()
     trace = Trace("a", clock)
     trace.enter("queue")
-    clock.passes(3)
+    clock.advance(3)
     assert trace.stages() == {"queue": 3}
-    clock.passes(1)
+    clock.advance(1)
     assert trace.stages() == {"queue": 4}
 
 
@@ -45,19 +45,19 @@ def test_entering_a_stage_again_adds_to_it():
     trace = Trace("a", clock)
     for _ in range(2):
         trace.enter("batch")
-        clock.passes(1)
+        clock.advance(1)
         trace.enter("batch")
-        clock.passes(1)
+        clock.advance(1)
         trace.leave()
-        clock.passes(5)
+        clock.advance(5)
     assert trace.stages() == {"batch": 4}
 
 
-def test_a_part_that_went_elsewhere_adds_its_stages_and_tokens():
+def test_merge_adds_stages_and_tokens_of_another_process():
     clock = Clock()
     trace = Trace("a", clock)
     trace.enter("queue")
-    clock.passes(1)
+    clock.advance(1)
     trace.leave()
     trace.merge({"queue": 2.0, "batch": 4.0}, 7)
     trace.merge({"batch": 0.5}, 1)
@@ -69,18 +69,18 @@ def test_server_timing_is_in_milliseconds_and_ends_with_the_total():
     clock = Clock()
     trace = Trace("a", clock)
     trace.enter("tokenize")
-    clock.passes(0.0015)
+    clock.advance(0.0015)
     trace.leave()
-    clock.passes(0.25)
+    clock.advance(0.25)
     assert trace.server_timing() == "tokenize;dur=1.50, total;dur=251.50"
 
 
-def test_a_task_follows_the_trace_of_the_request_that_started_it():
+def test_a_task_has_the_trace_of_its_request():
     async def request(name: str) -> str:
         set_current(Trace(name))
-        return await asyncio.create_task(seen())
+        return await asyncio.create_task(current_id())
 
-    async def seen() -> str:
+    async def current_id() -> str:
         await asyncio.sleep(0)
         return current().request_id
 
@@ -92,7 +92,7 @@ def test_a_task_follows_the_trace_of_the_request_that_started_it():
     asyncio.run(main())
 
 
-def test_what_runs_apart_is_traced_under_the_same_id_and_not_counted():
+def test_detached_work_has_the_request_id_but_is_not_counted():
     trace = Trace("a")
     set_current(trace)
     with detached():

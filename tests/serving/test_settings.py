@@ -24,19 +24,19 @@ def test_defaults_need_no_environment():
     assert settings.api_keys == ()
 
 
-def test_the_environment_sets_and_an_override_goes_before_it():
+def test_an_override_takes_precedence_over_the_environment():
     environment = {"DOPPELKOPF_PORT": "9000", "DOPPELKOPF_MAX_WINDOWS": "2", "HOME": "/"}
     settings = load_settings({"port": 9001}, environment)
     assert (settings.port, settings.max_windows) == (9001, 2)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_known():
+def test_an_unknown_name_is_refused_with_the_nearest_known_one():
     assert refused(MAX_WINDOW="2") == (
         "DOPPELKOPF_MAX_WINDOW is no setting of Doppelkopf; did you mean DOPPELKOPF_MAX_WINDOWS."
     )
 
 
-def test_the_key_that_clients_send_is_no_setting_and_no_mistake():
+def test_the_clients_key_is_ignored():
     environment = {"DOPPELKOPF_API_KEY": "a-key-of-good-length"}
     assert load_settings(environment=environment).api_keys == ()
 
@@ -58,7 +58,7 @@ def test_the_key_that_clients_send_is_no_setting_and_no_mistake():
         ("DOCS_ACCESS", "true"),
     ],
 )
-def test_a_bad_value_is_refused_with_the_name_of_its_setting(name, value):
+def test_a_bad_value_is_refused_with_its_settings_name(name, value):
     assert refused(**{name: value}).startswith(f"DOPPELKOPF_{name}: ")
 
 
@@ -69,14 +69,14 @@ def test_settings_that_contradict_each_other_are_refused():
 
 
 @pytest.mark.parametrize("name", ["METRICS_ACCESS", "DOCS_ACCESS"])
-def test_what_needs_a_key_needs_keys_to_be_there(name):
+def test_access_by_key_is_refused_without_keys(name):
     assert f"{name} is 'key', but there are no API_KEYS" in refused(**{name: "key"})
     load_settings(
         environment={f"DOPPELKOPF_{name}": "key", "DOPPELKOPF_API_KEYS": "a-key-of-good-length"}
     )
 
 
-def test_keys_are_split_and_never_shown():
+def test_keys_are_split_at_commas_and_never_shown():
     settings = load_settings(
         environment={"DOPPELKOPF_API_KEYS": "first-key-of-length, second-key-of-length,"}
     )
@@ -88,7 +88,7 @@ def test_keys_are_split_and_never_shown():
     assert "sesame" not in refused(API_KEYS="sesame")
 
 
-def test_every_setting_is_explained_and_documented():
+def test_every_setting_has_a_description_and_is_documented():
     page = PAGES["docs/configuration.md"].text
     for name, field in Settings.model_fields.items():
         assert field.description

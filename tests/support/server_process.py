@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.polling import wait_until
@@ -62,7 +63,7 @@ def running_process(
     process = start_server(model, log, port, command, **settings)
     try:
         address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _ready(address, process, log), seconds=60)
+        wait_until(lambda: _ready(address, process, log), seconds=180)
         yield address, process
     finally:
         process.terminate()
@@ -110,6 +111,16 @@ def peak_megabytes(process: subprocess.Popen[bytes]) -> float:
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
+
+
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Return what a process and its children have computed: waiting for others does not count."""
+    server, seconds = psutil.Process(process.pid), 0.0
+    for one in [server, *server.children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            times = one.cpu_times()
+            seconds += times.user + times.system
+    return seconds
 
 
 def _ready(address: str, process: subprocess.Popen[bytes], log: Path) -> bool:

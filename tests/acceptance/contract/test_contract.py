@@ -133,7 +133,7 @@ def test_refused_error_names_field_and_request(call: ClientUnderTest, server: Fa
         call("classify", " ")
     # The server logs the request after it has begun to answer.
     name = caught.value.request_id
-    wait_until(lambda: name in server.log.read_text(encoding="utf-8"), seconds=10)
+    wait_until(lambda: name in server.log.read_text(encoding="utf-8"), seconds=20)
     with pytest.raises(RefusedError, match=r"body.ads.1.text"):
         call("classify_many", ["Koch", ""])
     with pytest.raises(RefusedError, match="413 Body too large"):

@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -14,7 +13,8 @@ import pytest
 
 from tests.acceptance.hostile.conftest import MAX_BODY_BYTES
 from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, RawRequest, post
-from tests.support.server_process import CLUSTER, metric, peak_megabytes
+from tests.support.polling import wait_until
+from tests.support.server_process import CLUSTER, metric, peak_megabytes, processor_seconds
 
 pytestmark = pytest.mark.server
 
@@ -216,9 +216,9 @@ def test_incomplete_body_is_counted_as_499(server: str, connection: Connection) 
     head = post(b"").raw().replace(b"content-length: 0", b"content-length: 1000")
     with socket.create_connection(_host_and_port(server)) as leaving:
         leaving.sendall(head + b'{"text": ')
-    end = time.monotonic() + 10
-    while metric(server, "requests_total", route="/classify", status="499") == before:
-        assert time.monotonic() < end, "the request was not counted as 499"
+    wait_until(
+        lambda: metric(server, "requests_total", route="/classify", status="499") > before, 30
+    )
     assert connection.ask(post({"text": "Koch"})).status == 200
 
 
@@ -356,13 +356,12 @@ def test_hostile_body_takes_little_time_and_memory(
     server: str, process: subprocess.Popen[bytes], name: str
 ) -> None:
     before = peak_megabytes(process)
+    begin = processor_seconds(process)
     with Connection(server) as connection:
-        begin = time.perf_counter()
         for _ in range(5):
             connection.ask(post(INVALID[name][0]))
-        seconds = (time.perf_counter() - begin) / 5
     # Without limits, 8 MB of empty ads took 24 s, which blocked all other requests, and 4 GB.
-    assert seconds < 1
+    assert (processor_seconds(process) - begin) / 5 < 1
     assert peak_megabytes(process) - before < 60
 
 
@@ -410,9 +409,9 @@ def test_hostile_job_posting_takes_little_time_and_memory(
     body, status = POSTINGS[name]
     content = json.dumps(body).encode()
     before = peak_megabytes(process)
-    begin = time.perf_counter()
+    begin = processor_seconds(process)
     answer = ask(post(content, b"/classify/jobposting"))
-    assert time.perf_counter() - begin < 2
+    assert processor_seconds(process) - begin < 2
     assert answer.status == status, answer.body
     assert peak_megabytes(process) - before < 60
     assert len(answer.body) < 4000

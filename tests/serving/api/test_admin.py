@@ -4,9 +4,9 @@ import dataclasses
 import pytest
 
 from app.core.errors import CheckpointRefusedError, SwapRunningError
-from app.core.served_model import Swap
+from app.core.served_model import CompletedSwap
 from app.serving.api.state import state_of
-from tests.support.application import InProcessApp, served_model
+from tests.support.server_process import App, served_model
 
 KEY = "an-operators-own-key"
 SETTINGS = {"admin_keys": KEY, "api_keys": "a-callers-own-api-key"}
@@ -32,7 +32,7 @@ class Swapping:
 @pytest.fixture
 def swap(checkpoint):
     old = served_model(checkpoint)
-    return Swap(old, dataclasses.replace(old, name="v2", revision="2"), 1.23456)
+    return CompletedSwap(old, dataclasses.replace(old, name="v2", revision="2"), 1.23456)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def admin(checkpoint):
     with contextlib.ExitStack() as stack:
 
         def start(outcome, settings=SETTINGS):
-            app = InProcessApp(checkpoint, settings=settings)
+            app = App(checkpoint, settings=settings)
             client = stack.enter_context(app.client())
             state_of(app.app).swapper = None if outcome is None else Swapping(outcome)
             return client, app
@@ -133,4 +133,4 @@ def test_every_status_is_documented_and_counted_from_the_start(admin, swap):
     document = client.app.openapi()
     statuses = document["paths"]["/admin/model"]["post"]["responses"]
     assert set(statuses) == {"200", "400", "401", "408", "409", "413", "415", "422", "503"}
-    assert app.metric("requests_total", route="/admin/model", status="409") == 0
+    assert app.value("requests_total", route="/admin/model", status="409") == 0

@@ -123,11 +123,11 @@ def test_a_bomb_costs_no_more_than_text_of_its_size(name):
 
 
 def _seconds(body):
-    """Take the best of three: the machine may be busy."""
+    """Take the best of three, in seconds of the processor: the machine may be busy."""
     times = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         with suppress(MalformedBodyError, InvalidRequestError):
             parse_json(body, 3000)
-        times.append(time.perf_counter() - begin)
+        times.append(time.thread_time() - begin)
     return min(times)

@@ -1,4 +1,4 @@
-"""What travels together, and what becomes of those who leave or fail on the way."""
+"""Which items share a call, and what happens if a caller leaves or the call fails."""
 
 import asyncio
 
@@ -7,16 +7,16 @@ import pytest
 from app.serving.cluster.call_coalescing import MAX_ITEMS, CallCoalescer
 
 
-class Way:
-    """Carries items, each as long as the test holds it; the result of an item is twice the item."""
+class HeldCalls:
+    """Calls that end when the test opens their gates; an item's result is twice the item."""
 
     def __init__(self):
-        self.carried, self.cancelled, self.gates = [], [], []
+        self.sent, self.cancelled, self.gates = [], [], []
         self._more = asyncio.Condition()
 
     async def send(self, items):
         async with self._more:
-            self.carried.append(items)
+            self.sent.append(items)
             self._more.notify_all()
         self.gates.append(gate := asyncio.get_running_loop().create_future())
         try:
@@ -26,106 +26,106 @@ class Way:
             raise
         return [2 * item for item in items]
 
-    async def until_carried(self, calls):
+    async def until_sent(self, count):
         async with asyncio.timeout(10), self._more:
-            await self._more.wait_for(lambda: len(self.carried) >= calls)
+            await self._more.wait_for(lambda: len(self.sent) >= count)
 
 
 def run(test):
     async def main():
-        way = Way()
-        await test(way, CallCoalescer(way.send))
+        calls = HeldCalls()
+        await test(calls, CallCoalescer(calls.send))
 
     asyncio.run(main())
 
 
-def asking(together, *items):
-    return [asyncio.create_task(together.ask(item)) for item in items]
+def call(coalescer, *items):
+    return [asyncio.create_task(coalescer.call(item)) for item in items]
 
 
-def test_one_alone_goes_at_once_and_those_of_the_same_moment_go_with_it():
-    async def test(way, together):
-        asked = asking(together, 1, 2, 3)
-        await way.until_carried(1)
-        assert way.carried == [[1, 2, 3]]
-        way.gates[0].set_result(None)
-        assert await asyncio.gather(*asked) == [2, 4, 6]
+def test_items_of_one_loop_turn_share_a_call_without_a_wait():
+    async def test(calls, coalescer):
+        tasks = call(coalescer, 1, 2, 3)
+        await calls.until_sent(1)
+        assert calls.sent == [[1, 2, 3]]
+        calls.gates[0].set_result(None)
+        assert await asyncio.gather(*tasks) == [2, 4, 6]
 
     run(test)
 
 
-def test_behind_others_the_next_waits_for_company_but_not_for_their_end():
-    async def test(way, together):
-        first = asking(together, 1)
-        await way.until_carried(1)
-        asked = asking(together, 2)
+def test_an_item_behind_calls_in_flight_waits_for_others():
+    async def test(calls, coalescer):
+        first = call(coalescer, 1)
+        await calls.until_sent(1)
+        tasks = call(coalescer, 2)
         for _ in range(5):
             await asyncio.sleep(0)
-        asked += asking(together, 3)
-        assert way.carried == [[1]]
-        await way.until_carried(2)
-        assert way.carried == [[1], [2, 3]]
-        way.gates[1].set_result(None)
-        assert await asyncio.gather(*asked) == [4, 6]
+        tasks += call(coalescer, 3)
+        assert calls.sent == [[1]]
+        await calls.until_sent(2)
+        assert calls.sent == [[1], [2, 3]]
+        calls.gates[1].set_result(None)
+        assert await asyncio.gather(*tasks) == [4, 6]
         assert not first[0].done()
-        way.gates[0].set_result(None)
+        calls.gates[0].set_result(None)
         assert await first[0] == 2
 
     run(test)
 
 
-def test_a_full_call_waits_for_nobody():
-    async def test(way, together):
-        asking(together, 0)
-        await way.until_carried(1)
-        asking(together, *range(MAX_ITEMS + 1))
+def test_a_full_call_is_sent_without_a_wait():
+    async def test(calls, coalescer):
+        call(coalescer, 0)
+        await calls.until_sent(1)
+        call(coalescer, *range(MAX_ITEMS + 1))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert [len(items) for items in way.carried] == [1, MAX_ITEMS]
-        await way.until_carried(3)
-        assert len(way.carried[2]) == 1
+        assert [len(items) for items in calls.sent] == [1, MAX_ITEMS]
+        await calls.until_sent(3)
+        assert len(calls.sent[2]) == 1
 
     run(test)
 
 
-def test_who_leaves_before_the_call_does_not_travel():
-    async def test(way, together):
-        asked = asking(together, 1, 2)
+def test_an_item_cancelled_before_the_call_is_not_sent():
+    async def test(calls, coalescer):
+        tasks = call(coalescer, 1, 2)
         await asyncio.sleep(0)
-        asked[0].cancel()
-        await way.until_carried(1)
-        assert way.carried == [[2]]
+        tasks[0].cancel()
+        await calls.until_sent(1)
+        assert calls.sent == [[2]]
 
     run(test)
 
 
-def test_a_call_that_nobody_waits_for_is_cancelled_and_no_other():
-    async def test(way, together):
-        asked = asking(together, 1, 2)
-        await way.until_carried(1)
-        asked[0].cancel()
+def test_a_call_is_cancelled_once_all_its_items_are():
+    async def test(calls, coalescer):
+        tasks = call(coalescer, 1, 2)
+        await calls.until_sent(1)
+        tasks[0].cancel()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert not way.cancelled
-        asked[1].cancel()
+        assert not calls.cancelled
+        tasks[1].cancel()
         for _ in range(5):
             await asyncio.sleep(0)
-        assert way.cancelled == [[1, 2]]
+        assert calls.cancelled == [[1, 2]]
 
     run(test)
 
 
-def test_a_failed_call_fails_all_that_travelled_and_the_next_goes_on():
-    async def test(way, together):
-        asked = asking(together, 1, 2)
-        await way.until_carried(1)
-        way.gates[0].set_exception(KeyError("lost"))
-        for one in asked:
+def test_a_failed_call_fails_its_items_and_no_later_ones():
+    async def test(calls, coalescer):
+        tasks = call(coalescer, 1, 2)
+        await calls.until_sent(1)
+        calls.gates[0].set_exception(KeyError("lost"))
+        for one in tasks:
             with pytest.raises(KeyError, match="lost"):
                 await one
-        after = asking(together, 3)
-        await way.until_carried(2)
-        way.gates[1].set_result(None)
+        after = call(coalescer, 3)
+        await calls.until_sent(2)
+        calls.gates[1].set_result(None)
         assert await after[0] == 6
 
     run(test)

@@ -2,14 +2,14 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.serving.cluster.metrics_merge import OF_INGRESS, MergedMetrics
+from app.serving.cluster.metrics_merge import INGRESS_METRICS, MergedMetrics
 from app.serving.metrics import Metrics
 
 HELP = 'Ads "so far", of C:\\ads\nand others'
 
 
-def told(ads, kind="a"):
-    """Write what a replica tells that has answered so many ads."""
+def exposition(ads, kind="a"):
+    """Return the metrics of a replica that has answered this number of ads."""
     registry = CollectorRegistry()
     Counter("ads", HELP, ["kind"], registry=registry).labels(kind).inc(ads)
     Gauge("queued", "Ads that wait", registry=registry).set(ads / 2)
@@ -25,24 +25,24 @@ def read(text):
 
 @pytest.fixture
 def both():
-    """The families of two replicas' texts."""
-    found = MergedMetrics()
-    found.add("one", told(3))
-    found.add("two", told(4, 'a "b"\\'))
-    return read(found.text())
+    """The merged metrics of two replicas."""
+    merged = MergedMetrics()
+    merged.add("one", exposition(3))
+    merged.add("two", exposition(4, 'a "b"\\'))
+    return read(merged.text())
 
 
 def values(family, sample):
     return {tuple(one.labels.values()): one.value for one in family.samples if one.name == sample}
 
 
-def test_each_replicas_series_stand_side_by_side_under_its_name(both):
+def test_every_series_is_labelled_with_its_replica(both):
     assert values(both["ads"], "ads_total") == {("a", "one"): 3, ('a "b"\\', "two"): 4}
     assert values(both["queued"], "queued") == {("one",): 1.5, ("two",): 2}
     assert all("replica" in one.labels for family in both.values() for one in family.samples)
 
 
-def test_a_family_stands_there_once_with_its_type_and_its_help(both):
+def test_a_metric_appears_once_with_its_type_and_help(both):
     assert {name: (family.type, family.documentation) for name, family in both.items()} == {
         "ads": ("counter", HELP),
         "queued": ("gauge", "Ads that wait"),
@@ -58,23 +58,23 @@ def test_a_histogram_keeps_its_buckets_its_sum_and_its_count(both):
     assert values(family, "batch_seconds_count") == {("one",): 3, ("two",): 4}
 
 
-def test_only_the_families_that_are_named_are_taken():
-    found = MergedMetrics()
-    found.add("one", told(3), ("ads", "batch_"))
-    assert set(read(found.text())) == {"ads", "batch_seconds"}
+def test_only_metrics_with_the_prefixes_are_added():
+    merged = MergedMetrics()
+    merged.add("one", exposition(3), ("ads", "batch_"))
+    assert set(read(merged.text())) == {"ads", "batch_seconds"}
 
 
-def test_without_a_replica_there_is_nothing():
+def test_no_replicas_give_an_empty_text():
     assert MergedMetrics().text() == b""
 
 
-def test_a_replica_of_its_own_tells_the_same_but_for_its_name():
+def test_one_replica_keeps_all_its_metrics_and_labels():
     metrics = Metrics()
     metrics.expect_routes([("/classify", [200])])
     before = read(metrics.exposition())
-    found = MergedMetrics()
-    found.add("one", metrics.exposition().decode())
-    after = read(found.text())
+    merged = MergedMetrics()
+    merged.add("one", metrics.exposition().decode())
+    after = read(merged.text())
     assert after.keys() == before.keys()
     assert "process_resident_memory_bytes" in after
     for name, family in before.items():
@@ -84,7 +84,7 @@ def test_a_replica_of_its_own_tells_the_same_but_for_its_name():
         ]
 
 
-@pytest.mark.parametrize("name", OF_INGRESS)
-def test_what_is_taken_of_an_ingress_is_there(name):
+@pytest.mark.parametrize("name", INGRESS_METRICS)
+def test_every_ingress_prefix_matches_a_metric(name):
     families = read(Metrics().exposition())
     assert any(family.startswith(name) for family in families)

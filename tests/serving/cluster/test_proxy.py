@@ -1,4 +1,4 @@
-"""What stands before a proxy of Serve: whose answers pass, and what clients see of the others."""
+"""The middleware of Serve's proxies: which answers pass, and which become problem documents."""
 
 import asyncio
 
@@ -12,21 +12,28 @@ from uvicorn.server import ServerState
 from app.core.errors import NotReadyError
 from app.serving.api.problems import PROBLEM_MEDIA_TYPE, add_problem_handlers
 from app.serving.api.telemetry import Telemetry
-from app.serving.cluster.proxy import LOST, NOT_THERE, Plain, UploadWindow, connection, middlewares
+from app.serving.cluster.proxy import (
+    LOST,
+    NOT_AVAILABLE,
+    ProblemDocumentMiddleware,
+    UploadWindow,
+    connection,
+    middlewares,
+)
 from app.serving.metrics import Metrics
-from app.serving.server.http_connection import Connection
+from app.serving.server.http_connection import HttpConnection
 from app.serving.settings import Settings
 
-AHEAD = 1000
+WINDOW_BYTES = 1000
 PROBLEM = [(b"content-type", PROBLEM_MEDIA_TYPE.encode())]
 
 
 def proxy(status=200, headers=()):
-    """Answer as a proxy does: whatever the application says, with an id of its own behind it."""
+    """Return an app that answers as a proxy does: with a request id of its own added."""
 
     async def app(scope, receive, send):
-        told = [*headers, (b"x-request-id", b"proxys-own")]
-        await send({"type": "http.response.start", "status": status, "headers": told})
+        sent = [*headers, (b"x-request-id", b"proxys-own")]
+        await send({"type": "http.response.start", "status": status, "headers": sent})
         for part in (b"plain ", b"text"):
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -35,11 +42,11 @@ def proxy(status=200, headers=()):
 
 
 async def silent(scope, receive, send):
-    """Lose the replica before it has said anything."""
+    """End without an answer, as for a replica that is lost."""
 
 
-def asked(app, path="/classify", headers=None):
-    return TestClient(Plain(app, AHEAD)).get(path, headers=headers)
+def get(app, path="/classify", headers=None):
+    return TestClient(ProblemDocumentMiddleware(app, WINDOW_BYTES)).get(path, headers=headers)
 
 
 def ids(response):
@@ -55,16 +62,16 @@ def assert_is_problem(response, status, detail):
 
 
 @pytest.mark.parametrize("status", [200, 404, 422, 429, 500, 503])
-def test_an_answer_of_the_application_passes_as_it_is(status):
+def test_an_answer_of_the_application_passes_unchanged(status):
     ours = [(b"server-timing", b"total;dur=1"), (b"x-request-id", b"job-1"), (b"retry-after", b"9")]
-    response = asked(proxy(status, ours))
+    response = get(proxy(status, ours))
     assert (response.status_code, response.content) == (status, b"plain text")
     assert response.headers["server-timing"] == "total;dur=1"
     assert response.headers["retry-after"] == "9"
     assert ids(response) == ["job-1"]
 
 
-def test_the_application_before_which_it_stands_is_known_by_its_answers():
+def test_answers_of_the_real_application_are_recognized():
     app = FastAPI()
     add_problem_handlers(app)
     app.add_middleware(Telemetry, metrics=Metrics())
@@ -77,67 +84,67 @@ def test_the_application_before_which_it_stands_is_known_by_its_answers():
     def fail():
         raise RuntimeError("inside")
 
-    client = TestClient(Plain(app, AHEAD), raise_server_exceptions=False)
+    client = TestClient(ProblemDocumentMiddleware(app, WINDOW_BYTES), raise_server_exceptions=False)
     assert_is_problem(client.get("/classify"), 503, "Still loading.")
     assert_is_problem(client.get("/broken"), 500, "Something unexpected failed.")
     assert client.get("/nowhere").json()["title"] == "Not Found"
 
 
-def test_a_problem_of_the_application_that_has_no_timing_passes():
-    response = asked(proxy(500, [*PROBLEM, (b"x-request-id", b"job-1")]))
+def test_a_problem_of_the_application_without_timing_passes():
+    response = get(proxy(500, [*PROBLEM, (b"x-request-id", b"job-1")]))
     assert (response.status_code, response.content) == (500, b"plain text")
     assert ids(response) == ["job-1"]
 
 
 @pytest.mark.parametrize("status", [404, 408, 500, 503])
-def test_what_the_proxy_itself_says_becomes_a_problem_that_says_to_come_back(status):
-    response = asked(proxy(status, [(b"content-type", b"text/plain")]))
-    assert_is_problem(response, 503, NOT_THERE)
+def test_an_answer_of_the_proxy_becomes_a_503_problem(status):
+    response = get(proxy(status, [(b"content-type", b"text/plain")]))
+    assert_is_problem(response, 503, NOT_AVAILABLE)
     assert "retry-after" not in response.headers
 
 
 @pytest.mark.parametrize(
     ("given", "seconds"), [([], 1), ([(b"retry-after", b"7")], 7), ([(b"retry-after", b"0")], 1)]
 )
-def test_a_proxy_that_is_full_says_when_to_come_back(given, seconds):
-    response = asked(proxy(429, given))
+def test_a_full_proxy_gives_a_retry_time(given, seconds):
+    response = get(proxy(429, given))
     assert_is_problem(response, 429, f"Too many requests wait; try again in {seconds} s.")
     assert response.headers["retry-after"] == str(seconds)
 
 
-def test_where_no_answer_came_the_client_is_told_to_send_it_again():
-    assert_is_problem(asked(silent), 503, LOST)
+def test_a_request_without_an_answer_gets_a_problem():
+    assert_is_problem(get(silent), 503, LOST)
 
 
 @pytest.mark.parametrize("app", [silent, proxy(500)])
-def test_a_clients_own_id_stands_in_the_problem_if_it_is_one(app):
-    assert asked(app, headers={"X-Request-Id": "job-7"}).json()["request_id"] == "job-7"
-    response = asked(app, headers={"X-Request-Id": "job 7!"})
+def test_a_problem_has_the_clients_request_id_if_valid(app):
+    assert get(app, headers={"X-Request-Id": "job-7"}).json()["request_id"] == "job-7"
+    response = get(app, headers={"X-Request-Id": "job 7!"})
     assert len(response.json()["request_id"]) == 32
     assert ids(response) == [response.json()["request_id"]]
 
 
 @pytest.mark.parametrize("path", ["/-/healthz", "/-/routes"])
-def test_serves_own_addresses_are_left_alone(path):
-    response = asked(proxy(503), path)
+def test_paths_of_serve_itself_pass_unchanged(path):
+    response = get(proxy(503), path)
     assert (response.status_code, response.content) == (503, b"plain text")
     assert ids(response) == ["proxys-own"]
 
 
-def test_what_is_no_request_is_left_alone():
+def test_a_lifespan_scope_passes_unchanged():
     seen = []
 
     async def app(scope, receive, send):
         seen.append((scope, receive, send))
 
     receive, send = object(), object()
-    asyncio.run(Plain(app, AHEAD)({"type": "lifespan"}, receive, send))
+    asyncio.run(ProblemDocumentMiddleware(app, WINDOW_BYTES)({"type": "lifespan"}, receive, send))
     assert seen == [({"type": "lifespan"}, receive, send)]
 
 
 @pytest.fixture
 def registry():
-    """The server's protocols by name, put back afterwards."""
+    """Uvicorn's protocol classes by name, restored afterwards."""
     protocols = uvicorn.config.HTTP_PROTOCOLS
     before = dict(protocols)
     yield protocols
@@ -145,15 +152,15 @@ def registry():
     protocols.update(before)
 
 
-def test_a_proxy_gets_what_stands_before_it_and_our_connections(registry):
+def test_a_proxy_gets_the_middleware_and_our_connections(registry):
     (found,) = middlewares()
-    assert found.cls is Plain
+    assert found.cls is ProblemDocumentMiddleware
     config = uvicorn.Config(silent, log_config=None)
     config.load()
     assert config.http_protocol_class is connection
 
 
-def test_a_connection_is_that_of_one_machine(registry):
+def test_a_connection_has_the_options_of_a_single_machine(registry):
     middlewares()
 
     async def main():
@@ -161,34 +168,34 @@ def test_a_connection_is_that_of_one_machine(registry):
         config = uvicorn.Config(silent, headers=headers, log_config=None)
         config.load()
         made = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})
-        assert isinstance(made, Connection)
+        assert isinstance(made, HttpConnection)
         assert made._client_seconds == Settings.model_fields["client_seconds"].default
         assert made.ws_protocol_class is None
-        # Not whose server it is.
+        # Without the header that names the server.
         assert config.encoded_headers == [(b"x-more", b"1")]
 
     asyncio.run(main())
 
 
-def test_a_stream_waits_while_its_lines_are_too_far_ahead_of_their_answers():
+def test_the_window_closes_until_lines_are_answered():
     async def test():
-        ahead = UploadWindow(max_bytes=10)
+        window = UploadWindow(max_bytes=10)
         for chunk in (b"12345\n", b"12", b"345\n6"):
-            await asyncio.wait_for(ahead.near(), 1)
-            ahead.sent(chunk)
-        waiting = asyncio.create_task(ahead.near())
+            await asyncio.wait_for(window.wait_until_open(), 1)
+            window.received(chunk)
+        waiting = asyncio.create_task(window.wait_until_open())
         await asyncio.sleep(0)
         assert not waiting.done()
-        ahead.answered(b"{}")
+        window.answered(b"{}")
         await asyncio.sleep(0)
         assert not waiting.done()
-        ahead.answered(b"\n")
+        window.answered(b"\n")
         await asyncio.wait_for(waiting, 1)
 
     asyncio.run(test())
 
 
-def test_a_body_that_is_answered_late_is_read_up_to_the_limit_only():
+def test_a_body_without_an_answer_is_read_up_to_the_window():
     read = []
 
     async def late(scope, receive, send):
@@ -200,10 +207,12 @@ def test_a_body_that_is_answered_late_is_read_up_to_the_limit_only():
             return {"type": "http.request", "body": b"a" * 400, "more_body": True}
 
         scope = {"type": "http", "path": "/", "headers": []}
-        asking = asyncio.create_task(Plain(late, AHEAD)(scope, receive, None))
+        request = asyncio.create_task(
+            ProblemDocumentMiddleware(late, WINDOW_BYTES)(scope, receive, None)
+        )
         for _ in range(20):
             await asyncio.sleep(0)
-        asking.cancel()
+        request.cancel()
 
     asyncio.run(test())
     assert sum(read) == 1200

@@ -7,10 +7,9 @@ import pytest
 
 from app.model.checkpoint import open_checkpoint
 from app.serving.scheduling.lanes import Lane
-from tests.support.application import InProcessApp
 from tests.support.held_engine import HeldEngine
 from tests.support.problems import assert_problem
-from tests.support.server_process import running_server
+from tests.support.server_process import App, running_server
 
 TEXT = """Wir kochen im Restaurant. Die Küche hat Speisen und Menüs!
 
@@ -30,8 +29,8 @@ HEADS = ("job_category", "min_education")
 
 
 @pytest.fixture(scope="module")
-def client(swayed_folder):
-    with InProcessApp(open_checkpoint(swayed_folder)).client() as client:
+def client(sensitive_folder):
+    with App(open_checkpoint(sensitive_folder)).client() as client:
         yield client
 
 
@@ -45,7 +44,7 @@ def probability(answer, head, label):
     return next(one["probability"] for one in answer[head]["top"] if one["label"] == label)
 
 
-def test_a_weight_is_the_labels_probability_less_the_one_without_the_sentence(client):
+def test_a_weight_is_the_probability_lost_without_the_sentence(client):
     plain = client.post("/classify", json=AD).json()
     answer = explained(client, **AD)
     explanation = answer.pop("explanation")
@@ -63,16 +62,16 @@ def test_a_weight_is_the_labels_probability_less_the_one_without_the_sentence(cl
     assert explanation["title"]["text"] is None
 
 
-def test_without_being_asked_nothing_is_explained(client):
+def test_without_explain_there_is_no_explanation(client):
     assert "explanation" not in client.post("/classify", json=AD).json()
     assert "explanation" not in client.post("/classify", json={**AD, "explain": False}).json()
 
 
-def test_without_a_title_it_has_no_weight(client):
+def test_without_a_title_there_is_no_title_weight(client):
     assert explained(client, text=TEXT)["explanation"]["title"] is None
 
 
-def test_places_are_code_points_of_the_text_as_it_was_sent(client):
+def test_offsets_are_code_points_of_the_sent_text(client):
     text = "\n 👩‍🍳 Koch. Küche."
     explanation = explained(client, text=text, title=" Koch ")["explanation"]
     assert explanation["text"] is explanation["title"]["text"] is None
@@ -81,7 +80,7 @@ def test_places_are_code_points_of_the_text_as_it_was_sent(client):
 
 
 @pytest.mark.parametrize("form", ["html", "auto"])
-def test_html_is_explained_as_the_text_that_was_read_which_comes_along(client, form):
+def test_an_explanation_of_html_contains_the_plain_text(client, form):
     markup = "<h2>K&ouml;che</h2><ul><li>Koch. Team<li>Speisen</ul>"
     ad = {"text": markup, "title": "<b>Koch</b>", "format": form}
     explanation = explained(client, **ad)["explanation"]
@@ -91,13 +90,15 @@ def test_html_is_explained_as_the_text_that_was_read_which_comes_along(client, f
     assert parts == ["Köche", "Koch.", "Team", "Speisen"]
 
 
-def test_an_ad_of_one_sentence_is_held_against_none_and_one_without_words_against_nothing(client):
+def test_an_ad_of_one_sentence_and_one_without_words(client):
+    """The only sentence has a weight; without words there are no sentences."""
     (only,) = explained(client, text="Koch")["explanation"]["sentences"]
     assert (only["start"], only["end"]) == (0, 4)
     assert explained(client, text="???")["explanation"]["sentences"] == []
 
 
-def test_many_sentences_are_joined_to_32_readings_the_title_s_among_them(client):
+def test_many_sentences_are_joined_to_32_variants(client):
+    """The variant without the title is one of them."""
     text = "Koch.\n" * 38
     spans = explained(client, text=text)["explanation"]["sentences"]
     assert len(spans) == 32
@@ -105,11 +106,11 @@ def test_many_sentences_are_joined_to_32_readings_the_title_s_among_them(client)
     assert (spans[0]["start"], spans[-1]["end"]) == (0, len(text) - 1)
 
 
-def test_sentences_are_joined_until_the_tokens_of_all_readings_fit(checkpoint):
-    app = InProcessApp(checkpoint, settings={"explain_tokens": 300})
+def test_sentences_are_joined_until_all_variants_fit_the_tokens(checkpoint):
+    app = App(checkpoint, settings={"explain_tokens": 300})
     with app.client() as client:
         answer = explained(client, text="Koch.\n" * 30)
-        read = app.metric("batch_tokens_sum") - answer["tokens"]
+        read = app.value("batch_tokens_sum") - answer["tokens"]
     assert len(answer["explanation"]["sentences"]) == 300 // answer["tokens"] > 1
     assert read <= 300
 
@@ -123,18 +124,18 @@ def test_a_cut_ad_is_explained_as_far_as_it_was_read(client):
     assert sentences[-1]["end"] < len(read)
 
 
-def test_readings_are_no_ads_in_what_is_counted(checkpoint):
-    app = InProcessApp(checkpoint)
+def test_variants_are_not_counted_as_ads(checkpoint):
+    app = App(checkpoint)
     with app.client() as client:
         answer = explained(client, **AD)
-    assert app.metric("confidence_count", head="job_category") == 1
-    assert app.metric("explanations_total") == 1
-    assert app.metric("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
-    assert app.metric("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
-    assert app.metric("queued_ads") == 0
+    assert app.value("confidence_count", head="job_category") == 1
+    assert app.value("explanations_total") == 1
+    assert app.value("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
+    assert app.value("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
+    assert app.value("queued_ads") == 0
 
 
-def test_its_time_is_told_apart_and_its_line_in_the_log_has_one_ad(client, caplog):
+def test_an_explanation_has_its_own_stage_and_logs_one_ad(client, caplog):
     with caplog.at_level("INFO", logger="app.access"):
         response = client.post("/classify", json={**AD, "explain": True})
     stages = [part.split(";")[0].strip() for part in response.headers["server-timing"].split(",")]
@@ -155,13 +156,14 @@ def test_its_time_is_told_apart_and_its_line_in_the_log_has_one_ad(client, caplo
         ),
     ],
 )
-def test_elsewhere_it_is_refused_in_a_sentence(client, path, body):
+def test_other_routes_refuse_explain(client, path, body):
     detail = assert_problem(client.post(path, json=body), 422, "Invalid request")
     assert "explain: only POST /classify explains, one ad at a time" in detail
 
 
-def test_switched_off_it_is_refused_in_a_sentence_and_the_model_tells(checkpoint):
-    with InProcessApp(checkpoint, settings={"explain_concurrency": 0}).client() as client:
+def test_explanations_can_be_switched_off(checkpoint):
+    """A request is then refused with one sentence, and `GET /model` shows it."""
+    with App(checkpoint, settings={"explain_concurrency": 0}).client() as client:
         response = client.post("/classify", json={**AD, "explain": True})
         assert "does not explain" in assert_problem(response, 422, "Invalid request")
         assert client.get("/model").json()["limits"]["explain"] is False
@@ -170,14 +172,14 @@ def test_switched_off_it_is_refused_in_a_sentence_and_the_model_tells(checkpoint
 
 @pytest.fixture
 def held(checkpoint):
-    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
+    app = App(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
     app.run = HeldEngine(app.run)
     with app.client() as client:
         yield app, client
         app.run.go.set()
 
 
-def test_one_too_many_gets_429_with_retry_after_and_others_go_on(held):
+def test_too_many_explanations_get_429_others_are_answered(held):
     app, client = held
     answers = []
     first = threading.Thread(target=lambda: answers.append(explained(client, **AD)))
@@ -186,7 +188,7 @@ def test_one_too_many_gets_429_with_retry_after_and_others_go_on(held):
     refused = client.post("/classify", json={**AD, "explain": True})
     assert "leave `explain` out" in assert_problem(refused, 429, "Too many requests")
     assert refused.headers["retry-after"] == "9"  # 8192 tokens at 1000 a second
-    assert app.metric("rejected_total", reason="explain_busy") == 1
+    assert app.value("rejected_total", reason="explain_busy") == 1
     app.run.go.set()
     assert client.post("/classify", json=AD).status_code == 200
     first.join(10)
@@ -194,8 +196,8 @@ def test_one_too_many_gets_429_with_retry_after_and_others_go_on(held):
     explained(client, **AD)
 
 
-class OneByOne:
-    """Lets one batch through at a time, and tells when one has begun."""
+class SteppedEngine:
+    """Runs one batch, then waits for the test before each next one."""
 
     def __init__(self, run):
         self.go, self.began, self.batches = threading.Semaphore(1), threading.Semaphore(0), []
@@ -210,28 +212,28 @@ class OneByOne:
 
 @pytest.fixture
 def paused(checkpoint):
-    """An application whose engine stops at the readings, which are two batches."""
-    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
-    app.run = OneByOne(app.run)
+    """An application whose engine stops before the variants, which are two batches."""
+    app = App(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
+    app.run = SteppedEngine(app.run)
     with app.client() as client:
         yield app, client
         app.run.go.release(100)
 
 
-def test_the_deadline_is_of_both_and_drops_what_is_left(paused):
+def test_a_deadline_includes_the_variants_and_drops_the_rest(paused):
     app, client = paused
     late = client.post(
         "/classify", json={**AD, "explain": True}, headers={"X-Request-Timeout-Ms": "1000"}
     )
     assert_problem(late, 504, "Deadline exceeded")
     assert len(app.run.batches) == 2
-    assert app.metric("queued_ads") == 0
+    assert app.value("queued_ads") == 0
     app.run.go.release(100)
     assert client.post("/classify", json=AD).status_code == 200
-    assert len(app.run.batches) == 3  # the rest of the readings never ran
+    assert len(app.run.batches) == 3  # the other variants never ran
 
 
-def test_a_client_that_leaves_takes_its_readings_along_and_its_place(paused):
+def test_a_client_that_leaves_cancels_its_variants(paused):
     app, client = paused
 
     async def leave():
@@ -263,41 +265,41 @@ def test_a_client_that_leaves_takes_its_readings_along_and_its_place(paused):
         await call
 
     client.portal.call(leave)
-    assert app.metric("requests_total", route="/classify", status="499") == 1
-    assert app.metric("queued_ads") == 0
+    assert app.value("requests_total", route="/classify", status="499") == 1
+    assert app.value("queued_ads") == 0
     app.run.go.release(100)
     explained(client, **AD)
 
 
-class Noting(InProcessApp):
-    """Notes what the service is asked for."""
+class CallNotingApp(App):
+    """Notes how many ads its service is called with, and in which lane."""
 
     async def _load(self):
-        self.service, self.asked = await super()._load(), []
+        self.service, self.calls = await super()._load(), []
         return self
 
     async def classify(self, ads, *, lane, **options):
-        self.asked.append((len(ads), lane))
+        self.calls.append((len(ads), lane))
         return await self.service.classify(ads, lane=lane, **options)
 
-    async def scored(self, ads, lane):
-        self.asked.append((len(ads), lane))
-        return await self.service.scored(ads, lane)
+    async def score_variants(self, ads, lane):
+        self.calls.append((len(ads), lane))
+        return await self.service.score_variants(ads, lane)
 
     def __getattr__(self, name):
         return getattr(self.service, name)
 
 
-def test_the_answer_goes_before_and_its_readings_wait_with_bulk(checkpoint):
-    app = Noting(checkpoint)
+def test_the_ad_is_interactive_and_its_variants_are_bulk(checkpoint):
+    app = CallNotingApp(checkpoint)
     with app.client() as client:
         explained(client, **AD)
-    assert app.asked == [(1, Lane.INTERACTIVE), (len(SENTENCES) + 1, Lane.BULK)]
+    assert app.calls == [(1, Lane.INTERACTIVE), (len(SENTENCES) + 1, Lane.BULK)]
 
 
 @pytest.mark.server
-def test_several_front_ends_explain_as_one_process_does(swayed_folder, tmp_path, client):
-    with running_server(swayed_folder, tmp_path / "log", workers="2") as address:
+def test_several_front_ends_explain_as_one_process_does(sensitive_folder, tmp_path, client):
+    with running_server(sensitive_folder, tmp_path / "log", workers="2") as address:
         answer = httpx.post(f"{address}/classify", json={**AD, "explain": True}, timeout=60).json()
     expected = explained(client, **AD)
     assert answer["job_category"]["label"] == expected["job_category"]["label"]

@@ -15,16 +15,16 @@ from app.core.errors import (
 )
 from app.serving.inference.hot_swap import Swapper
 from app.serving.metrics import Metrics
-from tests.support.application import served_model
+from tests.support.server_process import served_model
 
 STORE = Path("/store")
 
 
-class Old:
-    """A service that leaves when it is told to."""
+class FakeService:
+    """A service that retires when a test sets `retired`."""
 
     def __init__(self, model):
-        self.model, self.left, self.drained = model, asyncio.Event(), False
+        self.model, self.retired, self.drained = model, asyncio.Event(), False
         self.refusal = None
 
     async def require_ready(self):
@@ -32,14 +32,14 @@ class Old:
             raise self.refusal
 
     async def retire(self, _):
-        await self.left.wait()
+        await self.retired.wait()
 
     async def drain(self, _):
         self.drained = True
 
 
-class World:
-    """A swapper whose store holds revisions by name, and whose loading a test holds up."""
+class Harness:
+    """A swapper with a store of revisions by name; a test can hold up its loading with `gate`."""
 
     def __init__(self, checkpoint):
         self.model = served_model(checkpoint)
@@ -47,14 +47,14 @@ class World:
         self.metrics = Metrics()
         self.state = SimpleNamespace(service=self.of("v1"))
         self.loads, self.error = [], None
-        self.begun = asyncio.Queue()
+        self.started = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
         self.swapper = Swapper(self.state, STORE / "v1", self.load, self.identify, self.metrics)
 
     def of(self, name):
         model = dataclasses.replace(self.model, name=name, revision=self.revisions[name])
-        return Old(model)
+        return FakeService(model)
 
     def identify(self, folder):
         if folder.name not in self.revisions:
@@ -64,7 +64,7 @@ class World:
     async def load(self, folder):
         loaded = self.of(folder.name)
         self.loads.append(folder.name)
-        self.begun.put_nowait(folder.name)
+        self.started.put_nowait(folder.name)
         await self.gate.wait()
         if self.error:
             raise self.error
@@ -75,31 +75,31 @@ class World:
 
 
 @pytest.fixture
-def in_world(checkpoint):
+def in_harness(checkpoint):
     def run(test):
         async def main():
-            await test(World(checkpoint))
+            await test(Harness(checkpoint))
 
         asyncio.run(asyncio.wait_for(main(), 10))
 
     return run
 
 
-def test_the_new_one_is_served_when_it_is_loaded(in_world):
-    async def test(world):
-        world.gate.clear()
-        old = world.state.service
-        task = asyncio.create_task(world.swapper.swap("v2"))
-        await world.begun.get()
-        assert world.state.service is old
-        world.gate.set()
+def test_the_new_checkpoint_is_served_once_it_is_loaded(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        old = harness.state.service
+        task = asyncio.create_task(harness.swapper.swap("v2"))
+        await harness.started.get()
+        assert harness.state.service is old
+        harness.gate.set()
         swap = await task
         assert (swap.old.revision, swap.new.revision, swap.changed) == ("1", "2", True)
-        assert world.state.service.model == swap.new
-        assert world.swaps("ok") == 1
-        assert world.metrics.last_swap._value.get() > 0
+        assert harness.state.service.model == swap.new
+        assert harness.swaps("ok") == 1
+        assert harness.metrics.last_swap._value.get() > 0
 
-    in_world(test)
+    in_harness(test)
 
 
 @pytest.mark.parametrize(
@@ -111,140 +111,140 @@ def test_the_new_one_is_served_when_it_is_loaded(in_world):
         (RuntimeError("an inner secret"), "It could not be loaded; the server's log tells why."),
     ],
 )
-def test_one_that_cannot_be_loaded_is_refused_and_the_old_one_goes_on(in_world, error, said):
-    async def test(world):
-        old, world.error = world.state.service, error
+def test_a_checkpoint_that_cannot_be_loaded_is_refused(in_harness, error, said):
+    async def test(harness):
+        old, harness.error = harness.state.service, error
         with pytest.raises(CheckpointRefusedError, match=said):
-            await world.swapper.swap("v2")
-        assert world.state.service is old
-        assert (world.swaps("refused"), world.swaps("ok")) == (1, 0)
-        world.error = None
-        assert (await world.swapper.swap("v2")).changed
+            await harness.swapper.swap("v2")
+        assert harness.state.service is old
+        assert (harness.swaps("refused"), harness.swaps("ok")) == (1, 0)
+        harness.error = None
+        assert (await harness.swapper.swap("v2")).changed
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_one_that_does_not_verify_is_never_loaded(in_world):
-    async def test(world):
+def test_a_checkpoint_that_does_not_verify_is_never_loaded(in_harness):
+    async def test(harness):
         with pytest.raises(CheckpointRefusedError, match="There is no checkpoint folder"):
-            await world.swapper.swap("v9")
+            await harness.swapper.swap("v9")
         with pytest.raises(InvalidRequestError):
-            await world.swapper.swap("../v2")
-        assert world.loads == []
+            await harness.swapper.swap("../v2")
+        assert harness.loads == []
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_what_is_served_already_is_not_loaded_again(in_world):
-    async def test(world):
-        swap = await world.swapper.swap()
+def test_the_served_checkpoint_is_not_loaded_again(in_harness):
+    async def test(harness):
+        swap = await harness.swapper.swap()
         assert not swap.changed
-        assert (world.loads, world.swaps("unchanged")) == ([], 1)
+        assert (harness.loads, harness.swaps("unchanged")) == ([], 1)
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_a_second_one_is_refused_while_the_first_is_loading(in_world):
-    async def test(world):
-        world.gate.clear()
-        task = asyncio.create_task(world.swapper.swap("v2"))
-        await world.begun.get()
+def test_a_second_swap_is_refused_while_one_is_running(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        task = asyncio.create_task(harness.swapper.swap("v2"))
+        await harness.started.get()
         with pytest.raises(SwapRunningError):
-            await world.swapper.swap("v3")
-        world.gate.set()
+            await harness.swapper.swap("v3")
+        harness.gate.set()
         assert (await task).new.name == "v2"
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_a_checkpoint_from_anywhere_is_taken_once_a_running_swap_is_over(in_world):
-    async def test(world):
-        world.gate.clear()
-        first = world.state.service
-        running = asyncio.create_task(world.swapper.swap("v2"))
-        await world.begun.get()
-        taking = asyncio.create_task(world.swapper.swap_to_path(Path("/elsewhere/v3")))
+def test_swap_to_path_waits_for_a_running_swap(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        first = harness.state.service
+        running = asyncio.create_task(harness.swapper.swap("v2"))
+        await harness.started.get()
+        taking = asyncio.create_task(harness.swapper.swap_to_path(Path("/elsewhere/v3")))
         for _ in range(5):
             await asyncio.sleep(0)
         assert not taking.done()
-        assert world.loads == ["v2"]
-        world.gate.set()
-        first.left.set()
+        assert harness.loads == ["v2"]
+        harness.gate.set()
+        first.retired.set()
         assert (await running).new.name == "v2"
         swap = await taking
         assert (swap.old.name, swap.new.name) == ("v2", "v3")
-        assert world.state.service.model == swap.new
+        assert harness.state.service.model == swap.new
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_a_checkpoint_from_anywhere_that_cannot_be_served_is_refused(in_world):
-    async def test(world):
-        old = world.state.service
+def test_swap_to_path_refuses_a_bad_checkpoint(in_harness):
+    async def test(harness):
+        old = harness.state.service
         with pytest.raises(CheckpointRefusedError, match="There is no checkpoint folder"):
-            await world.swapper.swap_to_path(Path("/elsewhere/v9"))
-        assert world.state.service is old
+            await harness.swapper.swap_to_path(Path("/elsewhere/v9"))
+        assert harness.state.service is old
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_no_third_model_is_loaded_while_the_replaced_one_still_answers(in_world):
-    async def test(world):
-        first = world.state.service
-        await world.swapper.swap("v2")
-        task = asyncio.create_task(world.swapper.swap("v3"))
+def test_no_third_model_is_loaded_before_the_first_retires(in_harness):
+    async def test(harness):
+        first = harness.state.service
+        await harness.swapper.swap("v2")
+        task = asyncio.create_task(harness.swapper.swap("v3"))
         await asyncio.wait({task}, timeout=0.1)
-        assert world.loads == ["v2"]
-        first.left.set()
+        assert harness.loads == ["v2"]
+        first.retired.set()
         assert (await task).new.name == "v3"
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_a_signal_serves_what_the_setting_leads_to_by_now(in_world):
-    async def test(world):
-        world.gate.clear()
-        world.revisions["v1"] = "1b"
-        world.swapper.reload()
-        await world.begun.get()
-        # The folder changes again while it is loaded; two more signals are one.
-        world.revisions["v1"] = "1c"
-        world.swapper.reload()
-        world.swapper.reload()
-        world.state.service.left.set()
-        world.gate.set()
-        await world.begun.get()
-        await world.swapper._reading
-        assert world.state.service.model.revision == "1c"
-        assert world.swaps("ok") == 2
-        assert world.swaps("unchanged") == 0
+def test_reload_serves_the_configured_checkpoint(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        harness.revisions["v1"] = "1b"
+        harness.swapper.reload()
+        await harness.started.get()
+        # The folder changes again while it is loaded. Two more calls cause one more swap.
+        harness.revisions["v1"] = "1c"
+        harness.swapper.reload()
+        harness.swapper.reload()
+        harness.state.service.retired.set()
+        harness.gate.set()
+        await harness.started.get()
+        await harness.swapper._reloading
+        assert harness.state.service.model.revision == "1c"
+        assert harness.swaps("ok") == 2
+        assert harness.swaps("unchanged") == 0
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_a_signal_during_a_request_is_heeded_after_it(in_world):
-    async def test(world):
-        world.gate.clear()
-        task = asyncio.create_task(world.swapper.swap("v2"))
-        await world.begun.get()
-        world.swapper.reload()
-        world.state.service.left.set()
-        world.gate.set()
+def test_a_reload_during_a_swap_follows_it(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        task = asyncio.create_task(harness.swapper.swap("v2"))
+        await harness.started.get()
+        harness.swapper.reload()
+        harness.state.service.retired.set()
+        harness.gate.set()
         await task
-        await world.begun.get()
-        assert world.loads == ["v2", "v1"]
+        await harness.started.get()
+        assert harness.loads == ["v2", "v1"]
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_what_a_signal_cannot_serve_leaves_one_sentence(in_world, caplog):
-    async def test(world):
-        del world.revisions["v1"]
-        world.swapper.reload()
-        await world.swapper._reading
+def test_a_failed_reload_logs_one_sentence(in_harness, caplog):
+    async def test(harness):
+        del harness.revisions["v1"]
+        harness.swapper.reload()
+        await harness.swapper._reloading
 
     with caplog.at_level(logging.INFO):
-        in_world(test)
+        in_harness(test)
     (record,) = (one for one in caplog.records if one.name == "app.serving.inference.hot_swap")
     assert record.getMessage() == (
         "the model was not replaced: There is no checkpoint folder /store/v1."
@@ -252,35 +252,35 @@ def test_what_a_signal_cannot_serve_leaves_one_sentence(in_world, caplog):
     assert record.exc_info is None
 
 
-def test_a_service_that_drains_takes_no_new_model(in_world):
-    async def test(world):
-        world.gate.clear()
-        old = world.state.service
-        task = asyncio.create_task(world.swapper.swap("v2"))
-        await world.begun.get()
+def test_a_draining_service_is_not_replaced(in_harness):
+    async def test(harness):
+        harness.gate.clear()
+        old = harness.state.service
+        task = asyncio.create_task(harness.swapper.swap("v2"))
+        await harness.started.get()
         old.refusal = NotReadyError("The service is shutting down.")
-        world.gate.set()
+        harness.gate.set()
         with pytest.raises(NotReadyError):
             await task
-        assert world.state.service is old
+        assert harness.state.service is old
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_draining_settles_what_the_replaced_one_has_not_answered(in_world):
-    async def test(world):
-        old = world.state.service
-        await world.swapper.swap("v2")
-        await world.swapper.drain()
+def test_drain_drains_the_replaced_service(in_harness):
+    async def test(harness):
+        old = harness.state.service
+        await harness.swapper.swap("v2")
+        await harness.swapper.drain()
         assert old.drained
 
-    in_world(test)
+    in_harness(test)
 
 
-def test_before_the_first_model_there_is_nothing_to_replace(in_world):
-    async def test(world):
-        world.state.service = None
+def test_a_swap_before_the_first_model_is_refused(in_harness):
+    async def test(harness):
+        harness.state.service = None
         with pytest.raises(NotReadyError, match="still loading"):
-            await world.swapper.swap("v2")
+            await harness.swapper.swap("v2")
 
-    in_world(test)
+    in_harness(test)

@@ -12,11 +12,11 @@ from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
-from tests.support.application import served_model
+from tests.support.server_process import served_model
 
 
 def in_service(checkpoint, test, run=None, batcher_type=MicroBatcher):
-    """Run a test with a service of its own inside an event loop."""
+    """Run a test with a service of its own, in an event loop."""
 
     async def main():
         metrics = Metrics()
@@ -37,7 +37,7 @@ def in_service(checkpoint, test, run=None, batcher_type=MicroBatcher):
     asyncio.run(main())
 
 
-def test_answers_come_in_the_order_of_the_ads(checkpoint):
+def test_predictions_are_in_the_order_of_the_ads(checkpoint):
     ads = [Ad("Koch für die Küche " * count) for count in (1, 30, 2, 9)]
 
     async def test(service, value):
@@ -50,8 +50,8 @@ def test_answers_come_in_the_order_of_the_ads(checkpoint):
     in_service(checkpoint, test)
 
 
-class Telling(str):
-    """Tells in which thread it is read."""
+class ThreadNotingText(str):
+    """Notes the threads in which it is stripped."""
 
     read_in: ClassVar[list[str]] = []
 
@@ -60,11 +60,11 @@ class Telling(str):
         return super().strip()
 
 
-def test_html_is_read_in_the_tokenizers_threads_while_the_loop_goes_on(checkpoint):
+def test_html_is_read_in_the_tokenizers_threads(checkpoint):
     async def test(service, value):
-        ad = Ad(Telling("<p>Koch</p>"), format="html")
+        ad = Ad(ThreadNotingText("<p>Koch</p>"), format="html")
         await service.classify([ad], lane=Lane.INTERACTIVE, top_k=1)
-        assert [name.split("_")[0] for name in Telling.read_in] == ["tokenizer"]
+        assert [name.split("_")[0] for name in ThreadNotingText.read_in] == ["tokenizer"]
 
     in_service(checkpoint, test)
 
@@ -80,7 +80,7 @@ def test_every_answered_ad_is_recorded_once(checkpoint):
     in_service(checkpoint, test)
 
 
-def test_the_trace_of_a_request_knows_its_ads_tokens_and_stages_when_they_have_ended(checkpoint):
+def test_a_requests_trace_has_its_ads_tokens_and_stages(checkpoint):
     async def test(service, value):
         trace = Trace()
         set_current(trace)
@@ -93,7 +93,7 @@ def test_the_trace_of_a_request_knows_its_ads_tokens_and_stages_when_they_have_e
     in_service(checkpoint, test)
 
 
-def test_a_deadline_that_passes_while_waiting_drops_the_work(checkpoint):
+def test_a_deadline_drops_waiting_ads(checkpoint):
     async def test(service, value):
         with pytest.raises(DeadlineExceededError, match="dropped"):
             await service.classify([Ad("Koch")], lane=Lane.INTERACTIVE, top_k=1, timeout_seconds=0)
@@ -103,7 +103,7 @@ def test_a_deadline_that_passes_while_waiting_drops_the_work(checkpoint):
     in_service(checkpoint, test)
 
 
-def test_after_draining_nothing_is_taken(checkpoint):
+def test_after_draining_no_ads_are_admitted(checkpoint):
     async def test(service, value):
         await service.require_ready()
         await service.drain(1)
@@ -115,10 +115,10 @@ def test_after_draining_nothing_is_taken(checkpoint):
     in_service(checkpoint, test)
 
 
-def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
+def test_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
     async def test(service, value):
-        house = service._batcher.house
-        with house.admit(51, 1, Lane.INTERACTIVE):
+        controller = service._batcher.admission
+        with controller.admit(51, 1, Lane.INTERACTIVE):
             waiting = asyncio.create_task(service.classify_bulk([Ad("Koch"), Ad("Koch")], [1, 2]))
             for _ in range(10):
                 await asyncio.sleep(0)
@@ -130,10 +130,10 @@ def test_a_part_of_a_bulk_job_waits_where_a_request_is_refused(checkpoint):
     in_service(checkpoint, test)
 
 
-def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
+def test_check_capacity_follows_the_rule_of_requests(checkpoint):
     async def test(service, value):
         await service.check_capacity()
-        with service._batcher.house.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
+        with service._batcher.admission.admit(100, 1, Lane.BULK), pytest.raises(OverloadedError):
             await service.check_capacity()
         assert value("doppelkopf_rejected_total", {"reason": "queue_full"}) == 1
 
@@ -141,18 +141,18 @@ def test_a_bulk_job_begins_by_the_rule_of_requests(checkpoint):
 
 
 class SlowOnce(MicroBatcher):
-    """An engine that becomes too slow for the first request, and is itself again."""
+    """A batcher that refuses the first request because it waited too long."""
 
     refused = 0
 
-    async def classify(self, encoded, admission):
+    async def classify(self, encoded, ticket):
         if not self.refused:
-            self.refused = self.house.ads
-            raise self.house.refuse("queue_late", 1)
-        return await super().classify(encoded, admission)
+            self.refused = self.admission.ads
+            raise self.admission.refuse("queue_late", 1)
+        return await super().classify(encoded, ticket)
 
 
-def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
+def test_a_bulk_job_that_waited_too_long_waits_again(checkpoint):
     async def test(service, value):
         (answer,) = await service.classify_bulk([Ad("Koch")], [1])
         assert answer.heads
@@ -162,7 +162,7 @@ def test_a_part_of_a_bulk_job_that_waited_too_long_waits_once_more(checkpoint):
     in_service(checkpoint, test, batcher_type=SlowOnce)
 
 
-def test_a_retired_service_finishes_what_was_asked_of_it_and_takes_no_more(checkpoint):
+def test_a_retired_service_finishes_its_requests_and_takes_no_more(checkpoint):
     gate = threading.Event()
     engine = Engine(checkpoint, "cpu")
 
@@ -176,7 +176,7 @@ def test_a_retired_service_finishes_what_was_asked_of_it_and_takes_no_more(check
         leaving = asyncio.create_task(service.retire(0.01))
         await asyncio.wait({leaving}, timeout=0.1)
         assert not leaving.done()
-        # Whoever holds the service may still ask.
+        # A request that holds the service may still call it.
         second = asyncio.create_task(service.classify([Ad("Koch")], **work))
         await asyncio.sleep(0)
         gate.set()
@@ -184,13 +184,13 @@ def test_a_retired_service_finishes_what_was_asked_of_it_and_takes_no_more(check
         await leaving
         with pytest.raises(NotReadyError, match="replaced"):
             await service.classify([Ad("Koch")], **work)
-        # The house is its successor's as well.
+        # Admission goes on for its successor.
         await service.require_ready()
 
     in_service(checkpoint, test, run)
 
 
-def test_a_service_stays_until_nobody_has_asked_for_a_while(checkpoint):
+def test_a_service_retires_after_a_time_without_calls(checkpoint):
     async def test(service, value):
         leaving = asyncio.create_task(service.retire(0.2))
         for _ in range(10):

@@ -3,8 +3,8 @@ import asyncio
 import numpy as np
 import pytest
 
-from app.core.types import Encoded
-from app.serving.scheduling.lanes import BULK_SHARE, Entry, Lane, Lanes
+from app.core.types import EncodedAd
+from app.serving.scheduling.lanes import BULK_SHARE, Lane, Lanes, QueuedAd
 
 
 @pytest.fixture
@@ -16,12 +16,12 @@ def loop():
 
 def entries(loop, *tokens):
     return [
-        Entry(Encoded((np.zeros(count, dtype=np.int32),)), loop.create_future(), 0.0)
+        QueuedAd(EncodedAd((np.zeros(count, dtype=np.int32),)), loop.create_future(), 0.0)
         for count in tokens
     ]
 
 
-def test_a_batch_keeps_to_its_budget_and_to_the_order(loop):
+def test_a_batch_keeps_the_budget_and_the_order(loop):
     lanes, ads = Lanes(), entries(loop, 40, 40, 40)
     lanes.add(ads, Lane.INTERACTIVE)
     assert lanes.take(100) == ads[:2]
@@ -29,7 +29,7 @@ def test_a_batch_keeps_to_its_budget_and_to_the_order(loop):
     assert lanes.take(100) == []
 
 
-def test_an_ad_above_the_budget_goes_alone_and_does_not_wedge_the_queue(loop):
+def test_an_ad_above_the_budget_is_a_whole_batch(loop):
     lanes, ads = Lanes(), entries(loop, 500, 10)
     lanes.add(ads, Lane.INTERACTIVE)
     assert lanes.take(100) == ads[:1]
@@ -64,7 +64,7 @@ def test_bulk_ads_get_their_share_under_endless_interactive_load(loop):
     assert share == pytest.approx(BULK_SHARE, abs=0.05)
 
 
-def test_bulk_saves_no_credit_while_it_has_nothing_waiting(loop):
+def test_an_empty_bulk_lane_earns_no_credit(loop):
     lanes = Lanes()
     for _ in range(20):
         lanes.take(100)
@@ -82,7 +82,7 @@ def test_ads_whose_callers_left_are_dropped(loop):
     assert lanes.take(100) == ads[2:]
 
 
-def test_clear_returns_everything_once(loop):
+def test_clear_returns_all_ads_once(loop):
     lanes, bulk, interactive = Lanes(), entries(loop, 1), entries(loop, 2)
     lanes.add(bulk, Lane.BULK)
     lanes.add(interactive, Lane.INTERACTIVE)
@@ -90,7 +90,7 @@ def test_clear_returns_everything_once(loop):
     assert lanes.clear() == []
 
 
-def test_only_ads_whose_time_ran_out_are_late(loop):
+def test_expire_returns_expired_ads_only(loop):
     lanes, (first, second) = Lanes(), entries(loop, 1, 2)
     first.expires_at, second.expires_at = 5.0, 6.0
     lanes.add([first, second], Lane.BULK)

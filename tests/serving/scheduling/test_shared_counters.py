@@ -12,59 +12,61 @@ ROWS, ENGINES = 3, 2
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    SharedCounters.create(tmp_path / "ledger", ROWS, ENGINES)
-    return tmp_path / "ledger"
+    SharedCounters.create(tmp_path / "counters", ROWS, ENGINES)
+    return tmp_path / "counters"
 
 
 @pytest.fixture
-def ledgers(path: Path) -> list[SharedCounters]:
-    """The same ledger, as each of the processes sees it."""
+def opened(path: Path) -> list[SharedCounters]:
+    """The same counters, opened for each of the processes."""
     return [SharedCounters.open(path, ROWS, ENGINES, row) for row in range(ROWS)]
 
 
-def test_everyone_reads_the_sums_and_writes_a_row_of_its_own(ledgers):
-    for row, ledger in enumerate(ledgers):
-        ledger.accounts[1].count(Lane.INTERACTIVE, row + 1, 100)
-    ledgers[0].accounts[1].count(Lane.BULK, 5, 7)
-    for ledger in ledgers:
-        busy = ledger.accounts[1]
-        assert (busy.ads, busy.tokens(Lane.INTERACTIVE), busy.tokens(Lane.BULK)) == (11, 300, 7)
-        assert ledger.accounts[0].ads == 0
-    assert [ledger.accounts[1].own_ads for ledger in ledgers] == [6, 2, 3]
-    assert [ledger.accounts[1].own_tokens for ledger in ledgers] == [107, 100, 100]
+def test_each_process_writes_its_row_and_reads_the_sums(opened):
+    for row, counters in enumerate(opened):
+        counters.loads[1].count(Lane.INTERACTIVE, row + 1, 100)
+    opened[0].loads[1].count(Lane.BULK, 5, 7)
+    for counters in opened:
+        load = counters.loads[1]
+        assert (load.ads, load.tokens(Lane.INTERACTIVE), load.tokens(Lane.BULK)) == (11, 300, 7)
+        assert counters.loads[0].ads == 0
+    assert [counters.loads[1].own_ads for counters in opened] == [6, 2, 3]
+    assert [counters.loads[1].own_tokens for counters in opened] == [107, 100, 100]
 
 
-def test_the_row_of_who_is_no_more_is_cleared_and_no_other(ledgers):
-    for ledger in ledgers:
-        for account in ledger.accounts:
-            account.count(Lane.BULK, 1, 10)
-    ledgers[0].clear(1)
-    assert [account.ads for account in ledgers[2].accounts] == [2, 2]
-    assert [account.tokens(Lane.BULK) for account in ledgers[2].accounts] == [20, 20]
+def test_clear_sets_one_row_to_zero(opened):
+    for counters in opened:
+        for load in counters.loads:
+            load.count(Lane.BULK, 1, 10)
+    opened[0].clear(1)
+    assert [load.ads for load in opened[2].loads] == [2, 2]
+    assert [load.tokens(Lane.BULK) for load in opened[2].loads] == [20, 20]
 
 
-def test_an_engine_tells_everyone_its_rate(ledgers):
-    ledgers[0].only(range(1, 2)).accounts[0].rate = 12.5
-    assert [account.rate for account in ledgers[2].accounts] == [0.0, 12.5]
+def test_an_engines_rate_is_shared(opened):
+    opened[0].select_engines(range(1, 2)).loads[0].rate = 12.5
+    assert [load.rate for load in opened[2].loads] == [0.0, 12.5]
 
 
-def test_the_promised_time_is_one_for_all(ledgers):
-    ledgers[1].next_retry_at = 60.25
-    assert ledgers[2].next_retry_at == 60.25
+def test_the_next_retry_time_is_shared(opened):
+    opened[1].next_retry_at = 60.25
+    assert opened[2].next_retry_at == 60.25
 
 
-def promise(path: Path, times: int, together: Barrier) -> None:
-    ledger = SharedCounters.open(path, ROWS, ENGINES)
-    together.wait(60)
+def advance_retry_time(path: Path, times: int, barrier: Barrier) -> None:
+    counters = SharedCounters.open(path, ROWS, ENGINES)
+    barrier.wait(60)
     for _ in range(times):
-        with ledger.lock:
-            ledger.next_retry_at += 1.0
+        with counters.lock:
+            counters.next_retry_at += 1.0
 
 
-def test_processes_that_promise_at_once_lose_no_promise(path):
+def test_the_lock_prevents_lost_updates_between_processes(path):
     context = multiprocessing.get_context("spawn")
-    together = context.Barrier(3)
-    processes = [context.Process(target=promise, args=(path, 20_000, together)) for _ in range(3)]
+    barrier = context.Barrier(3)
+    processes = [
+        context.Process(target=advance_retry_time, args=(path, 20_000, barrier)) for _ in range(3)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -72,7 +74,7 @@ def test_processes_that_promise_at_once_lose_no_promise(path):
     assert SharedCounters.open(path, ROWS, ENGINES).next_retry_at == 60_000
 
 
-def test_a_ledger_of_one_process_is_its_own():
-    first, second = SharedCounters.of_one(5.0), SharedCounters.of_one(6.0)
-    first.accounts[0].count(Lane.BULK, 1, 1)
-    assert (second.accounts[0].ads, second.accounts[0].rate) == (0, 6.0)
+def test_counters_of_one_process_are_not_shared():
+    first, second = SharedCounters.for_one_process(5.0), SharedCounters.for_one_process(6.0)
+    first.loads[0].count(Lane.BULK, 1, 1)
+    assert (second.loads[0].ads, second.loads[0].rate) == (0, 6.0)

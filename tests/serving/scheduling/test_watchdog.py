@@ -6,43 +6,43 @@ from app.serving.scheduling.watchdog import TOLERANCE, Watchdog
 
 
 @pytest.fixture
-def barks():
+def reports():
     return []
 
 
-def test_a_batch_has_its_expected_seconds_many_times_and_then_the_limit(barks):
-    watchdog = Watchdog(5.0, barks.append)
+def test_a_batch_is_reported_after_its_tolerated_seconds(reports):
+    watchdog = Watchdog(5.0, reports.append)
     watchdog.begin("batch", expected_seconds=2.0)
     for _ in range(round(5 + TOLERANCE * 2)):
         watchdog.tick()
-    assert not barks
+    assert not reports
     watchdog.tick()
-    assert barks == ["a batch does not come back"]
+    assert reports == ["a batch does not come back"]
 
 
-def test_a_batch_that_came_back_is_forgotten(barks):
-    watchdog = Watchdog(1.0, barks.append)
+def test_a_finished_batch_is_not_reported(reports):
+    watchdog = Watchdog(1.0, reports.append)
     watchdog.begin("batch", expected_seconds=0.0)
     watchdog.tick()
     watchdog.end("batch")
     for _ in range(100):
         watchdog.tick()
-    assert not barks
+    assert not reports
 
 
-def test_a_thread_that_ended_is_noticed_at_the_next_tick(barks):
-    watchdog = Watchdog(1000.0, barks.append)
+def test_an_ended_thread_is_reported_at_the_next_tick(reports):
+    watchdog = Watchdog(1000.0, reports.append)
     go = threading.Event()
 
     def engine() -> None:
-        watchdog.enlist()
+        watchdog.watch_current_thread()
         go.wait(10)
 
     thread = threading.Thread(target=engine)
     thread.start()
     watchdog.tick()
-    assert not barks
+    assert not reports
     go.set()
     thread.join()
     watchdog.tick()
-    assert barks == ["a thread of the engine has ended"]
+    assert reports == ["a thread of the engine has ended"]

@@ -1,12 +1,12 @@
 import pytest
 
 from app.core.head_labels import Head
-from app.core.types import Ad, LabelProbability, ModelName, Prediction
+from app.core.types import Ad, LabelProbability, ModelIdentity, Prediction
 from app.schemas.jobposting_request import JobPosting
 from app.serving.api.jobposting.enrichment import MAX_STATED_CHARACTERS, JobPostingEnricher, ad_of
 from tests.conftest import HEADS
 
-MODEL = ModelName("tiny", "12345678")
+MODEL = ModelIdentity("tiny", "12345678")
 
 
 def posting(**fields: object) -> JobPosting:

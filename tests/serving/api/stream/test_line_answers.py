@@ -2,7 +2,7 @@ import asyncio
 import json
 
 from app.core.head_labels import HEADS
-from app.core.types import LabelProbability, ModelName, Prediction
+from app.core.types import LabelProbability, ModelIdentity, Prediction
 from app.schemas.ndjson import Line
 from app.serving.api.stream.line_answers import LineAnswerer
 from app.serving.metrics import Metrics
@@ -32,7 +32,7 @@ class Named:
     """A service that answers each ad with a label that its model alone has."""
 
     def __init__(self, revision):
-        self.model = ModelName("v", revision)
+        self.model = ModelIdentity("v", revision)
 
     async def classify_bulk(self, ads, _top_k):
         heads = {head: (LabelProbability(f"of {self.model.revision}", 1.0),) for head in HEADS}

@@ -7,6 +7,7 @@ import pytest
 from app.core.errors import NotReadyError, ServiceError
 from app.schemas.ndjson import LineReader
 from app.serving.api.stream.response import MAX_PART_LINES, StreamResponse, StreamWindow
+from tests.support.simulated_time import SimulatedTime
 
 FOREVER = 1000.0
 
@@ -98,7 +99,9 @@ def run(test, **limits):
         finally:
             exchange.task.cancel()
 
-    asyncio.run(main())
+    # However slow the machine is, a client of a test is as fast as it says.
+    with asyncio.Runner(loop_factory=SimulatedTime) as runner:
+        runner.run(main())
 
 
 def test_answers_come_while_the_body_still_does():
