@@ -5,7 +5,7 @@ import resource
 
 import pytest
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
 from tests.support.faulty_engine import text_of_tokens
 from tests.support.faulty_server import FaultyServer, faulty_server
 from tests.support.server_process import HTTP
@@ -39,8 +39,8 @@ def server_counts(server: FaultyServer) -> dict[str, float]:
 
 
 def test_overload_gives_200_or_429_and_counters_add_up(server):
-    async def main() -> list[Reply]:
-        links = Connections(server.address)
+    async def main() -> list[HttpReply]:
+        links = ConnectionPool(server.address)
         request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(300)))
         links.close()
@@ -65,7 +65,7 @@ def test_overload_gives_200_or_429_and_counters_add_up(server):
 
 
 def test_clients_that_obey_retry_after_get_through(server):
-    async def one(links: Connections) -> int:
+    async def one(links: ConnectionPool) -> int:
         request = classify_request({"text": text_of_tokens(60)})
         tries = 1
         while (reply := await links.send(request)).status == 429:
@@ -75,7 +75,7 @@ def test_clients_that_obey_retry_after_get_through(server):
         return tries
 
     async def main() -> list[int]:
-        links = Connections(server.address)
+        links = ConnectionPool(server.address)
         try:
             async with asyncio.timeout(60):
                 return await asyncio.gather(*(one(links) for _ in range(100)))
@@ -93,8 +93,8 @@ def test_single_ads_and_batches_share_one_limit(server):
     # never shrinks, so every request after the first refusal is refused too.
     text = "K " * 58
 
-    async def main() -> tuple[set[int], Reply, Reply]:
-        links = Connections(server.address)
+    async def main() -> tuple[set[int], HttpReply, HttpReply]:
+        links = ConnectionPool(server.address)
         bulk = classify_request({"ads": [{"text": text}] * 100}, "/classify/batch")
         single = classify_request({"text": text})
         waiting = [asyncio.create_task(links.send(single)) for _ in range(200)]
@@ -131,8 +131,8 @@ def test_burst_of_connections_is_answered_without_a_reset(tiny_folder, tmp_path)
     if soft != resource.RLIM_INFINITY and soft < BURST + 500:
         resource.setrlimit(resource.RLIMIT_NOFILE, (BURST + 500, hard))
 
-    async def main(address: str) -> list[Reply]:
-        links = Connections(address)
+    async def main(address: str) -> list[HttpReply]:
+        links = ConnectionPool(address)
         request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(BURST)))
         links.close()

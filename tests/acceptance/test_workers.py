@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from app.bench.http_client import LOST, Connections, Reply, classify_request
+from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
 from tests.support.application import InProcessApp
 from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of_tokens
 from tests.support.faulty_server import FaultyServer, faulty_server
@@ -208,8 +208,8 @@ def test_failed_batch_is_logged_with_its_request_ids(server):
 
 
 def test_queue_limit_holds_over_all_front_ends(server):
-    async def main() -> list[Reply]:
-        links = Connections(server.address)
+    async def main() -> list[HttpReply]:
+        links = ConnectionPool(server.address)
         request = classify_request({"text": text_of_tokens(40)})
         waiting = [asyncio.create_task(links.send(request)) for _ in range(200)]
         while sum(one.done() for one in waiting) < 100:  # noqa: ASYNC110  another process
@@ -233,13 +233,13 @@ def test_queue_limit_holds_over_all_front_ends(server):
 def test_killed_front_end_loses_only_its_requests_and_is_replaced(server):
     clients = 12
 
-    async def client(links: Connections, stop: asyncio.Event, replies: list[Reply]) -> None:
+    async def client(links: ConnectionPool, stop: asyncio.Event, replies: list[HttpReply]) -> None:
         requests = [classify_request({"text": text}) for text in texts(30)]
         while not stop.is_set():
             replies.append(await links.send(requests[len(replies) % 30]))
 
-    async def main() -> list[Reply]:
-        links, stop, replies = Connections(server.address), asyncio.Event(), []
+    async def main() -> list[HttpReply]:
+        links, stop, replies = ConnectionPool(server.address), asyncio.Event(), []
         running = [asyncio.create_task(client(links, stop, replies)) for _ in range(clients)]
         while len(replies) < 100:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from app.bench.ads import read_ads
-from app.bench.load_generator import Plan
+from app.bench.load_generator import LoadPlan
 from app.bench.runs import run_once
-from app.bench.sender_processes import Workers
-from app.bench.target import Target
-from app.core.types import Encoded, Scores
+from app.bench.sender_processes import SenderPool
+from app.bench.target import LoadTarget
+from app.core.types import EncodedAd, Scores
 from app.model.checkpoint import Checkpoint
 from tests.support.server_process import metric, running_process
 
@@ -42,11 +42,11 @@ class InstantEngine:
             }
         )
 
-    def warm_up(self, _: Sequence[Encoded]) -> float:
+    def warm_up(self, _: Sequence[EncodedAd]) -> float:
         """Return a rate at which admission control refuses nothing."""
         return 1e9
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         """Return the same scores for each ad."""
         return [self._scores] * len(batch)
 
@@ -71,13 +71,13 @@ def main() -> None:
                 log = Path(folder) / "log"
                 quiet = {"workers": str(workers), "hang_seconds": "3600"}
                 with running_process(given.model, log, command, **quiet) as (address, _):
-                    measure(given, address, workers, Target(address).requests(ads, None, 1))
+                    measure(given, address, workers, LoadTarget(address).requests(ads, None, 1))
 
 
 def measure(given: argparse.Namespace, address: str, workers: int, requests: Sequence[Any]) -> None:
     """Put one service under load and print its figures as a line of JSON."""
-    plan = Plan(address, requests, None, given.connections, 2.0, given.seconds, 30.0, 1)
-    with Workers(given.generators) as generators:
+    plan = LoadPlan(address, requests, None, given.connections, 2.0, given.seconds, 30.0, 1)
+    with SenderPool(given.generators) as generators:
         summary = run_once(plan, generators)
     batches, batched = (metric(address, f"batch_ads_{part}") for part in ("count", "sum"))
     figures = {

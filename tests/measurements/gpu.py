@@ -24,7 +24,7 @@ from transformers import BertConfig
 
 from app.bench.engine_bench import batches, run_padded
 from app.core.head_labels import HEADS, Head
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.devices import DTYPES
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, open_checkpoint
@@ -74,15 +74,15 @@ def random_base(folder: Path) -> Checkpoint:
     return save_random(folder / "bert-base", BertConfig(), heads, files)
 
 
-def mixed_ads(count: int, vocabulary: int, seed: int) -> list[Encoded]:
+def mixed_ads(count: int, vocabulary: int, seed: int) -> list[EncodedAd]:
     """Make ads of random tokens with the length distribution of real ads."""
     random = np.random.default_rng(seed)
     return [random_ad(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
 
 
-def random_ad(length: int, vocabulary: int, random: np.random.Generator) -> Encoded:
+def random_ad(length: int, vocabulary: int, random: np.random.Generator) -> EncodedAd:
     """Make an ad of random tokens, in windows of at most 512 tokens."""
-    return Encoded(
+    return EncodedAd(
         tuple(
             random.integers(10, vocabulary, end - start + 2).astype(np.int32)
             for start, end in spans(length, 510, 63, 4)
@@ -107,7 +107,7 @@ def parity(checkpoint: Checkpoint) -> dict[str, object]:
     return {"windows": len(reference[HEADS[0]]), **compared}
 
 
-def all_logits(engine: Engine, ads: list[Encoded]) -> dict[str, np.ndarray]:
+def all_logits(engine: Engine, ads: list[EncodedAd]) -> dict[str, np.ndarray]:
     """Return the logits of all windows by head, each (windows, labels)."""
     results = [result for batch in batches(ads, BATCH_TOKENS) for result in engine.logits(batch)]
     return {head: np.concatenate([result[head] for result in results]) for head in HEADS}
@@ -126,10 +126,10 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
     # Two threads like the micro-batcher: one packs a batch while the other computes.
     threads = ThreadPoolExecutor(2)
 
-    def run_packed(cut: list[list[Encoded]]) -> None:
+    def run_packed(cut: list[list[EncodedAd]]) -> None:
         list(threads.map(engine.run, cut))
 
-    def run_padded_batches(cut: list[list[Encoded]]) -> None:
+    def run_padded_batches(cut: list[list[EncodedAd]]) -> None:
         run_padded(padded, [ad for batch in cut for ad in batch], 64)
 
     measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
@@ -165,7 +165,7 @@ def one_ad_ms(engine: Engine, vocabulary: int) -> float:
     return round(statistics.median(times[20:]), 2)
 
 
-def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
+def by_batch(engine: Engine, ads: list[EncodedAd]) -> dict[int, int]:
     """Return the rate in tokens a second by the batch's tokens, one batch after the other."""
     measured = {}
     for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
@@ -178,7 +178,7 @@ def by_batch(engine: Engine, ads: list[Encoded]) -> dict[int, int]:
     return measured
 
 
-def rate(cut: list[list[Encoded]], work: Callable[[list[list[Encoded]]], None]) -> float:
+def rate(cut: list[list[EncodedAd]], work: Callable[[list[list[EncodedAd]]], None]) -> float:
     """Return the rate of some batches in ads a second."""
     torch.cuda.synchronize()
     begin = time.perf_counter()

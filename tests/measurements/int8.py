@@ -28,9 +28,9 @@ import torch
 
 from app.bench.ads import read_ads
 from app.bench.engine_bench import batches
-from app.bench.report import about
+from app.bench.report import provenance
 from app.core.head_labels import HEADS
-from app.core.types import Encoded
+from app.core.types import EncodedAd
 from app.engine.devices import BATCH_TOKENS
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
@@ -66,7 +66,7 @@ def main() -> None:
         with engine_processes(checkpoint.path, given.dtypes, given.threads) as pipes:
             results = measure(pipes, encoded)
     document = {
-        **about(),
+        **provenance(),
         "command": " ".join(["python -m tests.measurements.int8", *sys.argv[1:]]),
         "torch": version("torch"),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -120,7 +120,7 @@ def resident() -> float:
     return psutil.Process(os.getpid()).memory_info().rss / 2**20
 
 
-def measure(pipes: dict[str, Connection], ads: list[Encoded]) -> dict[str, dict[str, object]]:
+def measure(pipes: dict[str, Connection], ads: list[EncodedAd]) -> dict[str, dict[str, object]]:
     """Send every part to every dtype; return figures by dtype, compared with the first."""
     for pipe in pipes.values():
         for _ in range(2):

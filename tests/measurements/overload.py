@@ -21,8 +21,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from app.bench.http_client import Connections, Reply, classify_request
-from app.serving.process import INTERVAL_SECONDS
+from app.bench.http_client import ConnectionPool, HttpReply, classify_request
+from app.serving.process import TRIM_INTERVAL_SECONDS
 from tests.support.polling import wait_until
 from tests.support.repository import shared_ads
 from tests.support.server_process import free_port, metric, start_server
@@ -73,10 +73,10 @@ class OverloadBench:
             rss_mb=self.rss(),
         )  # fmt: skip
 
-    async def _closed(self, seconds: float) -> list[Reply]:
-        replies: list[Reply] = []
+    async def _closed(self, seconds: float) -> list[HttpReply]:
+        replies: list[HttpReply] = []
         end = time.perf_counter() + seconds
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
 
         async def one() -> None:
             while time.perf_counter() < end:
@@ -89,7 +89,7 @@ class OverloadBench:
     async def overload(self, seconds: float, factor: float = 3.0) -> None:
         """Send a multiple of the capacity, in an open loop, next to clients that obey refusals."""
         rss, tokens, cpu = self.rss(), self.tokens(), self.cpu()
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         begin = time.perf_counter()
         end = begin + seconds
         obeying = [asyncio.create_task(self._obey(links, end)) for _ in range(OBEYING_CLIENTS)]
@@ -111,7 +111,7 @@ class OverloadBench:
         )  # fmt: skip
         links.close()
 
-    async def _open_loop(self, links: Connections, rate: float, end: float) -> list[Reply]:
+    async def _open_loop(self, links: ConnectionPool, rate: float, end: float) -> list[HttpReply]:
         calls = []
         due = time.perf_counter()
         while due < end:
@@ -120,7 +120,7 @@ class OverloadBench:
             due += self.random.expovariate(rate)
         return list(await asyncio.gather(*calls))
 
-    async def _obey(self, links: Connections, end: float) -> int:
+    async def _obey(self, links: ConnectionPool, end: float) -> int:
         """Retry as `Retry-After` says; return the number of tries, or -1 if it fails otherwise."""
         await asyncio.sleep(self.random.uniform(0.2, 0.6) * (end - time.perf_counter()))
         tries = 1
@@ -131,7 +131,7 @@ class OverloadBench:
 
     async def obeying(self, clients: int) -> None:
         """Send from many clients at once that all obey `Retry-After`; count their tries."""
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         begin = time.perf_counter()
 
         async def one() -> tuple[int, float]:
@@ -150,7 +150,7 @@ class OverloadBench:
 
     async def bulk(self, ads: int, per_request: int) -> None:
         """Measure interactive requests alone, then next to a bulk job."""
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         alone = await self._open_loop(links, 2, time.perf_counter() + 30)
         show("interactive alone", statuses=statuses(alone), **spread(alone))
         bodies = [
@@ -176,7 +176,7 @@ class OverloadBench:
 
         begin = time.perf_counter()
         job = asyncio.gather(*(worker() for _ in range(4)))
-        interactive: list[Reply] = []
+        interactive: list[HttpReply] = []
         while not job.done():
             interactive += await self._open_loop(links, 2, time.perf_counter() + 5)
         show(
@@ -187,7 +187,7 @@ class OverloadBench:
     async def burst(self, connections: int) -> None:
         """Open many connections at once, each with one request."""
         rss, batches, cpu = self.rss(), self.batch_seconds(), self.cpu()
-        links = Connections(self.address)
+        links = ConnectionPool(self.address)
         calls = [
             asyncio.create_task(links.send(self.random.choice(self.requests)))
             for _ in range(connections)
@@ -206,12 +206,12 @@ class OverloadBench:
         links.close()
 
 
-def statuses(replies: list[Reply]) -> dict[int, int]:
+def statuses(replies: list[HttpReply]) -> dict[int, int]:
     """Count replies by status."""
     return dict(sorted(Counter(reply.status for reply in replies).items()))
 
 
-def spread(replies: list[Reply]) -> dict[str, float]:
+def spread(replies: list[HttpReply]) -> dict[str, float]:
     """Return median, 99th percentile and maximum of the replies' seconds."""
     times = sorted(reply.seconds for reply in replies)
     if len(times) < 2:
@@ -265,7 +265,7 @@ def main() -> None:
                 await parts[name]()
                 await asyncio.sleep(5)
             # Longer than the server waits before it returns memory to the system.
-            await asyncio.sleep(2 * INTERVAL_SECONDS)
+            await asyncio.sleep(2 * TRIM_INTERVAL_SECONDS)
             show("at rest", rss_mb=bench.rss())
 
         try:

@@ -25,14 +25,14 @@ import torch
 
 from app.bench.ads import read_ads
 from app.bench.engine_bench import batches
-from app.bench.http_client import Connections
-from app.bench.load_generator import Plan
+from app.bench.http_client import ConnectionPool
+from app.bench.load_generator import LoadPlan
 from app.bench.runs import run_once, run_sweep
-from app.bench.sender_processes import Workers
+from app.bench.sender_processes import SenderPool
 from app.bench.summary import summarize
 from app.bench.sweep import knee
-from app.bench.target import Target
-from app.core.types import Ad, Encoded
+from app.bench.target import LoadTarget
+from app.core.types import Ad, EncodedAd
 from app.engine.engine import Engine
 from app.model.checkpoint import open_checkpoint
 from app.serving.inference.loading import available_cores, largest_batch
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def idle(
-    engine: Engine, encoded: Sequence[Encoded], ads: Sequence[Ad], address: str, count: int
+    engine: Engine, encoded: Sequence[EncodedAd], ads: Sequence[Ad], address: str, count: int
 ) -> dict[str, float]:
     """Return median latencies of single ads: of the engine, of the service, and the difference."""
-    requests = Target(address).requests(ads[:count], None, 1)
+    requests = LoadTarget(address).requests(ads[:count], None, 1)
 
     async def send() -> list[tuple[float, float]]:
-        links = Connections(address)
+        links = ConnectionPool(address)
         times = []
         for ad, request in zip(encoded, requests, strict=False):
             # First once without measuring, so that both find warm caches.
@@ -118,23 +118,23 @@ def idle(
 
 def saturated(
     engine: Engine,
-    encoded: Sequence[Encoded],
+    encoded: Sequence[EncodedAd],
     ads: Sequence[Ad],
     address: str,
     batch_tokens: int,
     given: argparse.Namespace,
 ) -> dict[str, object]:
     """Saturate the service, then the engine, in each round; return median rates."""
-    plan = Plan(
+    plan = LoadPlan(
         address,
-        Target(address).requests(ads, None, 1),
+        LoadTarget(address).requests(ads, None, 1),
         connections=given.connections,
         warm_up=3.0,
         duration=given.seconds,
     )
     cut = batches(encoded, batch_tokens)
     rounds = []
-    with Workers(given.processes) as workers:
+    with SenderPool(given.processes) as workers:
         for _ in range(given.rounds):
             summary = summarize((load := workers.run(plan))[0], plan, load[1])
             rounds.append((summary.tokens, engine_rate(engine, cut, given.seconds), summary))
@@ -157,10 +157,10 @@ def below_the_knee(
     ads: Sequence[Ad], address: str, full: dict[str, float], given: argparse.Namespace
 ) -> dict[str, object]:
     """Find the knee in an open loop, then measure at 80 % of it."""
-    requests = Target(address).requests(ads, None, 1)
+    requests = LoadTarget(address).requests(ads, None, 1)
     start = full["service_ads_per_second"] / 2
-    plan = Plan(address, requests, rate=start, warm_up=1.0, duration=given.seconds / 2)
-    with Workers(given.processes) as workers:
+    plan = LoadPlan(address, requests, rate=start, warm_up=1.0, duration=given.seconds / 2)
+    with SenderPool(given.processes) as workers:
         found = knee(run_sweep(plan, workers, 1e5, given.knee), given.knee)
         if found is None or found.rate is None:
             return {"requests_per_second": None}
@@ -177,13 +177,13 @@ def below_the_knee(
     }
 
 
-def engine_rate(engine: Engine, cut: Sequence[Sequence[Encoded]], seconds: float) -> float:
+def engine_rate(engine: Engine, cut: Sequence[Sequence[EncodedAd]], seconds: float) -> float:
     """Return the engine's rate in tokens a second on these batches, repeated for `seconds`."""
     # As many threads as in the service.
     depth = 1 if engine.device.type == "cpu" else 2
     end = (begin := time.perf_counter()) + seconds
 
-    def work(part: Sequence[Sequence[Encoded]]) -> int:
+    def work(part: Sequence[Sequence[EncodedAd]]) -> int:
         tokens = 0
         for batch in itertools.cycle(part):
             engine.run(batch)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import psutil
 
-from app.bench.http_client import Connections, Reply, classify_request
+from app.bench.http_client import ConnectionPool, HttpReply, classify_request
 from app.model.checkpoint_verification import CONFIG
 from tests.support.server_process import HTTP, running_process
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 async def measure(address: str, pid: int, requests: Sequence[bytes], seconds: float) -> None:
     """Print latencies and memory before, during and after each swap."""
-    links, replies, going, most = Connections(address), [], True, [0.0, 0.0]
+    links, replies, going, most = ConnectionPool(address), [], True, [0.0, 0.0]
     random_source = random.Random(7)  # noqa: S311  not a secret
 
     async def send_ads() -> None:
@@ -102,7 +102,7 @@ async def measure(address: str, pid: int, requests: Sequence[bytes], seconds: fl
 
 
 def print_figures(
-    what: str, replies: Sequence[Reply], begin: float, end: float, used: Sequence[float]
+    what: str, replies: Sequence[HttpReply], begin: float, end: float, used: Sequence[float]
 ) -> None:
     """Print the figures of the replies in a span of time."""
     inside = sorted((one for one in replies if begin <= one.ended < end), key=lambda one: one.ended)

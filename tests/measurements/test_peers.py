@@ -19,8 +19,8 @@ import pytest
 from rich.console import Console
 from transformers import BertForSequenceClassification, PreTrainedTokenizerFast
 
-from app.bench.http_client import LOST, Reply
-from app.bench.load_generator import HELD_BACK, SHOT, UNANSWERED
+from app.bench.http_client import LOST, HttpReply
+from app.bench.load_generator import HELD_BACK, REQUEST_SAMPLE, UNANSWERED
 from app.core.head_labels import HEADS
 from app.core.types import Ad
 from app.engine.engine import Engine
@@ -295,14 +295,14 @@ def test_answers_of_each_contender_are_parsed():
 def asking(*calls: bytes, patience: float | None = None, **replies: object) -> AdSender:
     """A sender whose calls get the status or body of their name; "never" gets no answer."""
 
-    async def send(content: bytes, intended: float) -> Reply:
+    async def send(content: bytes, intended: float) -> HttpReply:
         answer = replies[content.decode()]
         if answer == "never":
             await asyncio.Event().wait()
         now = time.perf_counter()
         status = answer if isinstance(answer, int) else 200
         body = ["z", "9"] if status != 200 else answer
-        return Reply(status, {}, now - intended, now, json.dumps(body).encode())
+        return HttpReply(status, {}, now - intended, now, json.dumps(body).encode())
 
     labels = [Call("", lambda *_: None, lambda answer: {answer[0]: answer[1]}) for _ in calls]
     contender = Contender("", "", (), tuple(labels))
@@ -352,7 +352,7 @@ def test_labels_need_answers_to_all_calls(replies, labels):
 def test_ads_are_counted_by_outcome():
     statuses = [(200, 4.9), (200, 5.1), (429, 0.1), (503, 0.1), (500, 0.1), (LOST, 0.1),
                 (UNANSWERED, 0.0), (HELD_BACK, 0.0), (200, 0.1)]  # fmt: skip
-    shots = np.array([(0, 0, took, status, 1, 0) for status, took in statuses], dtype=SHOT)
+    shots = np.array([(0, 0, took, status, 1, 0) for status, took in statuses], dtype=REQUEST_SAMPLE)
     assert outcomes(shots, frozenset({429, 503})) == {
         "useful": 2, "late": 1, "refused": 2, "500": 1, "lost": 1, "left": 1, "held back": 1,
     }  # fmt: skip
@@ -360,14 +360,14 @@ def test_ads_are_counted_by_outcome():
 
 def test_useful_answers_are_in_time_and_before_the_end():
     rows = [(0, 1, 200), (1, 5.5, 200), (1, 5, 200), (9, 1.5, 200), (2, 1, 429), (9, 1, 200)]
-    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE)
     assert useful(shots, 10) == 0.3
 
 
 def test_closed_loop_counts_all_answers_until_the_last():
     # Eight at once and eight more at the end: four a second over the whole time.
     rows = [(0, 2, 200)] * 8 + [(2, 2, 200)] * 8 + [(0, 9, 503)] * 20
-    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=SHOT)
+    shots = np.array([(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE)
     found = closed_loop_figures(shots, frozenset({503}))
     assert found == ClosedLoopFigures(4.0, 2000.0, {"refused": 20, "useful": 16})
     with pytest.raises(ServerError, match="No ad is answered in a closed loop"):

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.bench.http_client import encode
+from app.bench.http_client import encode_json
 
 JSON = {"content-type": "application/json"}
 # A busy service may refuse a valid request or miss its deadline.
@@ -62,38 +62,38 @@ class Traffic:
         return self._random.expovariate(rate)
 
     def _single(self) -> TrafficRequest:
-        return TrafficRequest("/classify", encode(self._ad()), VALID, JSON)
+        return TrafficRequest("/classify", encode_json(self._ad()), VALID, JSON)
 
     def _batch(self) -> TrafficRequest:
         ads = [self._ad() for _ in range(self._random.randint(2, 12))]
-        return TrafficRequest("/classify/batch", encode({"ads": ads}), VALID, JSON)
+        return TrafficRequest("/classify/batch", encode_json({"ads": ads}), VALID, JSON)
 
     def _huge(self) -> TrafficRequest:
         # A mebibyte of one word, or of one ad repeated.
         text = self._random.choice(["x", self._ad()["text"]])
         return TrafficRequest(
-            "/classify", encode({"text": text * (2**20 // max(1, len(text)))}), VALID, JSON
+            "/classify", encode_json({"text": text * (2**20 // max(1, len(text)))}), VALID, JSON
         )
 
     def _deadline(self) -> TrafficRequest:
         headers = {**JSON, "x-request-timeout-ms": str(self._random.choice([1, 20, 200, 2000]))}
-        return TrafficRequest("/classify", encode(self._ad()), DEADLINE, headers)
+        return TrafficRequest("/classify", encode_json(self._ad()), DEADLINE, headers)
 
     def _leaving(self) -> TrafficRequest:
         # These statuses are possible if the answer comes before the client leaves.
         leave_after = self._random.uniform(0, 0.3)
-        return TrafficRequest("/classify", encode(self._ad()), VALID, JSON, leave_after=leave_after)
+        return TrafficRequest("/classify", encode_json(self._ad()), VALID, JSON, leave_after=leave_after)
 
     def _bad(self) -> TrafficRequest:
         content, path, status = self._random.choice(
             [
                 (b'{"text": ', "/classify", 400),
                 (b'{"text": "\xff\xfe"}', "/classify", 400),
-                (encode({"text": 1}), "/classify", 422),
-                (encode({**self._ad(), "colour": "red"}), "/classify", 422),
-                (encode({"ads": []}), "/classify/batch", 422),
-                (encode(self._ad()), f"/nowhere/{self._random.random()}", 404),
-                (encode(self._ad()), "/model", 405),
+                (encode_json({"text": 1}), "/classify", 422),
+                (encode_json({**self._ad(), "colour": "red"}), "/classify", 422),
+                (encode_json({"ads": []}), "/classify/batch", 422),
+                (encode_json(self._ad()), f"/nowhere/{self._random.random()}", 404),
+                (encode_json(self._ad()), "/model", 405),
                 (self._too_large, "/classify", 413),
             ]
         )

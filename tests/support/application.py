@@ -12,7 +12,7 @@ from app.serving.api.application import create_app
 from app.serving.api.state import state_of
 from app.serving.inference.service import Service
 from app.serving.metrics import Metrics
-from app.serving.scheduling.micro_batcher import MicroBatcher, Run
+from app.serving.scheduling.micro_batcher import MicroBatcher, RunBatch
 from app.serving.settings import Settings, load_settings
 
 
@@ -43,7 +43,7 @@ class InProcessApp:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        run: Run | None = None,
+        run: RunBatch | None = None,
         settings: dict[str, object] | None = None,
         rate: float = 1e6,
         load_error: Exception | None = None,

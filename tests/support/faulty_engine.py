@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.engine.engine import Engine
-from app.engine.packing import Packed
+from app.engine.packing import PackedBatch
 from tests.support.serve_with_engine import OPTIONS
 
 BROKEN = 11
@@ -52,14 +52,14 @@ class FaultyEngine(Engine):
         self.gate, self.seconds, self.memory = Path(gate), float(seconds), int(memory)
         super().__init__(*args)
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         results = super().run(batch)
         if any(encoded.tokens == KILLS_THREAD for encoded in batch):
             # Later, so that the thread already waits for its next batch.
             threading.Timer(0.2, end_thread, [threading.get_ident()]).start()
         return results
 
-    def _forward(self, packed: Packed):
+    def _forward(self, packed: PackedBatch):
         time.sleep(self.seconds)
         lengths = packed.cu_seq_lens.diff().tolist()
         while HELD in lengths and not self.gate.exists():

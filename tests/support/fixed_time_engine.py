@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.types import Encoded, Scores
+from app.core.types import EncodedAd, Scores
 from app.engine.engine import Engine
 from tests.support.serve_with_engine import OPTIONS
 
@@ -26,7 +26,7 @@ class FixedTimeEngine(Engine):
         self.counts = [(name, len(head.labels)) for name, head in checkpoint.heads.items()]
         super().__init__(checkpoint, *args)
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         time.sleep(self.seconds * sum(one.tokens for one in batch))
         return [
             Scores({name: _one_hot(one.tokens % count, count) for name, count in self.counts})

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from app.bulk.backfill import Engines, backfill, read_through
+from app.bulk.backfill import EngineSpec, backfill, scan_input
 from app.bulk.input_scan import fingerprint
-from app.bulk.output_partitions import Partitions
-from app.bulk.ray_pool import Pool, connected
-from app.bulk.storage import Place
+from app.bulk.output_partitions import PartitionFolder
+from app.bulk.ray_pool import EnginePool, ray_connection
+from app.bulk.storage import StoragePath
 from app.core.head_labels import HEADS
-from app.core.types import Encoded, Scores
-from app.data.labelled_ads import Columns
+from app.core.types import EncodedAd, Scores
+from app.data.labelled_ads import ColumnNames
 from app.model.checkpoint import Checkpoint, open_checkpoint
 
 
@@ -40,10 +40,10 @@ class HashingEngine:
             with checkpoint.path.with_name("engines").open("a") as file:
                 file.write(ray.get_runtime_context().get_node_id() + "\n")
 
-    def warm_up(self, batch: Sequence[Encoded]) -> None:
+    def warm_up(self, batch: Sequence[EncodedAd]) -> None:
         self.run(batch)
 
-    def run(self, batch: Sequence[Encoded]) -> list[Scores]:
+    def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         ads = [np.concatenate(encoded.windows).tobytes() for encoded in batch]
         batch_hash = zlib.crc32(b"".join(ads))
         return [self._scores(zlib.crc32(one, batch_hash)) for one in ads]
@@ -61,13 +61,13 @@ class HashingEngine:
 def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
     """Run a backfill; see the module."""
     began = time.monotonic()
-    with connected(address):
+    with ray_connection(address):
         connecting = time.monotonic() - began
-        read = read_through(Place.of(data), Columns(), int(rows))
+        read = scan_input(StoragePath.of(data), ColumnNames(), int(rows))
         reading = time.monotonic() - began - connecting
-        pool = Pool.of_cluster("auto")
+        pool = EnginePool.of_cluster("auto")
         revision = open_checkpoint(Path(folder)).revision
-        engines = Engines(
+        engines = EngineSpec(
             Path(folder),
             revision,
             "cpu",
@@ -75,7 +75,7 @@ def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
             None,
             "tests.support.hashing_engine:HashingEngine",
         )
-        partitions = Partitions(Place.of(out))
+        partitions = PartitionFolder(StoragePath.of(out))
         partitions.begin({"input": fingerprint(read.files)})
         steps: list[int] = []
         count = backfill(read, engines, pool, "text", partitions, steps.append)

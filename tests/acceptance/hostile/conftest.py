@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.model.checkpoint import save_checkpoint
-from app.model.checkpoint_verification import UNHEARD_OF
+from app.model.checkpoint_verification import UNKNOWN_CHARACTER
 from tests.acceptance.hostile.wire import KEY, Connection, Contract
 from tests.conftest import tiny_model
 from tests.support.server_process import running_process
@@ -67,7 +67,7 @@ def failing_folder(
     """A checkpoint that passes verification but whose tokenizer fails on unknown letters."""
     tokenizer = json.loads(tokenizer_files["tokenizer.json"])
     vocabulary = tokenizer["model"]["vocab"]
-    vocabulary[UNHEARD_OF] = len(vocabulary)
+    vocabulary[UNKNOWN_CHARACTER] = len(vocabulary)
     tokenizer["model"]["unk_token"] = "[NONE]"
     folder = tmp_path_factory.mktemp("failing") / "failing"
     files = tokenizer_files | {"tokenizer.json": json.dumps(tokenizer).encode()}

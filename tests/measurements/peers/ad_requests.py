@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from tokenizers import Tokenizer
 
-from app.bench.http_client import Connections, Reply, classify_request
-from app.bench.load_generator import UNANSWERED, Load, Plan, Request, Send, Shots
+from app.bench.http_client import ConnectionPool, HttpReply, classify_request
+from app.bench.load_generator import UNANSWERED, LoadGenerator, LoadPlan, PreparedRequest, SendRequest, RequestSamples
 from app.core.types import Ad
 from app.model.checkpoint import Checkpoint
 from app.model.checkpoint_verification import TOKENIZER
@@ -25,9 +25,9 @@ class AdRequests:
     calls: Sequence[Sequence[bytes]]
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[PreparedRequest]:
         """The requests of a load: an ad's number stands for its calls."""
-        return [Request(str(number).encode()) for number in range(len(self.calls))]
+        return [PreparedRequest(str(number).encode()) for number in range(len(self.calls))]
 
 
 def ad_requests(
@@ -68,17 +68,17 @@ def joined(ad: Ad, separator: str) -> str:
 class AdSender:
     """Sends all calls of an ad at once, and disconnects after `leave_after` seconds."""
 
-    def __init__(self, send: Send, ads: AdRequests, leave_after: float | None = None) -> None:
+    def __init__(self, send: SendRequest, ads: AdRequests, leave_after: float | None = None) -> None:
         self._send, self._ads, self._leave_after = send, ads, leave_after
 
-    async def send(self, number: bytes, intended: float) -> Reply:
+    async def send(self, number: bytes, intended: float) -> HttpReply:
         """Send an ad by its number; return a failed reply, or else the last one."""
         try:
             async with asyncio.timeout(self._left(intended)):
                 replies = await self._replies(int(number), intended)
         except TimeoutError:
             now = time.perf_counter()
-            return Reply(UNANSWERED, {}, now - intended, now)
+            return HttpReply(UNANSWERED, {}, now - intended, now)
         return max(replies, key=lambda reply: (reply.status != 200, reply.ended))
 
     async def labels(self, number: int) -> dict[str, str] | None:
@@ -95,7 +95,7 @@ class AdSender:
         except (ValueError, LookupError, TypeError):  # not the expected form
             return None
 
-    async def _replies(self, number: int, intended: float) -> list[Reply]:
+    async def _replies(self, number: int, intended: float) -> list[HttpReply]:
         calls = self._ads.calls[number]
         return await asyncio.gather(*(self._send(call, intended) for call in calls))
 
@@ -105,13 +105,13 @@ class AdSender:
         return intended + self._leave_after - time.perf_counter()
 
 
-def load(plan: Plan, ads: AdRequests, leave_after: float | None = None) -> tuple[Shots, float]:
+def load(plan: LoadPlan, ads: AdRequests, leave_after: float | None = None) -> tuple[RequestSamples, float]:
     """Send a load of ads; return a row for each, and the seconds of sending."""
 
-    async def main() -> tuple[Shots, float]:
-        links = Connections(plan.address)
+    async def main() -> tuple[RequestSamples, float]:
+        links = ConnectionPool(plan.address)
         try:
-            return await Load(plan, AdSender(links.send, ads, leave_after).send).run(lambda: False)
+            return await LoadGenerator(plan, AdSender(links.send, ads, leave_after).send).run(lambda: False)
         finally:
             links.close()
 

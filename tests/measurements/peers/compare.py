@@ -24,7 +24,7 @@ from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
 from app.bench.ads import read_ads
-from app.bench.report import about, write_json
+from app.bench.report import provenance, write_json
 from app.core.errors import CheckpointError, DataError
 from app.model.checkpoint import open_checkpoint
 from tests.measurements.peers.ad_requests import separator
@@ -90,7 +90,7 @@ def run(
 
 def facts_of(given: argparse.Namespace, setting: ComparisonSetup) -> dict[str, Any]:
     """Return date, machine, versions and options of the comparison."""
-    here = about()
+    here = provenance()
     return here | {
         "command": described(sys.argv[1:]),
         "versions": here["versions"]

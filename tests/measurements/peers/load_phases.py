@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from app.bench.http_client import LOST, Connections
-from app.bench.load_generator import HELD_BACK, UNANSWERED, Plan, Shots
+from app.bench.http_client import LOST, ConnectionPool
+from app.bench.load_generator import HELD_BACK, UNANSWERED, LoadPlan, RequestSamples
 from tests.measurements.peers.ad_requests import AdRequests, AdSender, load
 from tests.measurements.peers.peer_server import ServerError
 from tests.measurements.peers.results import ClosedLoopFigures, OverloadFigures
@@ -43,7 +43,7 @@ def wait_for_answer(
     """
 
     async def main() -> float | None:
-        links = Connections(address)
+        links = ConnectionPool(address)
         sender = AdSender(links.send, ads)
         try:
             async with asyncio.timeout(within):
@@ -69,7 +69,7 @@ def check_labels(address: str, ads: AdRequests, expected: Sequence[Mapping[str, 
     """
 
     async def main() -> list[dict[str, str] | None]:
-        links = Connections(address)
+        links = ConnectionPool(address)
         try:
             sender = AdSender(links.send, ads)
             return [await sender.labels(number) for number in range(len(expected))]
@@ -90,7 +90,7 @@ def run_closed_loop(
     Raises:
         ServerError: no ad is answered.
     """
-    plan = Plan(
+    plan = LoadPlan(
         address, ads.requests, connections=connections, warm_up=0.0, duration=seconds, seed=seed,
         patience=ANSWER_SECONDS,
     )  # fmt: skip
@@ -98,7 +98,7 @@ def run_closed_loop(
     return closed_loop_figures(shots, ads.contender.refusals)
 
 
-def closed_loop_figures(shots: Shots, refusals: frozenset[int]) -> ClosedLoopFigures:
+def closed_loop_figures(shots: RequestSamples, refusals: frozenset[int]) -> ClosedLoopFigures:
     """Return a closed loop's figures; the rate is all answers over the time of the last one.
 
     Some servers answer in large groups. Their rate in a fixed span would depend on where it ends.
@@ -123,7 +123,7 @@ def run_overload(
 
     There is no warm-up, so answers from before the queue has grown count too.
     """
-    plan = Plan(address, ads.requests, rate=rate, warm_up=0.0, duration=seconds, seed=seed)
+    plan = LoadPlan(address, ads.requests, rate=rate, warm_up=0.0, duration=seconds, seed=seed)
     shots, _ = load(plan, ads, leave_after=USEFUL_SECONDS)
     begin = time.perf_counter()
     answered = wait_for_answer(address, short_ad, NEXT_AD_SECONDS)
@@ -136,7 +136,7 @@ def run_overload(
     )
 
 
-def useful(shots: Shots, seconds: float) -> float:
+def useful(shots: RequestSamples, seconds: float) -> float:
     """Return the useful answers a second until the end of the overload.
 
     Later answers come from the queue: with them, a short overload would show more than the server's
@@ -147,7 +147,7 @@ def useful(shots: Shots, seconds: float) -> float:
     return float(((shots["status"] == 200) & in_time & before_the_end).sum()) / seconds
 
 
-def outcomes(shots: Shots, refusals: frozenset[int]) -> dict[str, int]:
+def outcomes(shots: RequestSamples, refusals: frozenset[int]) -> dict[str, int]:
     """Count ads by outcome: useful, late, refused, left, lost, held back, or the status."""
     names = []
     for status, seconds in zip(shots["status"].tolist(), shots["seconds"].tolist(), strict=True):
