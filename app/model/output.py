@@ -40,8 +40,8 @@ def two_head_loss(
 
     Args:
         output: the logits of both heads.
-        targets: by head, int64 of shape (windows,); `IGNORE_INDEX` excludes a row from that head's loss,
-            None excludes the head.
+        targets: by head, int64 of shape (windows,); `IGNORE_INDEX` excludes a row from that head's
+            loss, None excludes the head.
         class_weights: by head, float of shape (labels,).
         label_smoothing: share of the target that is spread evenly over all labels, in [0, 1).
         distance_weights: by ordered head, at least 0.

@@ -1,4 +1,4 @@
-"""`doppelkopf bench` against the real server and the real engine, with the tiny checkpoint."""
+"""`doppelkopf bench` with a real server and a real engine, on the tiny checkpoint."""
 
 import json
 import os
@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.summary import Summary
+from app.bench.summary import LoadSummary
 from app.bench.sweep import knee
-from tests.support.server_process import (
-    HTTP,
-    clean_environment,
-    metric,
-    running_process,
-    wait_until,
-)
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, clean_environment, metric, running_process
 
 pytestmark = pytest.mark.server
 
@@ -50,14 +45,14 @@ def bench(*words: object, key: str = KEY) -> subprocess.Popen[str]:
     )
 
 
-def measured(*words: object, out: Path) -> tuple[dict, str]:
+def run_bench(*words: object, out: Path) -> tuple[dict, str]:
     process = bench(*words, "--json", out)
     shown, err = process.communicate(timeout=90)
     assert process.returncode == 0, err
     return json.loads(out.read_text()), shown
 
 
-def counted(address: str, route: str) -> Counter[int]:
+def server_counts(address: str, route: str) -> Counter[int]:
     return Counter(
         {
             status: int(metric(address, "requests_total", route=route, status=str(status)))
@@ -66,8 +61,8 @@ def counted(address: str, route: str) -> Counter[int]:
     )
 
 
-def sent(figures: dict) -> Counter[int]:
-    """Return all answers of a run by status, those of the warm-up and the first try too."""
+def answer_counts(figures: dict) -> Counter[int]:
+    """Count a run's answers by status, with the warm-up and the first request."""
     total = Counter({200: 1})
     for load in figures["loads"]:
         for statuses in (load["statuses"], load["warm_up_statuses"]):
@@ -86,21 +81,21 @@ def sent(figures: dict) -> Counter[int]:
         (["--sweep", "--rate", 20, "--p99", 0.01], "/classify"),
     ],
 )
-def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, words, route):
+def test_counts_equal_the_metrics_of_the_server(address, ads, tmp_path, words, route):
     words = [str(word).format(folder=tmp_path) for word in words]
-    before = counted(address, route)
+    before = server_counts(address, route)
     duration, warm_up = (0.2, 0.1) if "--sweep" in words else (1, 0.3)
     times = ["--duration", duration, "--warm-up", warm_up]
-    figures, shown = measured(address, "--ads", ads, *words, *times, out=tmp_path / "out.json")
-    assert sent(figures) == counted(address, route) - before
+    figures, shown = run_bench(address, "--ads", ads, *words, *times, out=tmp_path / "out.json")
+    assert answer_counts(figures) == server_counts(address, route) - before
     load = figures["loads"][0]
     assert load["statuses"]["200"] > 0
     ads_a_request = 5 if "--batch" in words else 1
     assert load["ads"] == pytest.approx(load["achieved"] * ads_a_request)
     if "--sweep" in words:
-        # Too short to promise that an answer comes within its time; all of them are counted above.
+        # A step is too short to promise an answer within its time; all are counted above.
         assert load["tokens"] >= 5 * load["ads"]
-        # No answer comes within a hundredth of a millisecond: it looks for a lower rate to the end.
+        # No answer comes within 0.01 ms, so it tries lower rates up to the last step.
         assert figures["knee"] is None
         assert len(figures["loads"]) == 20
         assert "No knee" in shown
@@ -112,22 +107,25 @@ def test_the_counts_are_those_of_the_servers_metrics(address, ads, tmp_path, wor
 
 
 def test_a_sweep_finds_a_knee(address, ads, tmp_path):
-    """Whatever this machine can do: `test_knee.py` finds the knee of servers of known capacity."""
+    """The knee is that of the measured steps, whatever the machine can do.
+
+    `tests/bench/test_sweep.py` finds the knee of servers of known capacity.
+    """
     words = ["--sweep", "--rate", 20, "--duration", 0.5, "--warm-up", 0.2, "--p99", 5000]
-    figures, shown = measured(address, "--ads", ads, *words, out=tmp_path / "out.json")
-    steps = [Summary(**load) for load in figures["loads"]]
+    figures, shown = run_bench(address, "--ads", ads, *words, out=tmp_path / "out.json")
+    steps = [LoadSummary(**load) for load in figures["loads"]]
     found = knee(steps, 5000)
     assert found is not None
     assert figures["knee"] == found.rate
     assert f"The knee is at {found.rate:.4g} requests/s" in shown
 
 
-def test_ctrl_c_prints_what_was_measured_so_far(address, ads, tmp_path):
+def test_ctrl_c_prints_the_figures_so_far(address, ads, tmp_path):
     for processes in (1, 2):
-        before = counted(address, "/classify")[200]
+        before = server_counts(address, "/classify")[200]
         process = bench(address, "--ads", ads, "--rate", 40, "--warm-up", 0, "--duration", 600,
                         "--processes", processes, "--json", tmp_path / "out.json")  # fmt: skip
-        wait_until(lambda so_far=before: counted(address, "/classify")[200] > so_far + 20, 60)
+        wait_until(lambda so_far=before: server_counts(address, "/classify")[200] > so_far + 20, 60)
         os.kill(process.pid, signal.SIGINT)
         shown, err = process.communicate(timeout=30)
         assert process.returncode == 130, err
@@ -155,7 +153,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(address, ads, tmp_path):
         ([], KEY, "Name the address of a service, or a checkpoint"),
     ],
 )
-def test_what_cannot_begin_ends_with_one_sentence(address, ads, words, key, sentence):
+def test_bad_options_end_with_one_sentence(address, ads, words, key, sentence):
     process = bench(*(str(word).format(address=address) for word in words), "--ads", ads, key=key)
     shown, err = process.communicate(timeout=60)
     assert (process.returncode, shown) == (1, "")
@@ -164,9 +162,9 @@ def test_what_cannot_begin_ends_with_one_sentence(address, ads, words, key, sent
     assert HTTP.get(f"{address}/health/ready").status_code == 200
 
 
-def test_the_engine_alone_is_measured_beside_the_matmul(ads, tiny_folder, tmp_path):
+def test_engine_bench_compares_with_matmul(ads, tiny_folder, tmp_path):
     words = ["--engine", tiny_folder, "--ads", ads, "--duration", 1, "--device", "cpu"]
-    figures, shown = measured(*words, out=tmp_path / "out.json")
+    figures, shown = run_bench(*words, out=tmp_path / "out.json")
     names = [row["name"] for row in figures["medians"]]
     assert names == ["1 ad", "packed, 512 tokens", "packed, 1024 tokens", "packed, 2048 tokens",
                      "padded, 8 windows"]  # fmt: skip
@@ -175,9 +173,9 @@ def test_the_engine_alone_is_measured_beside_the_matmul(ads, tiny_folder, tmp_pa
     assert "of matmul" in shown
 
 
-def test_int8_is_measured_beside_float32(ads, tiny_folder, tmp_path):
+def test_engine_bench_compares_int8_with_float32(ads, tiny_folder, tmp_path):
     words = ["--engine", tiny_folder, "--ads", ads, "--duration", 1, "--dtype", "int8"]
-    figures, shown = measured(*words, "--device", "cpu", out=tmp_path / "out.json")
+    figures, shown = run_bench(*words, "--device", "cpu", out=tmp_path / "out.json")
     assert figures["engine"]["dtype"] == "int8"
     assert "float32, 1024 tokens" in [row["name"] for row in figures["medians"]]
     assert "float32 matmul alone" in shown

@@ -1,6 +1,6 @@
-"""A cluster of three nodes under load: one dies, and a checkpoint is rolled out.
+"""A cluster of three nodes under load: a node dies, and checkpoints are rolled out.
 
-What a cluster answers is for the suites of one machine to say, which run against it as well
+The answers themselves are checked by the tests of one machine, which also run against a cluster
 (`make test-marked`).
 """
 
@@ -18,37 +18,45 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.client import ClassifyResponse
 from app.model.checkpoint import open_checkpoint
-from tests.support.busy_clients import WINDOW, Clients, busy
-from tests.support.server_process import HTTP, metric, running_process, wait_until
+from tests.support.busy_clients import RATE_WINDOW, BusyClients, busy_clients
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, metric, running_process
 
 pytestmark = pytest.mark.server
 
 CLIENTS = 12
 SECONDS_A_TOKEN = 0.008
 BACK_SECONDS = 180
-"""From a node's death to the full rate: more than any machine needs for new processes that import
-torch. What it takes is stated in `tests/measurements/results`."""
+"""Limit of the seconds from a node's death to the full rate; only a hang takes longer.
+
+New processes that import torch take most of the time. The measured figures are in
+`tests/measurements/results`.
+"""
 
 
 @dataclass
-class Cluster:
+class ClusterUnderTest:
     """Three nodes: a head with the proxy, and two with replicas of both deployments."""
 
     address: str
     process: Popen[bytes]
     log: Path
     labels: dict[str, dict[str, tuple[str, ...]]]
-    """Of each revision, by head."""
+    """The labels by revision and head."""
 
     def signal(self, number: int, event: str) -> float:
-        """Let the cluster do something; return when it was done."""
+        """Send a signal to `tests.support.serve_cluster` and wait until it has logged the event.
+
+        Returns:
+            The time by `time.monotonic`.
+        """
         before = self.log.read_text(encoding="utf-8").count(event)
         self.process.send_signal(number)
         wait_until(lambda: self.log.read_text(encoding="utf-8").count(event) > before, seconds=60)
         return time.monotonic()
 
-    def check(self, done: Clients) -> None:
-        """Assert that each ad was answered once, as its length and the answering model have it."""
+    def check(self, done: BusyClients) -> None:
+        """Check that each ad got one answer, with the labels for its length and model."""
         assert not done.failed
         assert len(done.answered) == done.sent
         for _, words, answer in done.answered:
@@ -64,14 +72,14 @@ def _expected(labels: tuple[str, ...], words: int) -> str:
 @pytest.fixture(scope="module")
 def cluster(
     tiny_folder: Path, other_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Cluster]:
+) -> Iterator[ClusterUnderTest]:
     folder = tmp_path_factory.mktemp("cluster")
     damaged = folder / "damaged"
     damaged.mkdir()
     models = [tiny_folder, other_folder, damaged]
     command = (
         "tests.support.serve_cluster",
-        "tests.support.fixed_engine:FixedEngine",
+        "tests.support.fixed_time_engine:FixedTimeEngine",
         str(SECONDS_A_TOKEN),
     )
     labels = {}
@@ -84,11 +92,11 @@ def cluster(
         environment.setenv("TESTS_REPLICAS", "2")
         environment.setenv("TESTS_MODELS", os.pathsep.join(map(str, models)))
         with running_process(tiny_folder, log, command, max_batch_tokens="16") as running:
-            yield Cluster(*running, log, labels)
+            yield ClusterUnderTest(*running, log, labels)
 
 
-def test_each_replica_tells_its_own_metrics_and_the_sum_is_that_of_one_machine(
-    cluster: Cluster,
+def test_metrics_name_each_replica_and_add_up(
+    cluster: ClusterUnderTest,
 ) -> None:
     before = metric(cluster.address, "batch_ads_sum")
     for _ in range(12):
@@ -101,30 +109,33 @@ def test_each_replica_tells_its_own_metrics_and_the_sum_is_that_of_one_machine(
     assert len({sample.labels["replica"] for sample in ready}) == 2
 
 
-def test_a_node_dies_and_no_ad_is_lost(cluster: Cluster) -> None:
-    with busy(cluster.address, CLIENTS) as asked:
-        wait_until(lambda: len(asked.answered) > 150, seconds=60)
-        rate = asked.rate(time.monotonic())
+def test_no_ad_is_lost_when_a_node_dies(cluster: ClusterUnderTest) -> None:
+    with busy_clients(cluster.address, CLIENTS) as clients:
+        wait_until(lambda: len(clients.answered) > 150, seconds=60)
+        rate = clients.rate(time.monotonic())
         killed = cluster.signal(signal.SIGUSR1, "tests: killed a node")
-        wait_until(lambda: asked.recovered(killed, rate) is not None, seconds=BACK_SECONDS + WINDOW)
-    cluster.check(asked)
+        wait_until(
+            lambda: clients.recovery_seconds(killed, rate) is not None,
+            seconds=BACK_SECONDS + RATE_WINDOW,
+        )
+    cluster.check(clients)
 
 
-def test_a_checkpoint_is_rolled_out_and_no_request_fails(cluster: Cluster) -> None:
+def test_no_request_fails_while_a_checkpoint_is_rolled_out(cluster: ClusterUnderTest) -> None:
     old, new = cluster.labels
-    with busy(cluster.address, CLIENTS) as asked:
-        wait_until(lambda: len(asked.answered) > 40, seconds=60)
+    with busy_clients(cluster.address, CLIENTS) as clients:
+        wait_until(lambda: len(clients.answered) > 40, seconds=60)
         cluster.signal(signal.SIGHUP, "tests: rolled")
-        after = len(asked.answered)
-        wait_until(lambda: len(asked.answered) > after + 40, seconds=60)
-    cluster.check(asked)
-    revisions = [answer.model.revision for _, _, answer in asked.answered]
+        after = len(clients.answered)
+        wait_until(lambda: len(clients.answered) > after + 40, seconds=60)
+    cluster.check(clients)
+    revisions = [answer.model.revision for _, _, answer in clients.answered]
     assert revisions[0] == old
     assert set(revisions[-20:]) == {new}
     assert HTTP.get(f"{cluster.address}/model").json()["revision"] == new
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_old_one_goes_on(cluster: Cluster) -> None:
+def test_damaged_checkpoint_is_not_rolled_out(cluster: ClusterUnderTest) -> None:
     served = HTTP.get(f"{cluster.address}/model").json()["revision"]
     cluster.signal(signal.SIGHUP, "tests: rolled")
     assert "the model was not replaced" in cluster.log.read_text(encoding="utf-8")

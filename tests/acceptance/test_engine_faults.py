@@ -1,24 +1,34 @@
-"""Faults of the engine, forced in the real process."""
+"""Faults of the engine in a real server."""
 
 import pytest
 
-from tests.support.faulty_engine import BROKEN, ENDS, HANGS, KILLED, LOST, NEVER_FITS, text_of
-from tests.support.server_process import HTTP, faulty_server, wait_until
+from tests.support.faulty_engine import (
+    BROKEN,
+    DEVICE_LOST,
+    EXITS,
+    HANGS,
+    KILLS_THREAD,
+    NEVER_FITS,
+    text_of_tokens,
+)
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
 def server(tiny_folder, tmp_path_factory):
-    """A server whose passes fail above 300 tokens, while its batches may have 1024."""
+    """A server whose batches may have 1024 tokens but fail above 300."""
     folder = tmp_path_factory.mktemp("faulty")
     with faulty_server(tiny_folder, folder, memory=300, max_batch_tokens="1024") as server:
         yield server
 
 
-def test_a_failed_batch_fails_its_callers_and_nobody_else(server):
+def test_failed_batch_fails_only_its_requests(server):
     held, broken = server.send_behind_held(BROKEN)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert broken.result().status_code == 500
     assert "inside" not in broken.result().text
@@ -27,9 +37,9 @@ def test_a_failed_batch_fails_its_callers_and_nobody_else(server):
     assert server.metric("engine_failures_total", kind="batch") == 1
 
 
-def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(server):
+def test_batch_out_of_memory_is_halved_until_it_fits(server):
     largest = server.metric("batch_tokens_bucket", le="512.0"), server.metric("batch_tokens_count")
-    ads = [{"text": text_of(20 + number)} for number in range(30)]
+    ads = [{"text": text_of_tokens(20 + number)} for number in range(30)]
     together = HTTP.post(f"{server.address}/classify/batch", json={"ads": ads})
     alone = HTTP.post(f"{server.address}/classify", json=ads[7]).json()
     assert together.status_code == 200
@@ -39,12 +49,12 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits(server):
         assert answer[head]["probability"] == pytest.approx(alone[head]["probability"], abs=1e-3)
     batches = server.metric("batch_tokens_count") - largest[1]
     small = server.metric("batch_tokens_bucket", le="512.0") - largest[0]
-    assert small < batches, "no batch was above the memory"
+    assert small < batches, "no batch was too large for the memory"
 
 
-def test_an_ad_that_never_fits_fails_alone(server):
+def test_ad_that_never_fits_fails_alone(server):
     held, large, neighbour = server.send_behind_held(NEVER_FITS, 30)
-    server.open()
+    server.release()
     assert large.result().status_code == 500
     assert "memory" in large.result().json()["detail"]
     assert held.result().status_code == neighbour.result().status_code == 200
@@ -54,19 +64,19 @@ def test_an_ad_that_never_fits_fails_alone(server):
 @pytest.mark.parametrize(
     ("fault", "hang_seconds", "word"),
     [
-        (LOST, "600", "device-side assert"),
+        (DEVICE_LOST, "600", "device-side assert"),
         (HANGS, "1", "does not come back"),
-        (ENDS, "600", "ended from inside"),
+        (EXITS, "600", "ended from inside"),
     ],
 )
-def test_a_lost_engine_answers_everyone_and_ends_the_process(
+def test_lost_engine_answers_500_and_ends_the_process(
     tiny_folder, tmp_path, fault, hang_seconds, word
 ):
-    # A small budget, so that the ads behind the fault wait for a batch of their own.
+    # A small token budget, so that the other ads wait for later batches.
     options = {"hang_seconds": hang_seconds, "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, *others = server.send_behind_held(fault, 20, 20, 20)
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert {one.result().status_code for one in others} == {500}
         assert server.process.wait(timeout=20) == 1
@@ -75,11 +85,11 @@ def test_a_lost_engine_answers_everyone_and_ends_the_process(
     assert word in written
 
 
-def test_an_engine_that_was_killed_while_idle_is_noticed(tiny_folder, tmp_path):
+def test_dead_engine_thread_ends_the_process(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path) as server:
-        assert server.send(KILLED).status_code == 200
+        assert server.send(KILLS_THREAD).status_code == 200
         wait_until(lambda: b"killed" in server.log.read_bytes(), seconds=20)
-        # The thread finds out when it is handed a batch, which then never comes back.
+        # The thread ends as soon as it gets a batch.
         assert server.send(20).status_code == 500
         assert server.process.wait(timeout=20) == 1
     assert "a thread of the engine has ended" in server.log.read_text(encoding="utf-8")

@@ -1,19 +1,21 @@
-"""How the real process ends."""
+"""Shutdown of a real server by signals."""
 
 import signal
 
 import httpx
 import pytest
 
-from tests.support.faulty_engine import HELD, text_of
-from tests.support.server_process import faulty_server, free_port, start_server, wait_until
+from tests.support.faulty_engine import HELD, text_of_tokens
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, start_server
 
 pytestmark = pytest.mark.server
 
 
-def test_sigterm_refuses_newcomers_finishes_accepted_work_and_ends_with_zero(tiny_folder, tmp_path):
+def test_sigterm_finishes_accepted_requests_and_refuses_new_ones(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path) as server:
-        ad = {"text": text_of(20)}
+        ad = {"text": text_of_tokens(20)}
         with httpx.Client(base_url=server.address, timeout=30) as open_before:
             assert open_before.post("/classify", json=ad).status_code == 200
             accepted = server.send_behind_held(20, 21)
@@ -25,24 +27,24 @@ def test_sigterm_refuses_newcomers_finishes_accepted_work_and_ends_with_zero(tin
         with httpx.Client(base_url=server.address, timeout=30) as opened_later:
             assert opened_later.post("/classify", json=ad).status_code == 503
             assert opened_later.get("/health/live").status_code == 200
-        server.open()
+        server.release()
         assert [call.result().status_code for call in accepted] == [200, 200, 200]
         assert server.process.wait(timeout=20) == 0
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
-def test_after_the_grace_what_waits_gets_503(tiny_folder, tmp_path):
+def test_waiting_requests_get_503_after_the_grace_period(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, grace_seconds="0.5", max_batch_tokens="20") as server:
         held, waiting = server.send_behind_held(20)
         server.process.send_signal(signal.SIGTERM)
         assert waiting.result().status_code == 503
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert server.process.wait(timeout=20) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_ends_it_at_once(tiny_folder, tmp_path, number):
+def test_second_signal_ends_the_process_at_once(tiny_folder, tmp_path, number):
     with faulty_server(tiny_folder, tmp_path) as server:
         held = server.pool.submit(server.send, HELD)
         wait_until(lambda: server.metric("queue_seconds_count") == 1, seconds=20)
@@ -53,7 +55,7 @@ def test_a_second_signal_ends_it_at_once(tiny_folder, tmp_path, number):
         assert isinstance(held.exception(), httpx.TransportError)
 
 
-def test_an_unfinished_request_does_not_hold_up_the_end(tiny_folder, tmp_path):
+def test_incomplete_request_does_not_delay_the_shutdown(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path) as server:
         head = b"POST /classify HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{"
         with server.connection() as slow:
@@ -64,7 +66,7 @@ def test_an_unfinished_request_does_not_hold_up_the_end(tiny_folder, tmp_path):
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
-def test_a_signal_while_loading_ends_it_with_zero(tiny_folder, tmp_path):
+def test_sigterm_while_loading_exits_with_zero(tiny_folder, tmp_path):
     log = tmp_path / "log"
     process = start_server(tiny_folder, log, free_port())
     wait_until(lambda: b"listens on" in log.read_bytes(), seconds=60)

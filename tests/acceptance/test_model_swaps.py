@@ -1,4 +1,4 @@
-"""Real servers take another checkpoint while they are asked: of one process, and of several."""
+"""Hot swaps of the checkpoint under load, with one process and with several."""
 
 import os
 import shutil
@@ -13,7 +13,9 @@ import httpx
 import pytest
 
 from tests.conftest import HEADS, OTHER_HEADS
-from tests.support.server_process import HTTP, Faulty, faulty_server, wait_until
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP
 
 pytestmark = pytest.mark.server
 
@@ -27,7 +29,7 @@ CALLERS = 8
 
 @pytest.fixture(scope="module")
 def store(tiny_folder: Path, other_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of both, a damaged one, and a link that is served at first."""
+    """A model store with two checkpoints and a damaged one."""
     store = tmp_path_factory.mktemp("swaps") / "store"
     for folder in (tiny_folder, other_folder):
         shutil.copytree(folder, store / folder.name)
@@ -40,8 +42,8 @@ def store(tiny_folder: Path, other_folder: Path, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module", params=["1", "2"], ids=lambda count: f"{count} workers")
 def server(
     request: pytest.FixtureRequest, store: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Faulty]:
-    lead(store, "tiny")
+) -> Iterator[FaultyServer]:
+    set_current(store, "tiny")
     options = {"workers": request.param, "threads": "1", "admin_keys": KEY}
     folder = tmp_path_factory.mktemp("swaps")
     with faulty_server(store / "current", folder, **options) as server:
@@ -51,42 +53,46 @@ def server(
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
-def lead(store: Path, name: str) -> None:
-    """Let the link lead to another folder, at once."""
+def set_current(store: Path, name: str) -> None:
+    """Let the link `current` point to another checkpoint, atomically."""
     (store / "next").symlink_to(name)
     (store / "next").replace(store / "current")
 
 
-def swap(server: Faulty, **body: str) -> httpx.Response:
+def swap(server: FaultyServer, **body: str) -> httpx.Response:
     headers = {"Authorization": f"Bearer {KEY}"}
     return HTTP.post(f"{server.address}/admin/model", json=body, headers=headers)
 
 
-def served(server: Faulty) -> str:
-    """Ask as a newcomer, who may come to any front end."""
+def served_name(server: FaultyServer) -> str:
+    """Return the model's name over a new connection, which any front end may accept."""
     with httpx.Client(verify=False, timeout=60) as client:  # noqa: S501  plain HTTP
         name: str = client.get(f"{server.address}/model").json()["name"]
         return name
 
 
 def consistent(answer: dict) -> bool:
-    """Tell whether an answer has the labels of the model that it names."""
+    """Whether an answer has only labels of the model that it names."""
     return all(
         {one["label"] for one in answer[head]["top"]} <= labels
         for head, labels in LABELS[answer["model"]["name"]].items()
     )
 
 
-class Callers:
-    """Ask without a pause, singly and in batches, until told to stop."""
+class ContinuousCallers:
+    """Context in which threads classify single ads and batches without a pause.
 
-    def __init__(self, server: Faulty) -> None:
+    `names` counts answers by the model's name; `mixed` has answers with labels of another model, or
+    from batches that two models answered.
+    """
+
+    def __init__(self, server: FaultyServer) -> None:
         self._server, self._end = server, threading.Event()
         self.statuses: Counter[int] = Counter()
         self.names: Counter[str] = Counter()
         self.mixed: list[dict] = []
 
-    def __enter__(self) -> "Callers":
+    def __enter__(self) -> "ContinuousCallers":
         self._pool = ThreadPoolExecutor(CALLERS)
         self._calls = [self._pool.submit(self._ask, number) for number in range(CALLERS)]
         return self
@@ -115,23 +121,23 @@ class Callers:
 
 
 def test_swaps_under_load_lose_no_request_and_mix_no_labels(server):
-    with Callers(server) as callers:
+    with ContinuousCallers(server) as callers:
         for name in ("other", "tiny", "other"):
             wait_until(lambda: callers.names.total() > 40, seconds=30)
             answer = swap(server, model=name)
             assert answer.status_code == 200, answer.text
             assert answer.json()["new"]["name"] == name
-            # Whoever asks now gets the new one.
-            assert {served(server) for _ in range(8)} == {name}
+            # New connections get the new model.
+            assert {served_name(server) for _ in range(8)} == {name}
             callers.names.clear()
         wait_until(lambda: callers.names.total() > 40, seconds=30)
     assert set(callers.statuses) == {200}
     assert not callers.mixed
-    # What was asked for before the last swap has long been answered.
+    # Requests from before the last swap have been answered.
     assert callers.names["other"] > callers.names["tiny"]
 
 
-def test_the_metrics_tell_of_the_new_one_alone(server):
+def test_metrics_describe_only_the_new_model(server):
     swap(server, model="tiny")
     swap(server, model="other")
     shown = HTTP.get(f"{server.address}/metrics").text
@@ -143,54 +149,54 @@ def test_the_metrics_tell_of_the_new_one_alone(server):
     assert server.metric("last_swap_timestamp_seconds") > 1.7e9
 
 
-def test_a_damaged_one_is_refused_and_the_old_one_goes_on(server):
-    before, refused = served(server), server.metric("swaps_total", result="refused")
+def test_damaged_checkpoint_is_refused_and_the_old_one_stays(server):
+    before, refused = served_name(server), server.metric("swaps_total", result="refused")
     answer = swap(server, model="damaged")
     assert (answer.status_code, answer.json()["title"]) == (422, "Checkpoint refused")
     assert "model.safetensors is damaged" in answer.json()["detail"]
     assert swap(server, model="none").status_code == 422
     assert swap(server, model="../tiny").status_code == 422
-    assert served(server) == before
+    assert served_name(server) == before
     assert HTTP.post(f"{server.address}/classify", json={"text": "Koch"}).status_code == 200
     assert server.metric("swaps_total", result="refused") == refused + 2
 
 
-def test_a_signal_serves_what_the_link_leads_to_by_now(server, store):
-    name = "tiny" if served(server) == "other" else "other"
-    lead(store, name)
-    with Callers(server) as callers:
+def test_sighup_serves_the_checkpoint_behind_the_link(server, store):
+    name = "tiny" if served_name(server) == "other" else "other"
+    set_current(store, name)
+    with ContinuousCallers(server) as callers:
         os.kill(server.process.pid, signal.SIGHUP)
-        wait_until(lambda: served(server) == name, seconds=30)
+        wait_until(lambda: served_name(server) == name, seconds=30)
         wait_until(lambda: callers.names[name] > 40, seconds=30)
     assert set(callers.statuses) == {200}
     assert not callers.mixed
 
 
-def test_a_signal_for_a_damaged_one_leaves_one_sentence(server, store):
-    before = served(server)
-    lead(store, "damaged")
+def test_sighup_for_a_damaged_checkpoint_logs_one_sentence(server, store):
+    before = served_name(server)
+    set_current(store, "damaged")
     os.kill(server.process.pid, signal.SIGHUP)
-    said = "the model was not replaced: "
-    wait_until(lambda: said in server.log.read_text(encoding="utf-8"), seconds=30)
-    lead(store, before)
-    assert served(server) == before
+    message = "the model was not replaced: "
+    wait_until(lambda: message in server.log.read_text(encoding="utf-8"), seconds=30)
+    set_current(store, before)
+    assert served_name(server) == before
 
 
-def test_of_two_at_once_one_is_refused(server):
-    name = "tiny" if served(server) == "other" else "other"
+def test_simultaneous_swaps_get_409_but_one(server):
+    name = "tiny" if served_name(server) == "other" else "other"
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: swap(server, model=name), range(6)))
     statuses = Counter(answer.status_code for answer in answers)
     assert set(statuses) <= {200, 409}
     assert statuses[409] >= 1
     assert sum(answer.status_code == 200 and answer.json()["changed"] for answer in answers) == 1
-    assert served(server) == name
+    assert served_name(server) == name
 
 
-def test_a_front_end_that_is_replaced_serves_the_new_one(server):
+def test_replaced_front_end_serves_the_current_model(server):
     import psutil
 
-    name = served(server)
+    name = served_name(server)
     children = psutil.Process(server.process.pid).children()
     workers = [one for one in children if "app.serving.workers.frontend" in one.cmdline()]
     if not workers:
@@ -200,12 +206,12 @@ def test_a_front_end_that_is_replaced_serves_the_new_one(server):
     def replaced() -> bool:
         try:
             return server.metric("worker_restarts_total") == 1
-        except httpx.TransportError:  # it was asked itself
+        except httpx.TransportError:  # the killed front end had the connection
             return False
 
     wait_until(replaced, seconds=30)
-    wait_until(lambda: len({served(server) for _ in range(8)}) == 1, seconds=30)
-    assert {served(server) for _ in range(8)} == {name}
+    wait_until(lambda: len({served_name(server) for _ in range(8)}) == 1, seconds=30)
+    assert {served_name(server) for _ in range(8)} == {name}
     other = "tiny" if name == "other" else "other"
     assert swap(server, model=other).status_code == 200
-    assert {served(server) for _ in range(8)} == {other}
+    assert {served_name(server) for _ in range(8)} == {other}

@@ -1,4 +1,4 @@
-"""More work than it can do, at the real process: what holds without a stopwatch."""
+"""Overload of a real server: statuses, limits and counters."""
 
 import asyncio
 import resource
@@ -6,8 +6,9 @@ import resource
 import pytest
 
 from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
-from tests.support.faulty_engine import text_of
-from tests.support.server_process import HTTP, Faulty, faulty_server
+from tests.support.faulty_engine import text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.server_process import HTTP
 
 pytestmark = pytest.mark.server
 
@@ -16,15 +17,15 @@ BURST = 5000
 
 @pytest.fixture(scope="module")
 def server(tiny_folder, tmp_path_factory):
-    """A server of about 20 ads a second that lets one second of work wait."""
+    """A server of about 20 ads a second that queues one second of work."""
     folder = tmp_path_factory.mktemp("overloaded")
     options = {"max_batch_tokens": "256", "max_queue_seconds": "1"}
     with faulty_server(tiny_folder, folder, seconds=0.2, **options) as server:
         yield server
 
 
-def counted(server: Faulty) -> dict[str, float]:
-    """Return the service's own counts of requests to /classify."""
+def server_counts(server: FaultyServer) -> dict[str, float]:
+    """Return the server's counts of requests to /classify, of predictions and of rejections."""
     counts = {
         status: server.metric("requests_total", route="/classify", status=status)
         for status in ("200", "429")
@@ -37,15 +38,15 @@ def counted(server: Faulty) -> dict[str, float]:
     return counts
 
 
-def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
+def test_overload_gives_200_or_429_and_counters_add_up(server):
     async def main() -> list[HttpReply]:
         links = ConnectionPool(server.address)
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(300)))
         links.close()
         return replies
 
-    before = counted(server)
+    before = server_counts(server)
     replies = asyncio.run(main())
     answered = sum(reply.status == 200 for reply in replies)
     refused = [reply for reply in replies if reply.status == 429]
@@ -53,7 +54,7 @@ def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
     assert answered > 0
     assert refused
     assert all(reply.retry_after >= 1 for reply in refused)
-    added = {name: value - before[name] for name, value in counted(server).items()}
+    added = {name: value - before[name] for name, value in server_counts(server).items()}
     assert added == {
         "200": answered,
         "429": len(refused),
@@ -63,9 +64,9 @@ def test_too_many_requests_get_200_or_429_and_the_counters_add_up(server):
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
-def test_whoever_obeys_retry_after_gets_through(server):
+def test_clients_that_obey_retry_after_get_through(server):
     async def one(links: ConnectionPool) -> int:
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         tries = 1
         while (reply := await links.send(request)).status == 429:
             await asyncio.sleep(reply.retry_after)
@@ -82,14 +83,14 @@ def test_whoever_obeys_retry_after_gets_through(server):
             links.close()
 
     tries = asyncio.run(main())
-    assert max(tries) > 1, "nobody was refused"
-    # Each was told a time of its own: most need not come a third time.
+    assert max(tries) > 1, "no request was refused"
+    # Retry-After differs between clients, so most succeed at the second try.
     assert sorted(tries)[len(tries) // 2] <= 2
 
 
-def test_single_ads_and_batches_meet_the_same_limit(server):
-    # More tokens than its characters promise: what waits may grow when it is counted, and never
-    # shrinks, so that whoever comes after the first refusal finds no room either.
+def test_single_ads_and_batches_share_one_limit(server):
+    # More tokens than the estimate from its characters: the queue grows when tokens are counted and
+    # never shrinks, so every request after the first refusal is refused too.
     text = "K " * 58
 
     async def main() -> tuple[set[int], HttpReply, HttpReply]:
@@ -97,10 +98,10 @@ def test_single_ads_and_batches_meet_the_same_limit(server):
         bulk = classify_request({"ads": [{"text": text}] * 100}, "/classify/batch")
         single = classify_request({"text": text})
         waiting = [asyncio.create_task(links.send(single)) for _ in range(200)]
-        # The engine is held: only a refusal can come back.
+        # The engine is blocked, so only a refusal can come back.
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         one, many = done.pop().result(), await links.send(bulk)
-        server.open()
+        server.release()
         statuses = {reply.status for reply in await asyncio.gather(*waiting)}
         links.close()
         return statuses, one, many
@@ -112,7 +113,7 @@ def test_single_ads_and_batches_meet_the_same_limit(server):
     assert held.result().status_code == 200
 
 
-def test_a_lone_request_waits_for_no_timer(server):
+def test_lone_request_waits_for_no_timer(server):
     waits = []
     for _ in range(5):
         waited = server.metric("queue_seconds_sum")
@@ -123,7 +124,7 @@ def test_a_lone_request_waits_for_no_timer(server):
     assert min(waits) < 0.05
 
 
-def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_folder, tmp_path):
+def test_burst_of_connections_is_answered_without_a_reset(tiny_folder, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < BURST + 500:
         pytest.skip(f"this system allows {hard} open files")
@@ -132,7 +133,7 @@ def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_fold
 
     async def main(address: str) -> list[HttpReply]:
         links = ConnectionPool(address)
-        request = classify_request({"text": text_of(60)})
+        request = classify_request({"text": text_of_tokens(60)})
         replies = await asyncio.gather(*(links.send(request) for _ in range(BURST)))
         links.close()
         return replies
@@ -144,5 +145,5 @@ def test_a_burst_of_connections_is_served_or_refused_and_none_is_reset(tiny_fold
         assert statuses.count(LOST) == 0
         assert set(statuses) == {200, 429}
         assert HTTP.get(f"{server.address}/health/ready").status_code == 200
-        counts = counted(server)
+        counts = server_counts(server)
         assert counts["200"] + counts["429"] == BURST

@@ -1,4 +1,4 @@
-"""The real command as a process of its own."""
+"""The command `doppelkopf serve` in a process of its own."""
 
 import shutil
 import signal
@@ -8,14 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.support.server_process import (
-    free_port,
-    refused,
-    running_server,
-    shared_ads,
-    start_server,
-    wait_until,
-)
+from tests.support.polling import wait_until
+from tests.support.repository import shared_ads
+from tests.support.server_process import free_port, running_server, start_server, startup_error
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +21,7 @@ def server(tiny_folder, tmp_path_factory):
 
 
 @pytest.mark.server
-def test_single_and_simultaneous_ads_get_equal_answers_in_shared_batches(server):
+def test_ads_in_shared_batches_get_the_same_answers(server):
     ads = shared_ads(96) or [{"text": f"Koch {i} für die Küche " * (i % 9 + 1)} for i in range(96)]
     bodies = [{"text": ad["text"], "title": ad.get("title")} for ad in ads]
     with httpx.Client(base_url=server, timeout=60) as client:
@@ -61,24 +56,22 @@ def _batches(client: httpx.Client) -> tuple[float, float]:
 
 
 @pytest.mark.server
-def test_a_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+def test_damaged_checkpoint_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path / "log")
+    assert "model.safetensors" in startup_error(damaged, tmp_path / "log")
 
 
 @pytest.mark.server
-def test_a_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
-    assert "DOPPELKOPF_MAX_WINDWS" in refused(tiny_folder, tmp_path / "log", max_windws="3")
-    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", device="abacus")
+def test_bad_setting_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+    assert "DOPPELKOPF_MAX_WINDWS" in startup_error(tiny_folder, tmp_path / "log", max_windws="3")
+    assert "DEVICE" in startup_error(tiny_folder, tmp_path / "log", device="abacus")
 
 
 @pytest.mark.server
-def test_a_clients_key_does_not_stop_the_start_and_is_told_to_protect_nothing(
-    tiny_folder, tmp_path
-):
+def test_client_key_on_the_server_logs_a_warning(tiny_folder, tmp_path):
     log = tmp_path / "log"
     with running_server(tiny_folder, log, api_key="a-key-of-good-length"):
         pass
@@ -87,16 +80,16 @@ def test_a_clients_key_does_not_stop_the_start_and_is_told_to_protect_nothing(
 
 
 @pytest.mark.server
-def test_an_occupied_port_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+def test_occupied_port_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        assert f"127.0.0.1:{port}" in refused(tiny_folder, tmp_path / "log", port=port)
+        assert f"127.0.0.1:{port}" in startup_error(tiny_folder, tmp_path / "log", port=port)
 
 
 @pytest.mark.server
-def test_it_lives_before_it_is_ready_and_sigterm_ends_it_with_zero(tiny_folder, tmp_path):
+def test_server_is_live_before_ready_and_sigterm_exits_zero(tiny_folder, tmp_path):
     port, log = free_port(), tmp_path / "log"
     process = start_server(tiny_folder, log, port)
     statuses = []

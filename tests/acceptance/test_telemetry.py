@@ -1,4 +1,4 @@
-"""What a real process counts and writes: before any request, and of each one."""
+"""Metrics and log lines of a real server: before any request, and of each request."""
 
 import json
 import re
@@ -21,8 +21,8 @@ ROUTES = ("/classify", "/classify/batch")
 STAGES = ("tokenize", "queue", "batch")
 
 
-def scraped(client):
-    """Return every sample of /metrics by name and labels."""
+def scrape(client):
+    """Return the value of every sample of /metrics by name and labels."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -32,7 +32,7 @@ def scraped(client):
 
 
 def total(samples, name, /, **labels):
-    """Add up the samples of a name that have these labels."""
+    """Return the sum of the samples with this name and these labels."""
     return sum(
         value
         for (found, *pairs), value in samples.items()
@@ -42,14 +42,14 @@ def total(samples, name, /, **labels):
 
 @pytest.fixture(scope="module")
 def server(tiny_folder, tmp_path_factory):
-    """Give a server's address, its log, and what it exposed before anyone asked anything."""
+    """A server: its address, its log, and its metrics before the first request."""
     log = tmp_path_factory.mktemp("telemetry") / "log"
     with running_server(
         tiny_folder, log, log_format="json", api_keys=KEY, max_body_bytes="4096"
     ) as address:
         with httpx.Client(base_url=address) as client:
-            pristine = scraped(client)
-        yield address, log, pristine
+            initial = scrape(client)
+        yield address, log, initial
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def client(server):
         yield client
 
 
-def test_every_series_exists_at_zero_before_the_first_ad(server, client, tiny_folder):
+def test_metrics_exist_at_zero_before_the_first_ad(server, client, tiny_folder):
     _, _, samples = server
     document = client.get("/openapi.json").json()
     heads = open_checkpoint(tiny_folder).heads
@@ -83,10 +83,10 @@ def test_every_series_exists_at_zero_before_the_first_ad(server, client, tiny_fo
     assert total(samples, "doppelkopf_model_info", name="tiny", device="cpu") == 1
 
 
-def test_a_few_milliseconds_fall_into_buckets_of_their_own(client):
+def test_buckets_resolve_a_few_milliseconds(client):
     for _ in range(20):
         client.post("/classify", json=AD).raise_for_status()
-    samples = scraped(client)
+    samples = scrape(client)
     for name in (*STAGES, "request"):
         bounds = {
             float(dict(pairs)["le"])
@@ -100,7 +100,8 @@ def test_a_few_milliseconds_fall_into_buckets_of_their_own(client):
     assert within[1] - within[0] > 0
 
 
-def test_each_request_is_counted_once_and_leaves_one_line_without_ad_or_key(server, client):
+def test_each_request_is_counted_and_logged_once(server, client):
+    """Log lines contain neither the ad nor the key."""
     single = {"content": json.dumps(AD)}
     batch = {"content": json.dumps({"ads": [AD] * 3})}
     kinds = [
@@ -113,7 +114,7 @@ def test_each_request_is_counted_once_and_leaves_one_line_without_ad_or_key(serv
         (f"/{WORD}?{WORD}={WORD}", single, 404),
     ]
     sent = [(f"job-{number}", *kind) for number, kind in enumerate(kinds * 12)]
-    begin = scraped(client)
+    begin = scrape(client)
 
     def send(one):
         identity, path, request, status = one
@@ -124,7 +125,7 @@ def test_each_request_is_counted_once_and_leaves_one_line_without_ad_or_key(serv
 
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(send, sent))
-    end = scraped(client)
+    end = scrape(client)
 
     grown = {key: value - begin.get(key, 0) for key, value in end.items()}
     for path, _, status in kinds:

@@ -1,4 +1,4 @@
-"""Several front ends before one engine process: the real processes, and how each may end."""
+"""Real processes of `--workers`: front ends with one engine process, and how each may end."""
 
 import asyncio
 import json
@@ -17,23 +17,17 @@ import psutil
 import pytest
 
 from app.bench.http_client import LOST, ConnectionPool, HttpReply, classify_request
-from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of
-from tests.support.server_process import (
-    HTTP,
-    App,
-    Faulty,
-    faulty_server,
-    free_port,
-    refused,
-    start_server,
-    wait_until,
-)
+from tests.support.application import InProcessApp
+from tests.support.faulty_engine import BROKEN, HANGS, HELD, text_of_tokens
+from tests.support.faulty_server import FaultyServer, faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import HTTP, free_port, start_server, startup_error
 
 pytestmark = pytest.mark.server
 
 
 def processes(supervisor: int, module: str) -> list[psutil.Process]:
-    """Return a supervisor's children of one kind."""
+    """Return the child processes of a supervisor that run a module."""
     found = []
     for child in psutil.Process(supervisor).children():
         try:
@@ -44,49 +38,49 @@ def processes(supervisor: int, module: str) -> list[psutil.Process]:
     return found
 
 
-def workers(server: Faulty) -> list[psutil.Process]:
+def workers(server: FaultyServer) -> list[psutil.Process]:
     return processes(server.process.pid, "app.serving.workers.frontend")
 
 
-def engine(server: Faulty) -> psutil.Process:
+def engine(server: FaultyServer) -> psutil.Process:
     [one] = processes(server.process.pid, "app.serving.workers.engine_process")
     return one
 
 
-def newcomer(server: Faulty) -> httpx.Client:
-    """Return a client with a connection of its own, which any of the front ends may get."""
+def new_client(server: FaultyServer) -> httpx.Client:
+    """Return a client with a new connection, which any front end may accept."""
     return httpx.Client(base_url=server.address, verify=False, timeout=60)  # noqa: S501  as HTTP
 
 
-def fresh(server: Faulty, path: str) -> int:
-    """Ask as a newcomer; 0 where nobody answers."""
+def fresh(server: FaultyServer, path: str) -> int:
+    """Return the status of a GET request over a new connection; 0 without an answer."""
     try:
-        with newcomer(server) as client:
+        with new_client(server) as client:
             return client.get(path).status_code
     except httpx.TransportError:
         return 0
 
 
 def texts(count: int) -> list[str]:
-    return [text_of(20 + number % 30) for number in range(count)]
+    return [text_of_tokens(20 + number % 30) for number in range(count)]
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
     folder = tmp_path_factory.mktemp("workers")
-    # One thread, as the tests' own process has: answers are equal to the last bit.
+    # One thread as in the test's own process, so that answers are equal to the last bit.
     options = {"workers": "2", "threads": "1", "max_queued_ads": "60", "max_batch_ads": "30"}
     with faulty_server(tiny_folder, folder, **options) as server:
         yield server
         assert server.process.poll() is None
     assert server.process.returncode == 0
-    # That of the batch which a test lets fail.
+    # One test lets a batch fail.
     assert server.log.read_text(encoding="utf-8").count("Traceback") <= 1
 
 
-def test_the_answers_are_those_of_one_process(server, checkpoint):
+def test_workers_answer_like_one_process(server, checkpoint):
     ads = [{"text": text} for text in texts(10)] + [{"text": "Koch", "title": "Chef"}]
-    with App(checkpoint).client() as alone:
+    with InProcessApp(checkpoint).client() as alone:
         for path, body in [
             *(("/classify", ad) for ad in ads),
             ("/classify/batch", {"ads": [*ads, {"text": "Koch " * 500}], "top_k": 2}),
@@ -102,8 +96,8 @@ def test_the_answers_are_those_of_one_process(server, checkpoint):
         assert there["device"] == here["device"]
 
 
-def test_streams_wait_for_the_requests_of_other_front_ends(server):
-    """Nobody tells those who wait in one process that another's requests have left."""
+def test_streams_wait_for_capacity_used_by_other_front_ends(server):
+    """A front end is not notified when another front end's requests are finished."""
     ads = [{"text": text, "top_k": 1} for text in texts(30)]
     body = b"".join(json.dumps(ad).encode() + b"\n" for ad in ads)
     headers = {"content-type": "application/x-ndjson"}
@@ -111,7 +105,7 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
 
     def stream(_: int) -> list[dict]:
         with (
-            newcomer(server) as client,
+            new_client(server) as client,
             client.stream("POST", "/classify/stream", content=body, headers=headers) as answer,
         ):
             assert answer.status_code == 200
@@ -124,13 +118,13 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
         batch = pool.submit(
             HTTP.post, f"{server.address}/classify/batch", json={"ads": [{"text": "Koch"}] * 30}
         )
-        # One more than half of the 60 places, where no stream finds room.
+        # More than half of the capacity of 60 ads, so streams wait.
         wait_until(lambda: server.metric("queued_ads") == 31, seconds=20)
         running = [pool.submit(stream, number) for number in range(6)]
         heads.wait(20)
         assert server.metric("stream_lines_total", status="200") == before
         assert server.metric("queued_ads") == 31
-        server.open()
+        server.release()
         assert batch.result().status_code == held.result().status_code == 200
         for answers in (one.result(timeout=30) for one in running):
             assert [line["line"] for line in answers] == list(range(1, 31))
@@ -139,27 +133,27 @@ def test_streams_wait_for_the_requests_of_other_front_ends(server):
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
-def test_a_front_end_has_no_torch_in_it(server):
+def test_front_ends_do_not_load_torch(server):
     for worker in workers(server):
         files = [Path(one.path).name for one in worker.memory_maps()]
         assert any(name.startswith("httptools") or "tokenizers" in name for name in files)
         assert not [name for name in files if "torch" in name]
 
 
-def test_the_metrics_add_up_over_all_of_them(server):
+def test_metrics_are_summed_over_front_ends(server):
     before = server.metric("requests_total", route="/classify", status="200")
     predicted = server.metric("confidence_count", head="job_category")
     lines = server.log.read_text(encoding="utf-8")
 
     def ask(text: str) -> int:
-        with newcomer(server) as client:
+        with new_client(server) as client:
             return client.post("/classify", json={"text": text}).status_code
 
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(ask, texts(200))) == {200}
-    # Whichever is asked.
+    # Any front end may answer.
     for _ in range(6):
-        with newcomer(server) as client:
+        with new_client(server) as client:
             scraped = client.get("/metrics").text
         total = 'doppelkopf_requests_total{route="/classify",status="200"} '
         assert f"{total}{before + 200}" in scraped
@@ -175,8 +169,8 @@ def test_the_metrics_add_up_over_all_of_them(server):
     assert min(by["worker-0"], by["worker-1"]) > 20
 
 
-def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
-    with App(checkpoint).client() as alone:
+def test_workers_expose_every_metric_of_one_process(server, checkpoint):
+    with InProcessApp(checkpoint).client() as alone:
         wanted = {
             line.rsplit(" ", 1)[0]
             for line in alone.get("/metrics").text.splitlines()
@@ -189,10 +183,10 @@ def test_every_series_is_there_at_zero_from_the_start(server, checkpoint):
     assert "doppelkopf_worker_restarts_total" in found
 
 
-def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server):
+def test_abandoned_and_expired_ads_never_run(server):
     ran = server.metric("batch_ads_sum")
     [held] = server.send_behind_held()
-    raw = classify_request({"text": text_of(20)})
+    raw = classify_request({"text": text_of_tokens(20)})
     with server.connection() as leaving:
         leaving.sendall(raw)
         wait_until(lambda: server.metric("queued_ads") == 2, seconds=20)
@@ -200,27 +194,27 @@ def test_the_work_of_a_client_who_leaves_or_whose_time_is_over_never_runs(server
     late = server.send(20, **{"X-Request-Timeout-Ms": "200"})
     assert late.status_code == 504
     wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
-    server.open()
+    server.release()
     assert held.result().status_code == 200
     assert server.send(21).status_code == 200
     assert server.metric("batch_ads_sum") - ran == 2
 
 
-def test_a_failed_batch_is_logged_with_its_requests(server):
+def test_failed_batch_is_logged_with_its_request_ids(server):
     answer = server.send(BROKEN, **{"X-Request-Id": "job-of-the-test"})
     assert answer.status_code == 500
     assert "a batch of 1 ads failed; requests job-of-the-test" in server.log.read_text("utf-8")
     assert server.metric("engine_failures_total", kind="batch") == 1
 
 
-def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server):
+def test_queue_limit_holds_over_all_front_ends(server):
     async def main() -> list[HttpReply]:
         links = ConnectionPool(server.address)
-        request = classify_request({"text": text_of(40)})
+        request = classify_request({"text": text_of_tokens(40)})
         waiting = [asyncio.create_task(links.send(request)) for _ in range(200)]
         while sum(one.done() for one in waiting) < 100:  # noqa: ASYNC110  another process
             await asyncio.sleep(0.01)
-        server.open()
+        server.release()
         replies = await asyncio.gather(*waiting)
         links.close()
         return replies
@@ -230,13 +224,13 @@ def test_more_than_the_house_holds_gets_429_whichever_front_end_it_meets(server)
     statuses = Counter(reply.status for reply in asyncio.run(main()))
     assert held.result().status_code == 200
     assert statuses.keys() == {200, 429}
-    # What each lets in between its look and its entry may come on top.
+    # Front ends may exceed the limit slightly: each checks the shared count before it adds to it.
     assert statuses[200] >= 59
     assert server.metric("rejected_total", reason="queue_full") - before == statuses[429]
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
 
 
-def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced(server):
+def test_killed_front_end_loses_only_its_requests_and_is_replaced(server):
     clients = 12
 
     async def client(links: ConnectionPool, stop: asyncio.Event, replies: list[HttpReply]) -> None:
@@ -270,27 +264,27 @@ def test_a_front_end_that_is_killed_takes_its_own_requests_along_and_is_replaced
     assert server.metric("worker_restarts_total") == restarts + 1
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
-    # Nothing of the dead one is counted as waiting, and what it counted stays.
+    # Its waiting ads are no longer counted, and its totals remain.
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("requests_total", route="/classify", status="200") >= statuses[200]
 
 
-def test_what_a_dead_front_end_admitted_is_neither_counted_nor_computed(server):
+def test_ads_of_a_dead_front_end_are_dropped(server):
     restarts, ran = server.metric("worker_restarts_total"), server.metric("batch_ads_sum")
     calls = server.send_behind_held(20, 21)
     for worker in workers(server):
         worker.kill()
     for call in calls:
         assert isinstance(call.exception(), httpx.TransportError)
-    # Their successors let newcomers wait until they can be answered.
+    # New connections wait until the replaced front ends can answer.
     assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert server.metric("worker_restarts_total") == restarts + 2
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("queued_seconds") == 0
-    server.open()
+    server.release()
     assert server.send(22).status_code == 200
-    # That which was in the engine already, and the last one.
+    # The held ad and the last one.
     assert server.metric("batch_ads_sum") - ran == 2
 
 
@@ -298,15 +292,15 @@ def test_two_engines_share_the_work(tiny_folder, tmp_path):
     options = {"workers": "2", "engine": "TwinEngine"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         [held] = server.send_behind_held()
-        # One engine is held: whoever comes goes to the other.
+        # One engine is blocked, so new ads go to the other.
         assert [server.send(20).status_code for _ in range(5)] == [200] * 5
         assert not held.done()
         assert HTTP.get(f"{server.address}/model").json()["device"] == "cpu, cpu"
-        server.open()
+        server.release()
         assert held.result().status_code == 200
 
 
-def ends_for_all(server: Faulty, calls: list) -> None:
+def ends_for_all(server: FaultyServer, calls: list) -> None:
     """See that everyone is answered, that nobody says ready, and that the service ends with 1."""
     # Long before the grace of 30 s is over.
     wait_until(
@@ -317,7 +311,7 @@ def ends_for_all(server: Faulty, calls: list) -> None:
     assert "the service ends: " in server.log.read_text(encoding="utf-8")
 
 
-def test_an_engine_process_that_is_killed_ends_the_service_for_all(tiny_folder, tmp_path):
+def test_killed_engine_process_ends_the_service(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, workers="2", max_batch_tokens="20") as server:
         calls = server.send_behind_held(20, 21, 22)
         children = [*workers(server), engine(server)]
@@ -326,30 +320,28 @@ def test_an_engine_process_that_is_killed_ends_the_service_for_all(tiny_folder, 
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
-def test_an_engine_that_hangs_ends_the_service_for_all(tiny_folder, tmp_path):
+def test_hanging_engine_ends_the_service(tiny_folder, tmp_path):
     options = {"workers": "2", "hang_seconds": "1", "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, *others = server.send_behind_held(HANGS, 20, 20)
-        server.open()
+        server.release()
         assert held.result().status_code == 200
         assert {one.result().status_code for one in others} == {500}
         ends_for_all(server, others)
         assert "does not come back" in server.log.read_text(encoding="utf-8")
 
 
-def signal_all(server: Faulty, number: int) -> None:
-    """Send a signal as a terminal or a cgroup does, to every process."""
+def signal_all(server: FaultyServer, number: int) -> None:
+    """Send a signal to every process, like a terminal or a cgroup."""
     for one in [*workers(server), engine(server)]:
         one.send_signal(number)
     server.process.send_signal(number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
-    tiny_folder, tmp_path, number
-):
+def test_signal_to_all_processes_shuts_down_gracefully(tiny_folder, tmp_path, number):
     with faulty_server(tiny_folder, tmp_path, workers="2") as server:
-        ad = {"text": text_of(20)}
+        ad = {"text": text_of_tokens(20)}
         with httpx.Client(base_url=server.address, timeout=30) as open_before:
             assert open_before.post("/classify", json=ad).status_code == 200
             accepted = server.send_behind_held(20, 21)
@@ -361,13 +353,13 @@ def test_a_signal_to_all_refuses_newcomers_and_finishes_accepted_work(
             assert refused.status_code == 503
             assert "shutting down" in refused.json()["detail"]
         assert fresh(server, "/health/live") == 200
-        server.open()
+        server.release()
         assert [call.result().status_code for call in accepted] == [200, 200, 200]
         assert server.process.wait(timeout=20) == 0
     assert "Traceback" not in server.log.read_text(encoding="utf-8")
 
 
-def test_after_the_grace_what_waits_gets_503_and_a_second_signal_ends_all(tiny_folder, tmp_path):
+def test_grace_period_and_second_signal_end_all_processes(tiny_folder, tmp_path):
     options = {"workers": "2", "grace_seconds": "0.5", "max_batch_tokens": "20"}
     with faulty_server(tiny_folder, tmp_path, **options) as server:
         held, waiting = server.send_behind_held(20)
@@ -381,7 +373,7 @@ def test_after_the_grace_what_waits_gets_503_and_a_second_signal_ends_all(tiny_f
         assert not psutil.wait_procs(children, timeout=20)[1]
 
 
-def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, tmp_path):
+def test_killed_supervisor_leaves_no_process_and_no_file(tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, workers="2") as server:
         held = server.pool.submit(server.send, HELD)
         wait_until(lambda: server.metric("queue_seconds_count") == 1, seconds=20)
@@ -398,16 +390,16 @@ def test_a_supervisor_that_is_killed_leaves_no_process_and_no_file(tiny_folder, 
         assert not any(folder.exists() for folder in folders)
 
 
-def test_what_cannot_be_served_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
+def test_bad_checkpoint_or_device_ends_the_start_with_one_sentence(tiny_folder, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(tiny_folder, damaged)
     weights = damaged / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    assert "model.safetensors" in refused(damaged, tmp_path / "log", workers="2")
-    assert "DEVICE" in refused(tiny_folder, tmp_path / "log", workers="2", device="abacus")
+    assert "model.safetensors" in startup_error(damaged, tmp_path / "log", workers="2")
+    assert "DEVICE" in startup_error(tiny_folder, tmp_path / "log", workers="2", device="abacus")
 
 
-def test_front_ends_that_end_again_and_again_end_the_service(tiny_folder, tmp_path):
+def test_front_ends_that_keep_ending_end_the_service(tiny_folder, tmp_path):
     log = tmp_path / "log"
     process = start_server(tiny_folder, log, free_port(), workers="2")
     while process.poll() is None:

@@ -23,12 +23,12 @@ from app.core.head_labels import labels_of
 from app.data.files import read_rows
 from app.data.labelled_ads import ColumnNames
 from app.model.checkpoint import open_checkpoint
-from tests.support.ad_files import LABELLED, write
-from tests.support.hashing_engine import HashEngine
-from tests.support.server_process import wait_until
+from tests.support.ad_files import LABELLED_ADS, write_ads
+from tests.support.hashing_engine import HashingEngine
+from tests.support.polling import wait_until
 
-HASHING = "tests.support.hashing_engine:HashEngine"
-TEXTS = [row["text"] for row in LABELLED]
+HASHING = "tests.support.hashing_engine:HashingEngine"
+TEXTS = [row["text"] for row in LABELLED_ADS]
 
 
 def ads(count):
@@ -42,7 +42,7 @@ def ads(count):
 def rows_of_one_machine(folder, data, engine=None):
     """Return the rows that a run without Ray writes."""
     out, checkpoint, columns = data.with_name("alone.jsonl"), open_checkpoint(folder), ColumnNames()
-    engine = engine or HashEngine(checkpoint)
+    engine = engine or HashingEngine(checkpoint)
     predictor = EnginePredictor(
         engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), engine.batch_tokens
     )
@@ -72,7 +72,7 @@ def worker(folder, out, revision=None, data=None, rows=512):
 
 
 def test_splits_in_any_order_give_the_rows_of_one_machine(tmp_path, tiny_folder):
-    data = write(tmp_path / "ads.jsonl", ads(2500))
+    data = write_ads(tmp_path / "ads.jsonl", ads(2500))
     predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=1024)
     found = [predict_split(split) for split in reversed(splits)]
     assert [(one["number"], one["rows"], one["errors"]) for one in found] == [
@@ -83,7 +83,7 @@ def test_splits_in_any_order_give_the_rows_of_one_machine(tmp_path, tiny_folder)
 
 def test_splits_of_less_than_a_chunk_change_the_answers(tmp_path, tiny_folder):
     """Otherwise the test above would prove nothing."""
-    data = write(tmp_path / "ads.jsonl", ads(600))
+    data = write_ads(tmp_path / "ads.jsonl", ads(600))
     predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data, rows=100)
     for split in splits:
         predict_split(split)
@@ -96,7 +96,7 @@ def test_splits_of_less_than_a_chunk_change_the_answers(tmp_path, tiny_folder):
 
 @pytest.mark.parametrize("kind", ["missing", "another"])
 def test_a_machine_without_the_checkpoint_refuses(tmp_path, tiny_folder, kind):
-    data = write(tmp_path / "ads.jsonl", ads(3))
+    data = write_ads(tmp_path / "ads.jsonl", ads(3))
     folder = tmp_path / "none" if kind == "missing" else tiny_folder
     predict_split, (split,) = worker(folder, tmp_path / "out", "00000000", data)
     message = "There is no checkpoint folder" if kind == "missing" else ", not 00000000."
@@ -105,9 +105,9 @@ def test_a_machine_without_the_checkpoint_refuses(tmp_path, tiny_folder, kind):
 
 
 def test_a_worker_refuses_a_changed_file(tmp_path, tiny_folder):
-    data = write(tmp_path / "ads.jsonl", ads(600))
+    data = write_ads(tmp_path / "ads.jsonl", ads(600))
     predict_split, splits = worker(tiny_folder, tmp_path / "out", data=data)
-    write(data, ads(601))
+    write_ads(data, ads(601))
     assert "changed while it was read" in predict_split(splits[0])["refused"]
 
 
@@ -152,7 +152,7 @@ def test_the_command_writes_the_rows_of_one_machine(cluster, tmp_path, tiny_fold
     folder = tmp_path / "ads"
     folder.mkdir()
     for name in ("a.csv", "b.jsonl", "c.parquet"):
-        write(folder / name, ads(700))
+        write_ads(folder / name, ads(700))
     done = run_command(cluster, tiny_folder, folder, tmp_path / "out")
     assert done.returncode == 0, done.stderr
     message = f"Wrote 2100 rows to {tmp_path / 'out'}, 21 of them with an error.\n"
@@ -170,7 +170,7 @@ def test_an_interrupted_run_continues_and_survives_a_dead_node(
 ):
     """50,000 ads; what was written before is neither predicted nor written again."""
     folder, out = shutil.copytree(tiny_folder, tmp_path / "tiny"), tmp_path / "out"
-    data, log = write(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
+    data, log = write_ads(tmp_path / "ads.jsonl", ads(50_000)), tmp_path / "engines"
     before = interrupted_run(folder, out, data)
     program = [
         "tests.support.hashing_engine",

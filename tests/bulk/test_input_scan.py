@@ -6,7 +6,7 @@ from app.bulk.input_scan import fingerprint, joint_schema, scan_file, scan_row
 from app.bulk.input_splits import make_splits, read_split
 from app.core.errors import DataError
 from app.data.labelled_ads import ColumnNames
-from tests.support.ad_files import write
+from tests.support.ad_files import write_ads
 
 LOCAL = fs.LocalFileSystem()
 
@@ -38,7 +38,7 @@ def test_files_have_a_joint_schema(tmp_path):
         pa.schema([("text", pa.string()), ("n", pa.null()), ("late", pa.bool_())]),
     )
     assert joint_schema([one, other], "a").names == ["text", "n", "late"]
-    path = write(tmp_path / "a.csv", [{"text": "Koch"}])
+    path = write_ads(tmp_path / "a.csv", [{"text": "Koch"}])
     (split,) = make_splits([scan_file(LOCAL, str(path), ColumnNames(), 512)], 512)
     _, table = read_split(LOCAL, split, joint_schema([one, other], "a"))
     assert table.to_pylist() == [{"text": "Koch", "n": None, "late": None}]
@@ -46,7 +46,7 @@ def test_files_have_a_joint_schema(tmp_path):
 
 def test_a_fingerprint_depends_on_paths_and_contents(tmp_path):
     def scan(name, text):
-        path = write(tmp_path / name, [{"text": text}])
+        path = write_ads(tmp_path / name, [{"text": text}])
         return fingerprint([scan_file(LOCAL, str(path), ColumnNames(), 512)])
 
     assert scan("a.csv", "Koch") == scan("a.csv", "Koch")

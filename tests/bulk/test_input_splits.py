@@ -10,7 +10,7 @@ from app.bulk.input_splits import make_splits, read_split
 from app.core.errors import DataError
 from app.data.files import read_rows
 from app.data.labelled_ads import ColumnNames
-from tests.support.ad_files import write
+from tests.support.ad_files import write_ads
 
 LOCAL = fs.LocalFileSystem()
 ROWS = 512
@@ -34,7 +34,7 @@ def read(path, rows=ROWS):
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 @pytest.mark.parametrize("count", [1, 511, 512, 513, 1536, 1600])
 def test_splits_have_the_rows_and_columns_of_the_file(tmp_path, name, count):
-    path = write(
+    path = write_ads(
         tmp_path / name, [{"id": n, "text": TEXTS[n % 5], "title": None} for n in range(count)]
     )
     parts, table = read(path)
@@ -74,7 +74,9 @@ def test_json_lines_may_be_blank_and_add_columns_late(tmp_path):
 
 
 def test_integers_become_floats_if_later_rows_have_floats(tmp_path):
-    path = write(tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}])
+    path = write_ads(
+        tmp_path / "a.jsonl", [{"text": "a", "n": 1}] * 512 + [{"text": "b", "n": 2.5}]
+    )
     _, table = read(path)
     assert table["n"].to_pylist() == [1.0] * 512 + [2.5]
 
@@ -100,8 +102,8 @@ def test_parquet_keeps_its_types_across_row_groups(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
 def test_a_file_that_changed_since_its_scan_is_refused(tmp_path, name):
-    path = write(tmp_path / name, [{"text": "Koch"}] * 600)
+    path = write_ads(tmp_path / name, [{"text": "Koch"}] * 600)
     splits, schema = split(path)
-    write(path, [{"text": "Arzt"}] * 600)
+    write_ads(path, [{"text": "Arzt"}] * 600)
     with pytest.raises(DataError, match="changed while it was read"):
         read_split(LOCAL, splits[1], schema)

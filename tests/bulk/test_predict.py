@@ -8,9 +8,9 @@ from app.core.head_labels import HEADS, labels_of
 from app.data.files import CHUNK_ROWS, read_rows
 from app.data.labelled_ads import ColumnNames
 from app.engine.engine import Engine
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
-ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED)]
+ROWS = [{"id": number, **row} for number, row in enumerate(LABELLED_ADS)]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def names(folder):
 def test_each_row_keeps_its_columns_and_gets_both_predictions(
     tmp_path, checkpoint, engine, source, target
 ):
-    data = write(tmp_path / source, ROWS)
+    data = write_ads(tmp_path / source, ROWS)
     assert run(checkpoint, engine, data, tmp_path / target) == (len(ROWS), 0)
     written = [row for _, row in read_rows(tmp_path / target)]
     assert list(written[0]) == [
@@ -57,7 +57,7 @@ def test_each_row_keeps_its_columns_and_gets_both_predictions(
 
 def test_a_column_of_later_json_lines_is_kept(tmp_path, checkpoint, engine):
     rows = [{"text": "Koch"}, {"text": "Koch", "late": "x"}]
-    data = write(tmp_path / "a.jsonl", rows)
+    data = write_ads(tmp_path / "a.jsonl", rows)
     run(checkpoint, engine, data, tmp_path / "o.csv")
     assert [row["late"] for _, row in read_rows(tmp_path / "o.csv")] == ["", "x"]
 
@@ -65,7 +65,7 @@ def test_a_column_of_later_json_lines_is_kept(tmp_path, checkpoint, engine):
 @pytest.mark.parametrize("target", ["o.csv", "o.jsonl", "o.parquet"])
 def test_the_first_chunk_may_have_errors_only(tmp_path, checkpoint, engine, target):
     rows = [{"text": ""}] * (CHUNK_ROWS + 1) + [{"text": "Koch"}]
-    data = write(tmp_path / "a.csv", rows)
+    data = write_ads(tmp_path / "a.csv", rows)
     assert run(checkpoint, engine, data, tmp_path / target) == (CHUNK_ROWS + 2, CHUNK_ROWS + 1)
     *_, (_, last) = read_rows(tmp_path / target)
     assert 1 / 3 <= float(last["job_category_probability"]) <= 1
@@ -78,7 +78,9 @@ class InterruptedRunError(Exception):
 @pytest.mark.parametrize("target", ["o.csv", "o.jsonl", "o.parquet"])
 @pytest.mark.parametrize("torn", [0, 1, 7])
 def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, engine, target, torn):
-    data = write(tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK_ROWS + 10)])
+    data = write_ads(
+        tmp_path / "a.csv", [ROWS[number % 9] for number in range(2 * CHUNK_ROWS + 10)]
+    )
     out = tmp_path / target
     run(checkpoint, engine, data, tmp_path / f"whole-{target}", max_tokens=10**4)
     predicted = 0
@@ -113,7 +115,7 @@ def test_an_interrupted_run_continues_to_the_same_file(tmp_path, checkpoint, eng
 
 
 def test_an_interrupted_output_is_written_without_new_predictions(tmp_path, checkpoint, engine):
-    data, out = write(tmp_path / "a.csv", ROWS), tmp_path / "o" / "o.csv"
+    data, out = write_ads(tmp_path / "a.csv", ROWS), tmp_path / "o" / "o.csv"
 
     def never(batch):
         raise AssertionError("predicted again")
@@ -133,13 +135,13 @@ def test_an_interrupted_output_is_written_without_new_predictions(tmp_path, chec
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_file_that_changes_during_a_run_is_refused(tmp_path, checkpoint, engine, late):
-    data, out = write(tmp_path / "a.csv", ROWS), tmp_path / "o.csv"
+    data, out = write_ads(tmp_path / "a.csv", ROWS), tmp_path / "o.csv"
     columns = ColumnNames()
     predictor = EnginePredictor(engine.run, checkpoint.tokenizer(), labels_of(checkpoint.heads), 40)
 
     def changes(rows):
         if bool(rows) is late:
-            write(data, ROWS[:-1])
+            write_ads(data, ROWS[:-1])
 
     with Journal(journal_path(out), {}, out) as journal:
         with pytest.raises(DataError, match=r"a\.csv: changed while it was read"):
@@ -150,8 +152,8 @@ def test_a_file_that_changes_during_a_run_is_refused(tmp_path, checkpoint, engin
 
 
 def test_texts_may_be_html(tmp_path, checkpoint, engine):
-    plain = write(tmp_path / "a.jsonl", [{"text": "Koch"}])
-    html = write(tmp_path / "b.jsonl", [{"text": "<b>Koch</b><script>Python Java</script>"}])
+    plain = write_ads(tmp_path / "a.jsonl", [{"text": "Koch"}])
+    html = write_ads(tmp_path / "b.jsonl", [{"text": "<b>Koch</b><script>Python Java</script>"}])
     run(checkpoint, engine, plain, tmp_path / "o.jsonl")
     run(checkpoint, engine, html, tmp_path / "p.jsonl", format="html")
     (_, one), (_, other) = (*read_rows(tmp_path / "o.jsonl"), *read_rows(tmp_path / "p.jsonl"))
@@ -160,7 +162,9 @@ def test_texts_may_be_html(tmp_path, checkpoint, engine):
 
 def test_only_rows_without_a_prediction_get_an_error(tmp_path, checkpoint, engine):
     """Rows without a text, and those that the engine fails on."""
-    data = write(tmp_path / "a.jsonl", [ROWS[0], {"text": " "}, {"text": None}, ROWS[1], ROWS[2]])
+    data = write_ads(
+        tmp_path / "a.jsonl", [ROWS[0], {"text": " "}, {"text": None}, ROWS[1], ROWS[2]]
+    )
 
     def fails_once(batch):
         results = list(engine.run(batch))
@@ -176,7 +180,7 @@ def test_only_rows_without_a_prediction_get_an_error(tmp_path, checkpoint, engin
 
 
 def test_html_without_text_is_an_error_of_its_row_alone(tmp_path, checkpoint, engine):
-    data = write(tmp_path / "a.jsonl", [{"text": "<p>Koch</p>"}, {"text": "<br><!-- Koch -->"}])
+    data = write_ads(tmp_path / "a.jsonl", [{"text": "<p>Koch</p>"}, {"text": "<br><!-- Koch -->"}])
     assert run(checkpoint, engine, data, tmp_path / "o.jsonl", format="html") == (2, 1)
     sound, empty = (row for _, row in read_rows(tmp_path / "o.jsonl"))
     assert sound["prediction_error"] is None
@@ -184,13 +188,13 @@ def test_html_without_text_is_an_error_of_its_row_alone(tmp_path, checkpoint, en
 
 
 def test_an_input_with_a_column_of_predictions_is_refused(tmp_path):
-    data = write(tmp_path / "a.csv", [{"text": "Koch", "job_category_predicted": "x"}])
+    data = write_ads(tmp_path / "a.csv", [{"text": "Koch", "job_category_predicted": "x"}])
     with pytest.raises(DataError, match="column 'job_category_predicted': the prediction would"):
         check_input(data, ColumnNames())
 
 
 def test_input_and_existing_output_are_not_overwritten(tmp_path):
-    data, other = write(tmp_path / "a.csv", ROWS), write(tmp_path / "b.csv", ROWS)
+    data, other = write_ads(tmp_path / "a.csv", ROWS), write_ads(tmp_path / "b.csv", ROWS)
     with pytest.raises(DataError, match="is the data itself"):
         check_output(data, data, overwrite=True)
     with pytest.raises(DataError, match="add --overwrite"):

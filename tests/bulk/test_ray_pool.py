@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.bulk.ray_pool import cluster_address
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 @pytest.mark.parametrize("address", ["local", "head:6379", "ray://head:10001"])
@@ -46,7 +46,7 @@ def test_auto_predicts_on_this_machine_after_a_killed_cluster(tmp_path, tiny_fol
     record = ray_folder / "ray" / "ray_current_cluster"
     record.parent.mkdir()
     record.write_text("127.0.0.1:1")
-    data, out = write(tmp_path / "ads.jsonl", LABELLED), tmp_path / "out"
+    data, out = write_ads(tmp_path / "ads.jsonl", LABELLED_ADS), tmp_path / "out"
     words = [str(tiny_folder), "--data", str(data), "--out", str(out), "--ray", "auto"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(

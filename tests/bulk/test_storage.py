@@ -2,7 +2,7 @@ import pytest
 
 from app.bulk.storage import StoragePath
 from app.core.errors import DataError
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_file_of_another_format_is_refused(folder):
 def test_an_address_may_be_of_fsspec(tmp_path):
     place = StoragePath.of("memory://bucket/ads.jsonl")
     with place.system.open_output_stream(place.path) as file:
-        file.write(write(tmp_path / "a.jsonl", LABELLED).read_bytes())
+        file.write(write_ads(tmp_path / "a.jsonl", LABELLED_ADS).read_bytes())
     assert place.files() == [place.path]
     assert [
         path.endswith("ads.jsonl") for path in StoragePath.of("memory://bucket/*.jsonl").files()

@@ -7,13 +7,15 @@ import pytest
 from app.cli import app
 from app.core.head_labels import HEADS
 from tests.conftest import TRADES
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 def test_titles_are_trained_on_evaluated_and_predicted(doppelkopf, tmp_path, tiny_base):
-    rows = [{"title": row["text"], **{head: row[head] for head in HEADS}} for row in LABELLED * 3]
+    rows = [
+        {"title": row["text"], **{head: row[head] for head in HEADS}} for row in LABELLED_ADS * 3
+    ]
     rows[0]["job_category"] = rows[1]["min_education"] = ""
-    write(tmp_path / "titles.csv", rows)
+    write_ads(tmp_path / "titles.csv", rows)
     code, out, err = doppelkopf(
         "train", "--data", "titles.csv", "--base", tiny_base, "--out", "v1", "--epochs", 1,
         "--seed", 7,

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 FILES = ["--data", "a.csv", "--out", "o"]
 
 
 def test_rows_with_an_error_are_counted(doppelkopf, tmp_path, tiny_folder):
-    write(tmp_path / "a.jsonl", [LABELLED[0], {**LABELLED[1], "text": ""}])
+    write_ads(tmp_path / "a.jsonl", [LABELLED_ADS[0], {**LABELLED_ADS[1], "text": ""}])
     code, out, err = doppelkopf("predict", tiny_folder, "--data", "a.jsonl", "--out", "p.jsonl")
     assert (code, out) == (0, "Wrote 2 rows to p.jsonl, 1 of them with an error.\n"), err
     rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]

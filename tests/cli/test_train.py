@@ -7,11 +7,11 @@ from typer.main import get_command
 
 from app.cli import app
 from app.training.options import TrainOptions
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 def test_the_command_of_the_card_trains_the_same_weights(doppelkopf, tmp_path, tiny_base):
-    write(tmp_path / "my ads.csv", LABELLED * 2)
+    write_ads(tmp_path / "my ads.csv", LABELLED_ADS * 2)
     doppelkopf("train", "--data", "my ads.csv", "--base", tiny_base, "--out", "v1",
                "--epochs", 1, "--class-weights")  # fmt: skip
     card = (tmp_path / "v1" / "README.md").read_text()

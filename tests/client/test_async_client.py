@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from app.client import AsyncDoppelkopfClient
-from tests.support.fake_transport import Fake
+from tests.support.fake_transport import FakeService
 
 
 def test_api_key_is_not_shown():
@@ -29,7 +29,7 @@ def test_stream_takes_ads_from_an_async_iterable():
             yield {"text": "Koch", "id": str(number)}
 
     async def ids():
-        transport = httpx.MockTransport(Fake())
+        transport = httpx.MockTransport(FakeService())
         async with AsyncDoppelkopfClient("http://fake", transport=transport) as client:
             return [answer.id async for answer in client.stream(ads())]
 

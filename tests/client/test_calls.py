@@ -5,11 +5,11 @@ import pytest
 from pydantic import ValidationError
 
 from app.client import BusyError, FailedError, RefusedError, Retries
-from tests.support.fake_transport import Fake, problem
+from tests.support.fake_transport import FakeService, problem_response
 
 
 def test_classify_returns_a_typed_immutable_answer(call):
-    fake = Fake()
+    fake = FakeService()
     options = {"title": "Küche", "id": "a", "format": "auto", "top_k": 2}
     answer = call(fake, "classify", "Koch", timeout=5, **options)
     assert answer.job_category.label == "nursing_emergency"
@@ -21,24 +21,28 @@ def test_classify_returns_a_typed_immutable_answer(call):
 
 
 def test_explain_is_sent_only_if_true(call):
-    fake = Fake()
+    fake = FakeService()
     call(fake, "classify", "Koch")
     call(fake, "classify", "Koch", explain=True)
-    sent = [json.loads(request.content) for request in fake.work("/classify")]
+    sent = [json.loads(request.content) for request in fake.requests_to("/classify")]
     assert [ad.get("explain") for ad in sent] == [None, True]
 
 
 def test_model_returns_the_description_of_the_service(call):
-    assert call(Fake(), "model").limits.max_batch_ads == 4
+    assert call(FakeService(), "model").limits.max_batch_ads == 4
 
 
 def test_ready_sends_one_request_without_retries(call):
-    for first, expected in (((), True), ((problem(503),), False), ((httpx.ReadError("x"),), False)):
-        fake = Fake(*first)
+    for first, expected in (
+        ((), True),
+        ((problem_response(503),), False),
+        ((httpx.ReadError("x"),), False),
+    ):
+        fake = FakeService(*first)
         assert call(fake, "ready") is expected
         assert len(fake.requests) == 1
     with pytest.raises(RefusedError):
-        call(Fake(problem(404)), "ready")
+        call(FakeService(problem_response(404)), "ready")
 
 
 @pytest.mark.parametrize(
@@ -51,9 +55,9 @@ def test_ready_sends_one_request_without_retries(call):
 )
 def test_rejections_and_broken_connections_are_retried(call, failures, pauses):
     """Pauses are the jitter's bound plus the seconds of `Retry-After`."""
-    fake = Fake(
+    fake = FakeService(
         *(
-            one if isinstance(one, Exception) else problem(one[0], Retry_After=one[1])
+            one if isinstance(one, Exception) else problem_response(one[0], Retry_After=one[1])
             for one in failures
         )
     )
@@ -64,7 +68,7 @@ def test_rejections_and_broken_connections_are_retried(call, failures, pauses):
 
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 415, 422])
 def test_refused_request_is_not_retried(call, status):
-    fake = Fake(problem(status, "Wrong"))
+    fake = FakeService(problem_response(status, "Wrong"))
     with pytest.raises(RefusedError) as caught:
         call(fake, "classify", "Koch")
     error = caught.value
@@ -76,21 +80,21 @@ def test_refused_request_is_not_retried(call, status):
 
 @pytest.mark.parametrize("status", [500, 504])
 def test_failed_request_is_not_retried(call, status):
-    fake = Fake(problem(status))
+    fake = FakeService(problem_response(status))
     with pytest.raises(FailedError):
         call(fake, "classify", "Koch")
     assert len(fake.requests) == 1
 
 
 def test_number_of_attempts_is_limited(call):
-    fake = Fake(*[problem(503)] * 9)
+    fake = FakeService(*[problem_response(503)] * 9)
     with pytest.raises(BusyError):
         call(fake, "classify", "Koch", retries=Retries(tries=3))
     assert len(fake.requests) == 3
 
 
 def test_each_attempt_is_sent_the_remaining_time(call):
-    fake = Fake(*[problem(429, Retry_After="4")] * 9)
+    fake = FakeService(*[problem_response(429, Retry_After="4")] * 9)
     with pytest.raises(BusyError) as caught:
         call(fake, "classify", "Koch", timeout=10)
     assert caught.value.retry_after == 4

@@ -2,14 +2,14 @@ import pytest
 
 from app.core.errors import DataError
 from app.data.files import RowWriter, as_text, read_rows
-from tests.support.ad_files import write
+from tests.support.ad_files import write_ads
 
 ROWS = [{"text": "Koch, gesucht\nsofort", "n": 1, "x": None}, {"text": "NA", "n": 2, "x": "Öl"}]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson", "a.json", "a.parquet"])
 def test_typed_formats_keep_values(tmp_path, name):
-    assert list(read_rows(write(tmp_path / name, ROWS))) == [(1, ROWS[0]), (2, ROWS[1])]
+    assert list(read_rows(write_ads(tmp_path / name, ROWS))) == [(1, ROWS[0]), (2, ROWS[1])]
 
 
 def test_csv_cells_are_text_and_only_empty_ones_missing(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 
 from app.core.types import Ad, EncodedAd
 from app.data.token_batches import batches, run_rows_in_batches
-from tests.support.ad_files import LABELLED
+from tests.support.ad_files import LABELLED_ADS
 
 
 def ad(*lengths: int) -> EncodedAd:
@@ -19,7 +19,7 @@ def test_batches_keep_order_and_bound():
 
 
 def test_answers_come_in_order_from_bounded_batches(checkpoint):
-    ads = checkpoint.tokenizer().encode([Ad(row["text"]) for row in LABELLED])
+    ads = checkpoint.tokenizer().encode([Ad(row["text"]) for row in LABELLED_ADS])
     batch_sizes = []
 
     def run(batch):

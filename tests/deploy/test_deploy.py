@@ -1,4 +1,4 @@
-"""What the image and the compose file promise, read from the files: no Docker is needed."""
+"""The Dockerfile, the compose file and the monitoring next to it, read as files without Docker."""
 
 import json
 import re
@@ -23,7 +23,7 @@ VARIANTS = ("api", "api-gpu")
 
 @pytest.fixture(scope="module")
 def image():
-    """The Dockerfile's instructions: by name, the arguments of each use."""
+    """The arguments of the Dockerfile's instructions, by the name of the instruction."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     lines = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ").splitlines()
     instructions: dict[str, list[str]] = {}
@@ -38,21 +38,21 @@ def services():
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
-def test_the_image_runs_as_a_numbered_user_that_is_not_root(image):
+def test_image_runs_as_a_numeric_user_other_than_root(image):
     user, group = image["USER"][-1].split(":")
     assert int(user) > 0
     assert int(group) > 0
 
 
-def test_the_image_listens_on_every_address_and_the_default_port(image):
+def test_image_listens_on_every_address_and_the_default_port(image):
     environment = dict(entry.split("=", 1) for entry in shlex.split(image["ENV"][0]))
-    assert environment["DOPPELKOPF_HOST"] == "0.0.0.0"  # noqa: S104  a container's
+    assert environment["DOPPELKOPF_HOST"] == "0.0.0.0"  # noqa: S104  inside a container
     assert image["EXPOSE"] == [str(PORT)]
     assert {name for name in environment if name.startswith(PREFIX)} == {"DOPPELKOPF_HOST"}
 
 
-def test_the_image_installs_the_tested_versions_and_brings_the_default_checkpoint(image):
-    files = "/tmp/source/requirements"  # noqa: S108  the build's
+def test_image_installs_locked_versions_and_the_default_checkpoint(image):
+    files = "/tmp/source/requirements"  # noqa: S108  inside the build
     installs = re.findall(r"pip install --root-user-action=ignore (.*?)\s+&& ", image["RUN"][0])
     assert [" ".join(install.split()) for install in installs] == [
         f"--require-hashes --requirement {files}/bootstrap.txt",
@@ -66,8 +66,8 @@ def test_the_image_installs_the_tested_versions_and_brings_the_default_checkpoin
 
 
 @pytest.mark.parametrize("extras", ["", "ray", "ray train"])
-def test_the_image_installs_the_extras_that_the_build_names(image, extras, tmp_path):
-    """The step of the build that lists dependencies, run by a shell as the build runs it."""
+def test_image_installs_the_extras_of_the_build_argument(image, extras, tmp_path):
+    """Runs the build step that lists dependencies in a shell."""
     assert image["ARG"] == ["EXTRAS="]
     (step,) = re.findall(r"&& (python .*?) > /tmp/direct.txt\s+&& ", image["RUN"][0])
     for name in ("pyproject.toml", "requirements"):
@@ -86,73 +86,73 @@ def test_the_image_installs_the_extras_that_the_build_names(image, extras, tmp_p
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1)])
-def test_the_healthcheck_follows_readiness(image, status, code):
-    asked = []
+def test_healthcheck_follows_readiness(image, status, code):
+    requested = []
 
-    class Answer(BaseHTTPRequestHandler):
+    class ReadinessHandler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_):
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    with HTTPServer(("127.0.0.1", 0), ReadinessHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         assert run_healthcheck(image, server.server_port).returncode == code
         thread.join()
-    assert asked == ["/health/ready"]
+    assert requested == ["/health/ready"]
 
 
-def test_the_healthcheck_fails_where_nothing_listens(image):
+def test_healthcheck_fails_if_nothing_listens(image):
     assert run_healthcheck(image, free_port()).returncode != 0
 
 
 def run_healthcheck(image, port):
     command = json.loads(image["HEALTHCHECK"][0].split("CMD", 1)[1])
     assert command[0] == "python"
-    # A proxy of the environment must not be asked for the container's own address.
+    # The check must not use a proxy of the environment.
     environment = clean_environment(port=str(port)) | {"http_proxy": "http://127.0.0.1:9"}
     return subprocess.run(
         [sys.executable, *command[1:]], env=environment, capture_output=True, timeout=20
     )
 
 
-def test_nothing_but_the_named_files_reaches_the_image():
+def test_build_context_excludes_everything_not_named():
     rules = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert next(rule for rule in rules if not rule.startswith("#")) == "*"
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_checkpoints_are_mounted_read_only_where_the_image_looks_for_them(services, image, name):
+def test_checkpoints_are_mounted_read_only_at_the_model_store(services, image, name):
     assert services[name]["volumes"] == [f"./model_store:{image['WORKDIR'][0]}/model_store:ro"]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_service_has_no_more_rights_than_it_needs(services, name):
+def test_containers_have_least_privilege(services, name):
     service = services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["tmpfs"] == ["/tmp"]  # noqa: S108  the container's own
+    assert service["tmpfs"] == ["/tmp"]  # noqa: S108  inside the container
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_service_restarts_and_has_time_to_finish_its_work(services, name):
+def test_containers_restart_and_outlast_the_grace_period(services, name):
     assert services[name]["restart"] == "unless-stopped"
     grace = int(services[name]["stop_grace_period"].removesuffix("s"))
     assert grace > Settings.model_fields["grace_seconds"].default
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_compose_hands_on_known_settings_only(services, name):
+def test_compose_passes_known_settings_only(services, name):
     known = {f"{PREFIX}{field.upper()}" for field in Settings.model_fields}
     assert services[name]["environment"].keys() <= known
 
 
-def test_only_the_profile_gpu_reserves_a_card(services):
+def test_only_the_gpu_profile_reserves_a_card(services):
     reserved = services["api-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert reserved == [{"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}]
     assert services["api-gpu"]["profiles"] == ["gpu"]
@@ -162,7 +162,7 @@ def test_only_the_profile_gpu_reserves_a_card(services):
         assert not services[name].keys() & {"profiles", "deploy"}
 
 
-def test_both_variants_can_run_side_by_side(services):
+def test_both_variants_can_run_on_one_host(services):
     published = [services[name]["ports"][0] for name in services]
     host, container = zip(*(port.rsplit(":", 1) for port in published), strict=True)
     assert len(set(host)) == len(host)
@@ -170,7 +170,7 @@ def test_both_variants_can_run_side_by_side(services):
     assert published[0] == f"${{DOPPELKOPF_PORT:-{PORT}}}:{PORT}"
 
 
-def test_prometheus_scrapes_both_variants_on_their_port(services):
+def test_prometheus_scrapes_both_variants(services):
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
     (job,) = config["scrape_configs"]
     (discovery,) = job["dns_sd_configs"]
@@ -183,7 +183,7 @@ def test_prometheus_scrapes_both_variants_on_their_port(services):
     assert "healthcheck" in services["prometheus"]
 
 
-def test_grafana_shows_the_dashboard_to_this_machine_and_lets_nobody_change_it(services):
+def test_grafana_shows_a_read_only_dashboard_on_localhost(services):
     grafana = services["grafana"]
     environment = grafana["environment"]
     mounted = dict(volume.split(":", 1) for volume in grafana["volumes"])
@@ -203,7 +203,7 @@ def test_grafana_shows_the_dashboard_to_this_machine_and_lets_nobody_change_it(s
     assert "healthcheck" in grafana
 
 
-def test_grafana_finds_prometheus_by_its_service_and_port(services):
+def test_grafana_datasource_is_the_prometheus_service(services):
     file = ROOT / "deploy/grafana/datasource.yml"
     (source,) = yaml.safe_load(file.read_text(encoding="utf-8"))["datasources"]
     port = services["prometheus"]["ports"][0].rsplit(":", 1)[1]

@@ -1,4 +1,4 @@
-"""What the cluster files promise of the service on one machine, as a cluster gets them."""
+"""The Kubernetes manifests of the service, as rendered for a cluster."""
 
 import json
 import re
@@ -16,6 +16,8 @@ from app.core.errors import SettingsError
 from app.serving.metrics import Metrics
 from app.serving.server.http_connection import CLOSING_SECONDS
 from app.serving.settings import PREFIX, Settings, load_settings
+from tests.deploy.resource_schemas import SERVICE_MONITOR
+from tests.support.application import InProcessApp
 from tests.support.kustomize import (
     DOCKERFILE,
     KUBERNETES,
@@ -23,69 +25,29 @@ from tests.support.kustomize import (
     RELEASES,
     ROOT,
     SWAP_MB,
-    measured,
+    assert_least_privilege,
     mib,
+    recorded_figures,
     renderer,
-    require_no_more_rights_than_needed,
 )
-from tests.support.server_process import App
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 OVERLAYS = {"cpu": "api", "gpu": "api-gpu"}
-"""Each with the service of the compose file that it corresponds to."""
+"""Each overlay with its counterpart in the compose file."""
 CHECKPOINTS = ("checkpoint-volume", "checkpoint-image")
-FORMS = ((), *((one,) for one in CHECKPOINTS))
+COMPONENTS = ((), *((one,) for one in CHECKPOINTS))
 
 ENGINE_CORES = 2
-"""docs/scaling.md, "Several processes on one machine"."""
-
-MONITOR = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["apiVersion", "kind", "metadata", "spec"],
-    "properties": {
-        "apiVersion": {"const": "monitoring.coreos.com/v1"},
-        "kind": {"const": "ServiceMonitor"},
-        "metadata": {"type": "object", "required": ["name"]},
-        "spec": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["selector", "endpoints"],
-            "properties": {
-                "jobLabel": {"type": "string"},
-                "selector": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "properties": {"matchLabels": {"additionalProperties": {"type": "string"}}},
-                },
-                "endpoints": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "properties": {
-                            "port": {"type": "string"},
-                            "path": {"type": "string", "pattern": "^/"},
-                            "interval": {"type": "string", "pattern": "^[0-9]+s$"},
-                            "scrapeTimeout": {"type": "string", "pattern": "^[0-9]+s$"},
-                        },
-                    },
-                },
-            },
-        },
-    },
-}
-"""Of a ServiceMonitor, which is not Kubernetes' own, the part that is used here."""
+"""Cores for the engine process; see docs/scaling.md, "Several processes on one machine"."""
 
 Documents = dict[str, dict[str, Any]]
-"""What is applied, by kind: there is one of each."""
+"""The rendered manifests by kind, of which there is one each."""
 Render = Callable[..., Documents]
 
 
 @pytest.fixture(scope="module")
 def render(tmp_path_factory) -> Render:
-    rendered = renderer(tmp_path_factory.mktemp("beside"))
+    rendered = renderer(tmp_path_factory.mktemp("overlay"))
 
     def by_kind(*overlay: str, **own: str) -> Documents:
         documents = rendered(*overlay, **own)
@@ -118,17 +80,17 @@ def container(pod) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def settings(documents) -> Settings:
-    """Those of a pod, as the service reads them; where a value is none, it does not start."""
-    return load_settings(environment=environment(documents))
+    """The settings that the service reads in a pod."""
+    return load_settings(environment=container_environment(documents))
 
 
 @pytest.fixture(scope="module")
 def routes(checkpoint) -> set[str]:
-    return App(checkpoint, run=lambda _: []).app.openapi()["paths"].keys()
+    return InProcessApp(checkpoint, run=lambda _: []).app.openapi()["paths"].keys()
 
 
-def environment(documents: Documents) -> dict[str, str]:
-    """Return a container's variables; the keys are empty, which leaves the service open."""
+def container_environment(documents: Documents) -> dict[str, str]:
+    """Return the environment of a container, with empty API keys."""
     (container,) = documents["Deployment"]["spec"]["template"]["spec"]["containers"]
     (source,) = container["envFrom"]
     settings = documents["ConfigMap"]
@@ -137,10 +99,10 @@ def environment(documents: Documents) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-@pytest.mark.parametrize("components", FORMS, ids=str)
-def test_every_document_fits_the_schema_of_its_kind(render, overlay, components, release):
+@pytest.mark.parametrize("components", COMPONENTS, ids=str)
+def test_manifests_fit_their_schemas(render, overlay, components, release):
     documents = render(overlay, *components)
-    Draft202012Validator(MONITOR).validate(documents.pop("ServiceMonitor"))
+    Draft202012Validator(SERVICE_MONITOR).validate(documents.pop("ServiceMonitor"))
     assert documents.keys() == {
         "ConfigMap", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget",
         "NetworkPolicy",
@@ -149,14 +111,14 @@ def test_every_document_fits_the_schema_of_its_kind(render, overlay, components,
         kubernetes_validate.validate(document, release, strict=True)
 
 
-def test_the_schemas_refuse_what_is_misspelt(documents):
+def test_schemas_refuse_misspelt_fields(documents):
     broken = json.loads(json.dumps(documents["Deployment"]))
     broken["spec"]["template"]["spec"]["terminationGraceSeconds"] = 50
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, RELEASES[-1], strict=True)
 
 
-def test_everything_selects_the_pods_of_its_own_overlay_only(render, overlay, documents):
+def test_selectors_match_only_pods_of_their_overlay(render, overlay, documents):
     (other,) = OVERLAYS.keys() - {overlay}
     pods, others = (
         found["Deployment"]["spec"]["template"]["metadata"]["labels"]
@@ -175,15 +137,13 @@ def test_everything_selects_the_pods_of_its_own_overlay_only(render, overlay, do
         assert not selector.items() <= others.items()
 
 
-def test_both_overlays_can_run_side_by_side(render):
+def test_both_overlays_can_run_in_one_namespace(render):
     one, other = map(render, OVERLAYS)
     for kind in one:
         assert one[kind]["metadata"]["name"] != other[kind]["metadata"]["name"]
 
 
-def test_prometheus_scrapes_its_own_overlays_service_as_the_alert_rules_expect(
-    render, overlay, documents, routes
-):
+def test_service_monitor_selects_its_overlay_with_the_right_job(render, overlay, documents, routes):
     (other,) = OVERLAYS.keys() - {overlay}
     spec = documents["ServiceMonitor"]["spec"]
     labels = documents["Service"]["metadata"]["labels"]
@@ -197,7 +157,7 @@ def test_prometheus_scrapes_its_own_overlays_service_as_the_alert_rules_expect(
     assert endpoint["path"] in routes
 
 
-def test_ports_agree_with_the_services(documents, container, settings):
+def test_ports_agree_with_settings_and_image(documents, container, settings):
     assert [one["containerPort"] for one in container["ports"]] == [settings.port]
     assert f"\nEXPOSE {settings.port}\n" in DOCKERFILE
     name = container["ports"][0]["name"]
@@ -208,41 +168,41 @@ def test_ports_agree_with_the_services(documents, container, settings):
         assert container[probe]["httpGet"]["port"] == name
 
 
-def test_probes_ask_the_health_routes(container, routes):
-    asked = [
+def test_probes_use_the_health_routes(container, routes):
+    paths = [
         container[f"{kind}Probe"]["httpGet"]["path"]
         for kind in ("startup", "liveness", "readiness")
     ]
-    # Never readiness where the answer is a restart: loading may take its time.
-    assert asked == ["/health/live", "/health/live", "/health/ready"]
-    assert set(asked) <= routes
+    # Not readiness, because a failing probe restarts the pod while it loads.
+    assert paths == ["/health/live", "/health/live", "/health/ready"]
+    assert set(paths) <= routes
 
 
-def test_probes_are_more_patient_than_the_slowest_answer_and_start_measured(container):
-    burst = max(measured("cpu", "/refusal_s/max$"))
+def test_probe_timeouts_exceed_the_measured_times(container):
+    burst = max(recorded_figures("cpu", "/refusal_s/max$"))
     for probe in ("livenessProbe", "readinessProbe"):
         assert container[probe]["timeoutSeconds"] > burst
     start = container["startupProbe"]
-    slowest = max(*measured("cpu", "/ready_s$"), *measured("h100", "/ready_s$"))
+    slowest = max(*recorded_figures("cpu", "/ready_s$"), *recorded_figures("h100", "/ready_s$"))
     assert start["periodSeconds"] * start["failureThreshold"] > 5 * slowest
 
 
-def test_a_pod_has_time_to_finish_its_work(pod, container, settings):
+def test_termination_grace_exceeds_the_shutdown(pod, container, settings):
     hook = container["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert hook > 0
-    # 2 CLOSING_SECONDS: the server's own timeout for connections that last longer.
+    # 2 CLOSING_SECONDS is the server's own timeout for connections after the grace period.
     ending = hook + settings.grace_seconds + 2 * CLOSING_SECONDS
     assert pod["terminationGracePeriodSeconds"] > ending
 
 
-def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
+def test_pods_have_least_privilege(render, overlay):
     pod = render(overlay, "checkpoint-image")["Deployment"]["spec"]["template"]["spec"]
-    require_no_more_rights_than_needed(pod)
+    assert_least_privilege(pod)
     assert pod["automountServiceAccountToken"] is False
 
 
-@pytest.mark.parametrize("components", FORMS, ids=str)
-def test_the_service_writes_where_compose_lets_it_and_nowhere_else(render, overlay, components):
+@pytest.mark.parametrize("components", COMPONENTS, ids=str)
+def test_writable_folders_are_those_of_compose(render, overlay, components):
     pod = render(overlay, *components)["Deployment"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     writable = [
@@ -251,7 +211,7 @@ def test_the_service_writes_where_compose_lets_it_and_nowhere_else(render, overl
     assert writable == COMPOSE[OVERLAYS[overlay]]["tmpfs"]
 
 
-def test_variables_that_a_cluster_sets_for_the_service_do_not_reach_it(pod, documents):
+def test_service_link_variables_are_switched_off(pod, documents):
     name = documents["Service"]["metadata"]["name"].upper().replace("-", "_")
     assert name.startswith(PREFIX.rstrip("_"))
     with pytest.raises(SettingsError):
@@ -259,7 +219,7 @@ def test_variables_that_a_cluster_sets_for_the_service_do_not_reach_it(pod, docu
     assert pod["enableServiceLinks"] is False
 
 
-def test_the_image_and_the_device_are_composes(container, settings, overlay):
+def test_image_and_device_equal_those_of_compose(container, settings, overlay):
     service = COMPOSE[OVERLAYS[overlay]]
     assert container["image"] == service["image"]
     assert not container.keys() & {"command", "args"}
@@ -272,27 +232,27 @@ def test_only_the_gpu_overlay_takes_a_card(pod, container, overlay):
     assert ("tolerations" in pod) == (overlay == "gpu")
 
 
-def test_memory_is_more_than_was_measured(pod, container, settings):
+def test_memory_exceeds_the_measured_peak(pod, container, settings):
     resources = container["resources"]
     (tmp,) = (one["emptyDir"] for one in pod["volumes"] if one["name"] == "tmp")
     assert tmp["medium"] == "Memory"
     place = {"cpu": ("cpu", "/rss_mb"), "cuda": ("pods", "/11 workers/host_mb/")}[settings.device]
-    peak = max(measured(*place))
+    peak = max(recorded_figures(*place))
     assert mib(resources["requests"]["memory"]) >= peak + SWAP_MB
     assert mib(resources["limits"]["memory"]) > peak + SWAP_MB + mib(tmp["sizeLimit"])
 
 
-def test_the_engine_computes_on_the_cores_that_are_requested(container, settings):
+def test_requested_cores_fit_engine_and_workers(container, settings):
     cores = int(container["resources"]["requests"]["cpu"])
     if settings.workers > 1:
         assert cores == settings.workers + ENGINE_CORES
-        assert settings.workers in measured("h100", "/service/.*/workers$")
+        assert settings.workers in recorded_figures("h100", "/service/.*/workers$")
     else:
         assert cores == settings.threads
     assert "cpu" not in container["resources"]["limits"]
 
 
-def test_the_autoscaler_grows_before_requests_are_refused(documents, settings):
+def test_autoscaler_grows_before_requests_are_refused(documents, settings):
     spec = documents["HorizontalPodAutoscaler"]["spec"]
     deployment = documents["Deployment"]
     assert spec["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
@@ -301,11 +261,11 @@ def test_the_autoscaler_grows_before_requests_are_refused(documents, settings):
     exposed = {family.name for family in Metrics().registry.collect()}
     assert queue["pods"]["metric"]["name"] in exposed
     assert 0 < float(queue["pods"]["target"]["averageValue"]) <= settings.max_queue_seconds / 2
-    # Of the knee 80 % at most are planned for (docs/scaling.md, "Load tests").
+    # At most 80 % of the knee are planned for (docs/scaling.md, "Load tests").
     assert cores["resource"]["target"]["averageUtilization"] <= 80
 
 
-def test_one_pod_at_a_time_may_go_and_another_stays(documents):
+def test_at_most_one_pod_is_unavailable(documents):
     allowed = documents["PodDisruptionBudget"]["spec"]["maxUnavailable"]
     rolling = documents["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"]
     assert allowed == 1
@@ -313,32 +273,32 @@ def test_one_pod_at_a_time_may_go_and_another_stays(documents):
     assert max(allowed, rolling) < scaling["minReplicas"] < scaling["maxReplicas"]
 
 
-def test_the_adapter_serves_what_the_autoscaler_asks_for(documents):
+def test_prometheus_adapter_serves_the_metric_of_the_autoscaler(documents):
     file = KUBERNETES / "monitoring" / "prometheus-adapter.yaml"
     (rule,) = yaml.safe_load(file.read_text(encoding="utf-8"))["rules"]["custom"]
-    asked = documents["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
-    assert rule["seriesQuery"].partition("{")[0] == asked
+    metric = documents["HorizontalPodAutoscaler"]["spec"]["metrics"][0]["pods"]["metric"]["name"]
+    assert rule["seriesQuery"].partition("{")[0] == metric
     assert "name" not in rule
     assert rule["resources"]["overrides"].keys() == {"namespace", "pod"}
 
 
-def test_nobody_but_clients_and_prometheus_reaches_a_pod_and_it_reaches_nobody(documents):
+def test_network_policy_admits_clients_and_prometheus_only(documents):
     spec = documents["NetworkPolicy"]["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert spec["egress"] == []
     (rule,) = spec["ingress"]
     neighbours, *others = rule["from"]
     assert neighbours == {"podSelector": {}}
-    # Without labels a selector would let in every namespace.
+    # A selector without labels would match every namespace.
     assert all(one["namespaceSelector"]["matchLabels"] for one in others)
 
 
 @pytest.mark.parametrize("component", CHECKPOINTS)
-def test_a_checkpoint_comes_to_where_the_service_looks_for_it(render, overlay, component):
+def test_checkpoint_components_fill_the_model_store(render, overlay, component):
     documents = render(overlay, component)
     pod = documents["Deployment"]["spec"]["template"]["spec"]
     workdir = re.search(r"^WORKDIR (\S+)$", DOCKERFILE, flags=re.MULTILINE).group(1)
-    model = Path(workdir) / load_settings(environment=environment(documents)).model
+    model = Path(workdir) / load_settings(environment=container_environment(documents)).model
     mounts = {one["mountPath"]: one["name"] for one in pod["containers"][0]["volumeMounts"]}
     store = mounts[str(model.parent)]
     (volume,) = (one for one in pod["volumes"] if one["name"] == store)
@@ -350,7 +310,7 @@ def test_a_checkpoint_comes_to_where_the_service_looks_for_it(render, overlay, c
     assert init["volumeMounts"] == [{"name": store, "mountPath": str(model.parent)}]
 
 
-def test_the_readmes_overlay_does_what_it_says(render):
+def test_overlay_of_the_readme_can_be_rendered(render):
     text = re.search(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL).group(1)
     documents = render("", text=text)
     own = yaml.safe_load(text)
@@ -360,14 +320,14 @@ def test_the_readmes_overlay_does_what_it_says(render):
     assert {one["metadata"]["namespace"] for one in documents.values()} == {own["namespace"]}
     (generated,) = own["configMapGenerator"]
     given = dict(literal.split("=", 1) for literal in generated["literals"])
-    assert given.items() <= environment(documents).items()
-    load_settings(environment=environment(documents))
-    # Its commands follow what is started.
+    assert given.items() <= container_environment(documents).items()
+    load_settings(environment=container_environment(documents))
+    # The commands of the page follow its deployment.
     assert f"deployment/{documents['Deployment']['metadata']['name']}" in README
     assert f"-n {own['namespace']} " in README
 
 
-def test_the_readmes_secret_is_the_one_that_is_read(container):
+def test_secret_of_the_readme_is_the_one_in_use(container):
     (command,) = re.findall(r"create secret generic (.*?)\nkubectl", README, flags=re.DOTALL)
     name, values = command.split(maxsplit=1)
     read = [one["valueFrom"]["secretKeyRef"] for one in container["env"]]
@@ -377,7 +337,7 @@ def test_the_readmes_secret_is_the_one_that_is_read(container):
         assert one["name"] == f"{PREFIX}{one['valueFrom']['secretKeyRef']['key']}"
 
 
-def test_the_readmes_command_makes_a_rule_of_the_alerts():
+def test_command_of_the_readme_makes_a_prometheus_rule():
     (command,) = re.findall(r"^(\(printf .*?) \| kubectl", README, flags=re.MULTILINE | re.DOTALL)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command], cwd=ROOT, capture_output=True, check=True

@@ -1,4 +1,4 @@
-"""What the cluster files promise of the Ray Serve form, as KubeRay's operator gets them."""
+"""The Kubernetes manifests of the cluster form, as rendered for the KubeRay operator."""
 
 import json
 import re
@@ -12,6 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from app.serving.settings import PREFIX, Settings, load_settings
+from tests.deploy.resource_schemas import POD_MONITOR, RAY_SERVICE
 from tests.support.kustomize import (
     KUBERNETES,
     README,
@@ -20,10 +21,10 @@ from tests.support.kustomize import (
     SWAP_MB,
     Document,
     Render,
-    measured,
+    assert_least_privilege,
     mib,
+    recorded_figures,
     renderer,
-    require_no_more_rights_than_needed,
 )
 
 with warnings.catch_warnings():
@@ -37,102 +38,9 @@ OVERLAYS = ("cpu", "gpu")
 COMPONENTS = ((), ("redis",), ("checkpoint-volume",), ("redis", "checkpoint-volume"))
 
 
-def record(*required: str, **properties: Document) -> Document:
-    """Return the schema of an object that has these properties and no others."""
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": required,
-        "properties": properties,
-    }
-
-
-STRING: Document = {"type": "string"}
-NUMBER: Document = {"type": "integer", "minimum": 0}
-OBJECT: Document = {"type": "object"}
-STRINGS: Document = {"type": "object", "additionalProperties": STRING}
-GROUP = {"rayStartParams": STRINGS, "template": record("spec", metadata=OBJECT, spec=OBJECT)}
-RAY_SERVICE = record(
-    "apiVersion",
-    "kind",
-    "metadata",
-    "spec",
-    apiVersion={"const": "ray.io/v1"},
-    kind={"const": "RayService"},
-    metadata={"type": "object", "required": ["name"]},
-    spec=record(
-        "serveConfigV2",
-        "rayClusterConfig",
-        serveConfigV2=STRING,
-        rayClusterConfig=record(
-            "headGroupSpec",
-            "workerGroupSpecs",
-            rayVersion=STRING,
-            enableInTreeAutoscaling={"type": "boolean"},
-            autoscalerOptions=record(
-                idleTimeoutSeconds=NUMBER,
-                resources=OBJECT,
-                securityContext=OBJECT,
-                volumeMounts={"type": "array"},
-            ),
-            gcsFaultToleranceOptions=record(
-                "redisAddress", redisAddress=STRING, redisPassword=OBJECT
-            ),
-            headGroupSpec=record(*GROUP, **GROUP),
-            workerGroupSpecs={
-                "type": "array",
-                "items": record(
-                    "groupName",
-                    *GROUP,
-                    **GROUP,
-                    groupName=STRING,
-                    replicas=NUMBER,
-                    minReplicas=NUMBER,
-                    maxReplicas=NUMBER,
-                ),
-            },
-        ),
-    ),
-)
-"""Of KubeRay's RayService the part that is used here; the pods inside have Kubernetes' schema."""
-POD_MONITOR = record(
-    "apiVersion",
-    "kind",
-    "metadata",
-    "spec",
-    apiVersion={"const": "monitoring.coreos.com/v1"},
-    kind={"const": "PodMonitor"},
-    metadata={"type": "object", "required": ["name"]},
-    spec=record(
-        "selector",
-        "podMetricsEndpoints",
-        selector=record("matchLabels", matchLabels=STRINGS),
-        podMetricsEndpoints={
-            "type": "array",
-            "items": record(
-                "port",
-                port=STRING,
-                path=STRING,
-                interval=STRING,
-                scrapeTimeout=STRING,
-                relabelings={
-                    "type": "array",
-                    "items": record(
-                        "targetLabel",
-                        targetLabel=STRING,
-                        replacement=STRING,
-                        sourceLabels={"type": "array", "items": STRING},
-                    ),
-                },
-            ),
-        },
-    ),
-)
-
-
 @pytest.fixture(scope="module")
 def render(tmp_path_factory) -> Render:
-    rendered = renderer(tmp_path_factory.mktemp("beside"))
+    rendered = renderer(tmp_path_factory.mktemp("overlay"))
     return lambda overlay, *components, **own: rendered(
         f"ray/{overlay}", *(f"ray/{one}" for one in components), **own
     )
@@ -180,17 +88,17 @@ def settings(application) -> Settings:
     return load_settings(application["args"], environment={})
 
 
-def named(documents: list[Document], kind: str) -> list[Document]:
+def of_kind(documents: list[Document], kind: str) -> list[Document]:
     return [one for one in documents if one["kind"] == kind]
 
 
 def cluster_of(documents: list[Document]) -> Document:
-    (service,) = named(documents, "RayService")
+    (service,) = of_kind(documents, "RayService")
     return service["spec"]["rayClusterConfig"]
 
 
 def config_of(documents: list[Document]) -> Document:
-    (service,) = named(documents, "RayService")
+    (service,) = of_kind(documents, "RayService")
     return yaml.safe_load(service["spec"]["serveConfigV2"])
 
 
@@ -225,13 +133,13 @@ def deployment(application: Document, name: str) -> Document:
 
 
 def pod(group: Document) -> Document:
-    """Return a pod as KubeRay makes it of a group's template."""
+    """Return the pod that KubeRay makes from a group's template."""
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, **group["template"]}
 
 
 @pytest.mark.parametrize("release", RELEASES)
 @pytest.mark.parametrize("components", COMPONENTS, ids=str)
-def test_every_document_fits_the_schema_of_its_kind(render, overlay, components, release):
+def test_manifests_fit_their_schemas(render, overlay, components, release):
     documents = render(overlay, *components)
     own = {"RayService": RAY_SERVICE, "PodMonitor": POD_MONITOR}
     for document in documents:
@@ -250,28 +158,28 @@ def test_every_document_fits_the_schema_of_its_kind(render, overlay, components,
     kubernetes_validate.validate(made, release, strict=True)
 
 
-def test_serve_takes_the_configuration_as_it_is_written(config, application):
+def test_ray_serve_accepts_every_field_of_the_configuration(config, application):
     taken = ServeDeploySchema.model_validate(config).model_dump(exclude_unset=True, mode="json")
-    # What Serve does not know it drops.
+    # Serve drops unknown fields silently.
     assert taken == config
     for one in application["deployments"]:
         scaling = one["autoscaling_config"]
         assert AutoscalingConfig(**scaling).model_dump(include=set(scaling)) == scaling
 
 
-def test_the_configuration_is_that_of_clusters_elsewhere(config, overlay):
+def test_configuration_equals_the_one_without_kubernetes(config, overlay):
     file = ROOT / "deploy" / "ray" / f"{overlay}.yaml"
     elsewhere = yaml.safe_load(file.read_text(encoding="utf-8"))
     given = json.loads(json.dumps(config))
     for one in (given, elsewhere):
         (application,) = one["applications"]
-        # A container's, and its folder.
+        # These differ: they hold paths in the container.
         application["args"] = None
         deployment(application, "Engine")["user_config"] = None
     assert given == elsewhere
 
 
-def test_the_arguments_are_settings_of_a_cluster(settings, application, overlay):
+def test_arguments_are_valid_settings(settings, application, overlay):
     assert settings.device == {"cpu": "cpu", "gpu": "cuda"}[overlay]
     assert settings.workers == 1
     assert settings.log_format == "json"
@@ -281,13 +189,13 @@ def test_the_arguments_are_settings_of_a_cluster(settings, application, overlay)
     assert served == Path(workdir) / Settings.model_fields["model"].default
 
 
-def test_ray_is_the_one_that_the_image_installs(cluster):
+def test_ray_version_is_the_locked_one(cluster):
     pinned = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8")
     assert cluster["rayVersion"] == re.search(r"^ray==(\S+)", pinned, flags=re.MULTILINE).group(1)
     assert "docker build --build-arg EXTRAS=ray " in README
 
 
-def test_each_node_has_what_the_application_needs_of_its_environment(cluster):
+def test_nodes_have_the_environment_of_the_application(cluster):
     for group in groups(cluster):
         variables = environment(group)
         module, function = variables["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].split(":")
@@ -295,32 +203,32 @@ def test_each_node_has_what_the_application_needs_of_its_environment(cluster):
             ".py"
         ).read_text(encoding="utf-8")
         assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
-        # Variables for Services of this name would be taken for settings.
+        # Service link variables with this name would be taken for settings.
         assert group["template"]["spec"]["enableServiceLinks"] is False
 
 
-def test_keys_come_from_the_secret_to_where_the_application_is_built(head, workers):
+def test_keys_reach_the_head_from_the_secret(head, workers):
     given = {one["name"]: one["valueFrom"] for one in container(head)["env"] if "valueFrom" in one}
     assert given.keys() == {f"{PREFIX}API_KEYS"}
     secret = given[f"{PREFIX}API_KEYS"]["secretKeyRef"]
     assert f"secret generic {secret['name']} " in README
     assert f"--from-literal={secret['key']}=" in README
-    # A cluster refuses admin keys, and settings reach the replicas with the application.
+    # A cluster refuses admin keys; other settings reach the replicas with the application.
     assert not [name for name in environment(workers) if name.startswith(PREFIX)]
 
 
-def test_a_pod_has_no_more_rights_than_it_needs(render, overlay):
+def test_pods_have_least_privilege(render, overlay):
     cluster = cluster_of(render(overlay, "redis", "checkpoint-volume"))
     for one in pods(cluster):
-        require_no_more_rights_than_needed(one)
+        assert_least_privilege(one)
     options = cluster["autoscalerOptions"]
     assert options["securityContext"] == pods(cluster)[0]["containers"][0]["securityContext"]
-    # The head's pod has the autoscaler's account.
+    # The head's pod has the account of the autoscaler.
     assert [one.get("automountServiceAccountToken") for one in pods(cluster)] == [None, False]
 
 
 @pytest.mark.parametrize("components", COMPONENTS, ids=str)
-def test_what_is_writable_is_a_bounded_volume(render, overlay, components):
+def test_writable_folders_are_bounded_volumes(render, overlay, components):
     cluster = cluster_of(render(overlay, *components))
     for one in pods(cluster):
         (volume,) = (volume for volume in one["volumes"] if "emptyDir" in volume)
@@ -333,17 +241,17 @@ def test_what_is_writable_is_a_bounded_volume(render, overlay, components):
     for group in groups(cluster):
         files = int(environment(group)["RAY_ROTATION_BACKUP_COUNT"]) + 1
         size = files * int(environment(group)["RAY_ROTATION_MAX_BYTES"])
-        # Some forty processes write, most of them little.
+        # About forty processes write logs.
         assert 40 * size < mib(volume["emptyDir"]["sizeLimit"]) * 2**20
 
 
-def test_ports_are_rays_own_and_the_configurations(head, workers, config):
+def test_ports_are_those_of_ray_and_the_configuration(head, workers, config):
     assert ports(head) == {
         "gcs-server": ray_constants.DEFAULT_PORT,
         "dashboard": ray_constants.DEFAULT_DASHBOARD_PORT,
         "client": 10001,
         "serve": config["http_options"]["port"],
-        # KubeRay's.
+        # The default of KubeRay.
         "metrics": 8080,
     }
     assert ports(workers) == {
@@ -351,12 +259,12 @@ def test_ports_are_rays_own_and_the_configurations(head, workers, config):
         "metrics": 8080,
         "agent": ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT,
     }
-    assert config["http_options"]["host"] == "0.0.0.0"  # noqa: S104  a container's
+    assert config["http_options"]["host"] == "0.0.0.0"  # noqa: S104  inside a container
 
 
-def test_probes_ask_ray_whether_it_lives_and_the_proxy_whether_it_takes_requests(head, workers):
-    # Were there none, KubeRay would run wget, which the image has not.
-    asked = {
+def test_probes_use_the_health_routes_of_ray(head, workers):
+    # Without probes, KubeRay would add some with wget, which the image lacks.
+    probes = {
         (group["template"]["spec"]["containers"][0]["name"], kind): (
             container(group)[f"{kind}Probe"]["httpGet"]["port"],
             container(group)[f"{kind}Probe"]["httpGet"]["path"],
@@ -364,30 +272,30 @@ def test_probes_ask_ray_whether_it_lives_and_the_proxy_whether_it_takes_requests
         for group in (head, workers)
         for kind in ("startup", "liveness", "readiness")
     }
-    books = ("dashboard", "/api/gcs_healthz")
-    lives = ("agent", "/api/local_raylet_healthz")
-    assert asked == {
-        ("ray-head", "startup"): books,
-        ("ray-head", "liveness"): books,
-        ("ray-head", "readiness"): books,
-        ("ray-worker", "startup"): lives,
-        ("ray-worker", "liveness"): lives,
+    gcs = ("dashboard", "/api/gcs_healthz")
+    raylet = ("agent", "/api/local_raylet_healthz")
+    assert probes == {
+        ("ray-head", "startup"): gcs,
+        ("ray-head", "liveness"): gcs,
+        ("ray-head", "readiness"): gcs,
+        ("ray-worker", "startup"): raylet,
+        ("ray-worker", "liveness"): raylet,
         ("ray-worker", "readiness"): ("serve", "/-/healthz"),
     }
     for group in (head, workers):
-        assert {port for port, _ in asked.values()} & ports(group).keys()
+        assert {port for port, _ in probes.values()} & ports(group).keys()
 
 
-def test_a_node_has_time_to_finish_its_work(cluster, settings):
+def test_termination_grace_exceeds_the_shutdown(cluster, settings):
     for group in groups(cluster):
         drain = float(environment(group)["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
-        # The deployments' own limit is 5 s above that.
+        # The deployments' own limit is 5 s longer.
         assert drain >= settings.grace_seconds + 5 + 10
         assert drain >= PROXY_MIN_DRAINING_PERIOD_S + 10
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] >= drain + 10
 
 
-def test_a_node_has_room_for_an_engine_and_an_ingress(head, workers, application):
+def test_nodes_have_resources_for_engine_and_ingress(head, workers, application):
     assert head["rayStartParams"]["num-cpus"] == "0"
     given = workers["rayStartParams"]
     resources = container(workers)["resources"]
@@ -399,39 +307,39 @@ def test_a_node_has_room_for_an_engine_and_an_ingress(head, workers, application
     assert "cpu" not in resources["limits"]
 
 
-def test_memory_is_more_than_was_measured(head, workers, overlay):
+def test_memory_exceeds_the_measured_peak(head, workers, overlay):
     objects = int(workers["rayStartParams"]["object-store-memory"]) / 1e6
-    node = max(measured("pods", "/worker_mb/"))
-    around = node - max(measured("pods", "/engine_mb/"))
-    # In 22 minutes of mixed load, and on a card's host.
+    node = max(recorded_figures("pods", "/worker_mb/"))
+    overhead = node - max(recorded_figures("pods", "/engine_mb/"))
+    # Measured in 22 minutes of mixed load, and on the host of a card.
     engine = {
-        "cpu": max(measured("cpu", "/rss_mb")),
-        "gpu": max(measured("pods", "/1 worker/host_mb/")),
+        "cpu": max(recorded_figures("cpu", "/rss_mb")),
+        "gpu": max(recorded_figures("pods", "/1 worker/host_mb/")),
     }[overlay]
     for group, peak in (
-        (head, max(measured("pods", "/head_mb/"))),
-        (workers, around + engine + SWAP_MB),
+        (head, max(recorded_figures("pods", "/head_mb/"))),
+        (workers, overhead + engine + SWAP_MB),
     ):
         resources = container(group)["resources"]
         assert mib(resources["requests"]["memory"]) * 2**20 > (peak + objects) * 1e6
         assert mib(resources["limits"]["memory"]) > 1.25 * mib(resources["requests"]["memory"])
 
 
-def test_pods_come_and_go_with_the_replicas(cluster, workers, application):
+def test_pods_scale_with_the_replicas(cluster, workers, application):
     assert cluster["enableInTreeAutoscaling"] is True
     for name in ("Engine", "Ingress"):
         scaling = deployment(application, name)["autoscaling_config"]
         assert scaling["min_replicas"] == workers["minReplicas"] == workers["replicas"] > 1
         assert scaling["max_replicas"] == workers["maxReplicas"]
         assert scaling["target_ongoing_requests"] > 0
-    # A pod holds one engine.
+    # There is one engine in a pod.
     kind = "num_gpus" if workers["rayStartParams"].get("num-gpus") else "num_cpus"
     room = float(workers["rayStartParams"][kind.replace("_", "-")])
     assert room < 2 * deployment(application, "Engine")["ray_actor_options"][kind]
 
 
-def test_only_the_cluster_and_its_operator_reach_rays_own_ports(documents, head, workers):
-    policies = [one["spec"] for one in named(documents, "NetworkPolicy")]
+def test_only_cluster_and_operator_reach_the_ports_of_ray(documents, head, workers):
+    policies = [one["spec"] for one in of_kind(documents, "NetworkPolicy")]
     (policy,) = (one for one in policies if "Ingress" in one["policyTypes"])
     for group in (head, workers):
         assert policy["podSelector"]["matchLabels"].items() <= labels(group).items()
@@ -442,7 +350,7 @@ def test_only_the_cluster_and_its_operator_reach_rays_own_ports(documents, head,
         for source in rule["from"]:
             who = json.dumps(source, sort_keys=True)
             reached.setdefault(who, set()).update(str(one["port"]) for one in rule["ports"])
-            # Without labels a selector would let in every namespace.
+            # A selector without labels would match every namespace.
             assert "namespaceSelector" not in source or source["namespaceSelector"]["matchLabels"]
     operators = [who for who, at in reached.items() if "dashboard" in at]
     assert len(operators) == 1
@@ -452,19 +360,19 @@ def test_only_the_cluster_and_its_operator_reach_rays_own_ports(documents, head,
     assert {"to": [{"podSelector": policy["podSelector"]}]} in policy["egress"]
 
 
-def test_only_the_head_reaches_the_clusters_api(documents, head, workers):
+def test_only_the_head_reaches_the_kubernetes_api(documents, head, workers):
     open_to_all = [
         policy["podSelector"]["matchLabels"]
-        for policy in (one["spec"] for one in named(documents, "NetworkPolicy"))
+        for policy in (one["spec"] for one in of_kind(documents, "NetworkPolicy"))
         if any("to" not in rule and rule["ports"][0]["port"] == 443 for rule in policy["egress"])
     ]
     (selector,) = open_to_all
-    # KubeRay labels its pods so.
+    # A label that KubeRay sets.
     assert selector.pop("ray.io/node-type") == "head"
     assert selector.items() <= labels(head).items()
 
 
-def test_everything_selects_the_pods_of_its_own_overlay_only(render, overlay, documents):
+def test_selectors_match_only_pods_of_their_overlay(render, overlay, documents):
     (other,) = set(OVERLAYS) - {overlay}
     selectors = [
         document["spec"].get("podSelector", document["spec"].get("selector"))["matchLabels"]
@@ -481,12 +389,12 @@ def test_everything_selects_the_pods_of_its_own_overlay_only(render, overlay, do
             assert not own.items() <= labels(group).items()
 
 
-def test_kuberay_finds_the_head_by_its_own_labels(cluster):
+def test_pods_keep_the_name_label_of_kuberay(cluster):
     for group in groups(cluster):
         assert "app.kubernetes.io/name" not in labels(group)
 
 
-def test_all_overlays_can_run_side_by_side(tmp_path):
+def test_all_overlays_can_run_in_one_namespace(tmp_path):
     render = renderer(tmp_path)
     names = [
         (one["kind"], one["metadata"]["name"])
@@ -496,13 +404,13 @@ def test_all_overlays_can_run_side_by_side(tmp_path):
     assert len(names) == len(set(names))
 
 
-def test_prometheus_asks_one_pod_for_the_metrics_of_all(documents, head):
-    asked = [
+def test_prometheus_scrapes_service_metrics_from_the_head(documents, head):
+    probes = [
         (one["spec"]["selector"]["matchLabels"].get("ray.io/node-type"), endpoint)
-        for one in named(documents, "PodMonitor")
+        for one in of_kind(documents, "PodMonitor")
         for endpoint in one["spec"]["podMetricsEndpoints"]
     ]
-    (service, own) = asked
+    (service, own) = probes
     assert service[0] == "head"
     assert service[1]["port"] == "serve"
     assert own == (None, own[1])
@@ -520,12 +428,12 @@ def test_prometheus_asks_one_pod_for_the_metrics_of_all(documents, head):
     assert group["targetLabel"] == "service"
 
 
-def test_all_may_reach_the_books_where_they_are_kept_outside(render, overlay):
+def test_pods_may_reach_redis(render, overlay):
     documents = render(overlay, "redis")
     address = cluster_of(documents)["gcsFaultToleranceOptions"]["redisAddress"]
     (rule,) = (
         rule
-        for one in named(documents, "NetworkPolicy")
+        for one in of_kind(documents, "NetworkPolicy")
         for rule in one["spec"]["egress"]
         if any(str(port["port"]) == address.split(":")[1] for port in rule.get("ports", ()))
     )
@@ -533,7 +441,7 @@ def test_all_may_reach_the_books_where_they_are_kept_outside(render, overlay):
     assert target["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "redis"}
 
 
-def test_a_volume_with_checkpoints_lies_where_they_are_looked_for(render, overlay):
+def test_checkpoint_volume_is_mounted_at_the_model_store(render, overlay):
     documents = render(overlay, "checkpoint-volume")
     (application,) = config_of(documents)["applications"]
     store = str(Path(deployment(application, "Engine")["user_config"]["model"]).parent)
@@ -544,12 +452,12 @@ def test_a_volume_with_checkpoints_lies_where_they_are_looked_for(render, overla
     assert f"`{volume['persistentVolumeClaim']['claimName']}`" in README
 
 
-def test_one_pod_at_a_time_may_go(documents, workers):
-    (budget,) = named(documents, "PodDisruptionBudget")
+def test_at_most_one_pod_is_unavailable(documents, workers):
+    (budget,) = of_kind(documents, "PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1 < workers["minReplicas"]
 
 
-def test_the_readmes_overlay_serves_its_checkpoint_on_its_image(render):
+def test_overlay_of_the_readme_uses_its_image_and_namespace(render):
     texts = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     (text,) = (one for one in texts if "/ray/" in one)
     own: Any = yaml.safe_load(text)
@@ -558,5 +466,5 @@ def test_the_readmes_overlay_serves_its_checkpoint_on_its_image(render):
     for group in groups(cluster_of(documents)):
         assert container(group)["image"] == f"{image['newName']}:{image['newTag']}"
     assert {one["metadata"]["namespace"] for one in documents} == {own["namespace"]}
-    (service,) = named(documents, "RayService")
+    (service,) = of_kind(documents, "RayService")
     assert f"http://{service['metadata']['name']}-serve-svc:8000" in README

@@ -1,4 +1,4 @@
-"""Alert rules and dashboard: what they ask for exists, and a real Prometheus answers it.
+"""Alert rules and dashboard: their metrics exist, and a real Prometheus evaluates them.
 
 The marked tests need `prometheus` and `promtool` (Debian: prometheus).
 """
@@ -19,8 +19,9 @@ import yaml
 
 from app.serving.metrics import Metrics
 from tests.docs.pages import PAGES
-from tests.support.repository import ROOT
-from tests.support.server_process import free_port, running_server, shared_ads, wait_until
+from tests.support.polling import wait_until
+from tests.support.repository import ROOT, shared_ads
+from tests.support.server_process import free_port, running_server
 
 CONFIG = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))
 GROUPS = yaml.safe_load((ROOT / "deploy" / "alerts.yml").read_text(encoding="utf-8"))["groups"]
@@ -35,13 +36,13 @@ NEEDS_A_SWAP = "Time since the last swap"
 
 @pytest.fixture
 def metrics(tmp_path: Path) -> Metrics:
-    """Those of several processes, among which are all of one."""
+    """The metrics of several processes, which include all metrics of one."""
     status = tmp_path / "status"
     status.write_text(json.dumps({"processes": {"supervisor": os.getpid()}, "restarts": 0}))
     return Metrics(status=status)
 
 
-def test_every_metric_that_rules_and_dashboard_ask_for_exists(metrics):
+def test_metrics_in_rules_and_dashboard_exist(metrics):
     suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     exposed = {
         family.name + suffix
@@ -49,23 +50,23 @@ def test_every_metric_that_rules_and_dashboard_ask_for_exists(metrics):
         for suffix in suffixes[family.type]
     }
     recorded = {rule["record"] for rule in RULES if "record" in rule}
-    asked = [rule["expr"] for rule in RULES]
-    asked += [target["expr"] for panel in PANELS for target in panel["targets"]]
-    asked += [note["expr"] for note in DASHBOARD["annotations"]["list"]]
-    asked += [variable["query"]["query"] for variable in DASHBOARD["templating"]["list"]]
-    names = set(re.findall(r"\b(?:doppelkopf|process|service)_[\w:]+", " ".join(asked)))
+    expressions = [rule["expr"] for rule in RULES]
+    expressions += [target["expr"] for panel in PANELS for target in panel["targets"]]
+    expressions += [note["expr"] for note in DASHBOARD["annotations"]["list"]]
+    expressions += [variable["query"]["query"] for variable in DASHBOARD["templating"]["list"]]
+    names = set(re.findall(r"\b(?:doppelkopf|process|service)_[\w:]+", " ".join(expressions)))
     assert names - exposed - recorded == set()
 
 
-def test_every_metric_of_ours_is_looked_at(metrics):
-    asked = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
+def test_dashboard_shows_every_metric(metrics):
+    expressions = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
     for family in metrics.registry.collect():
         if family.name.startswith("doppelkopf"):
-            assert family.name in asked, f"no panel shows {family.name}"
+            assert family.name in expressions, f"no panel shows {family.name}"
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_says_what_happened_and_what_to_do(alert):
+def test_alerts_have_a_summary_and_a_runbook(alert):
     name, annotations = alert["alert"], alert["annotations"]
     assert annotations.keys() == {"summary", "description", "runbook"}
     assert alert["labels"]["severity"] in ("critical", "warning")
@@ -74,25 +75,27 @@ def test_an_alert_says_what_happened_and_what_to_do(alert):
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_is_tested_where_it_fires(alert):
+def test_alerts_have_a_test_in_which_they_fire(alert):
     tests = [
         test
         for file in ("alerts.yml", "alerts_drift.yml")
-        for group in yaml.safe_load((ROOT / "tests" / file).read_text(encoding="utf-8"))["tests"]
+        for group in yaml.safe_load((ROOT / "tests" / "deploy" / file).read_text(encoding="utf-8"))[
+            "tests"
+        ]
         for test in group["alert_rule_test"]
     ]
     assert any(test["exp_alerts"] for test in tests if test["alertname"] == alert["alert"])
 
 
-def test_the_dashboard_asks_the_provisioned_datasource():
+def test_dashboard_uses_the_provisioned_datasource():
     (source,) = yaml.safe_load((GRAFANA / "datasource.yml").read_text("utf-8"))["datasources"]
     for panel in PANELS:
-        for asking in (panel, *panel["targets"]):
-            assert asking["datasource"] == {"type": "prometheus", "uid": source["uid"]}
+        for query in (panel, *panel["targets"]):
+            assert query["datasource"] == {"type": "prometheus", "uid": source["uid"]}
     assert source["jsonData"]["timeInterval"] == CONFIG["global"]["scrape_interval"]
 
 
-def test_no_panels_overlap_and_each_says_what_it_shows():
+def test_panels_have_descriptions_and_do_not_overlap():
     taken = set()
     for panel in DASHBOARD["panels"]:
         place = panel["gridPos"]
@@ -108,8 +111,11 @@ def test_no_panels_overlap_and_each_says_what_it_shows():
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def find(name: str) -> str:
-    """Return a program's path; without it, skip, or fail where CI insists."""
+def find_program(name: str) -> str:
+    """Return a program's path.
+
+    Without it the test is skipped, or fails if REQUIRE_PROMETHEUS is set.
+    """
     if path := shutil.which(name):
         return path
     message = f"the rules are tested with {name}, which is not installed"
@@ -125,20 +131,24 @@ def find(name: str) -> str:
     ],
     ids=["config", "rules"],
 )
-def test_promtool_finds_nothing_wrong(arguments):
+def test_promtool_accepts_configuration_and_rules(arguments):
     done = subprocess.run(
-        [find("promtool"), *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+        [find_program("promtool"), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @contextmanager
 def running_prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
-    """Give a client of a real Prometheus with the repository's configuration, only faster.
+    """Run a real Prometheus with the repository's configuration; yields a client of it.
 
-    Instead of containers found by name it scrapes one target.
+    It scrapes one target, not containers found by name, and every second.
     """
-    program, port = find("prometheus"), free_port()
+    program, port = find_program("prometheus"), free_port()
     rules = {"groups": [{**group, "interval": "1s"} for group in GROUPS]}
     (folder / "alerts.yml").write_text(json.dumps(rules), encoding="utf-8")
     (job,) = CONFIG["scrape_configs"]
@@ -179,7 +189,7 @@ def running_prometheus(folder: Path, target: str) -> Iterator[httpx.Client]:
 
 
 def values(prometheus: httpx.Client, expression: str) -> list[float]:
-    """Return what a panel's query gives now."""
+    """Evaluate the query of a panel."""
     filled = expression.replace("$__rate_interval", "1m").replace("$service", ".*")
     answer = prometheus.get("/api/v1/query", params={"query": filled}).json()
     assert answer["status"] == "success", answer
@@ -188,11 +198,11 @@ def values(prometheus: httpx.Client, expression: str) -> list[float]:
 
 @pytest.mark.prometheus
 @pytest.mark.server
-def test_a_real_prometheus_evaluates_every_rule_and_answers_every_panel(tiny_folder, tmp_path):
+def test_real_prometheus_evaluates_rules_and_panels(tiny_folder, tmp_path):
     ads = shared_ads(20) or [{"text": "Koch für die Küche im Restaurant"}] * 20
     with running_server(tiny_folder, tmp_path / "server.log") as server:
         with running_prometheus(tmp_path, server.removeprefix("http://")) as prometheus:
-            # A rate needs a count before and one after.
+            # A rate needs a sample before and one after the requests.
             wait_until(lambda: bool(values(prometheus, "doppelkopf_ready == 1")), seconds=30)
             with httpx.Client(base_url=server, timeout=60) as client:
                 for ad in ads:

@@ -1,7 +1,7 @@
-"""The sizing in docs/scaling.md: its numbers follow from what was measured.
+"""The figures under Sizing in docs/scaling.md follow from the measurements.
 
-Assumptions are read from the page, rates from `tests/measurements/results`; every row of the other tables
-is computed anew and has to stand there to the letter.
+Assumptions are read from the page, rates from `tests/measurements/results`; the rows of the other
+tables are computed and must equal the page.
 """
 
 import json
@@ -23,13 +23,13 @@ GPU, CARD = "one H100, 16 cores", "the card alone"
 
 @cache
 def section() -> str:
-    """Return the section."""
+    """Return the text of the section."""
     return PAGES["docs/scaling.md"].text.split("\n## Sizing\n", 1)[1].split("\n## ", 1)[0]
 
 
 @cache
 def tables() -> dict[str, list[list[str]]]:
-    """Return the page's tables: the rows by the first cell of the heading."""
+    """Return the rows of the section's tables, by the first cell of the heading."""
     found = {}
     for block in re.findall(r"(?:^\|.*\|\n)+", section(), flags=re.MULTILINE):
         head, _, *rows = (
@@ -40,9 +40,9 @@ def tables() -> dict[str, list[list[str]]]:
 
 
 @cache
-def measured(name: str) -> Any:
+def results(name: str) -> Any:
     """Read a file of results."""
-    path = ROOT / "tests" / "bench" / "results" / f"{name}-2026-11-25.json"
+    path = ROOT / "tests" / "measurements" / "results" / f"{name}-2026-11-25.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -53,9 +53,9 @@ def assumed(name: str) -> list[float]:
 
 
 def rates() -> dict[str, tuple[float, float]]:
-    """Return tokens a second by what computes: at the knee, and at the full rate."""
-    cpu, card = measured("cpu"), measured("h100")
-    contest = {one["name"]: one["medians"] for one in measured("peers")["contenders"]}
+    """Return tokens a second at the knee and at the full rate, by instance."""
+    cpu, card = results("cpu"), results("h100")
+    contest = {one["name"]: one["medians"] for one in results("peers")["contenders"]}
     plain = contest["doppelkopf"]["ads_per_second_32"]
     float32 = cpu["service"]["saturated"]["service_tokens_per_second"]
     times = {
@@ -90,33 +90,33 @@ def ads(name: str) -> tuple[float, float]:
     return knee / tokens, full / tokens
 
 
-def count(number: float) -> str:
-    """Write a number as the page does: three digits at least, whole ones from 100 on."""
+def formatted(number: float) -> str:
+    """Format a number like the page: with one decimal below 99.5, with two digits below 1."""
     if number < 1:
         return f"{number:.2g}"
     return f"{number:.1f}" if number < 99.5 else f"{number:,.0f}"
 
 
-def planned() -> tuple[float, float]:
-    """Return the share of the knee for requests, and of the full rate for a backfill."""
+def planned_shares() -> tuple[float, float]:
+    """Return the planned share of the knee for requests, and of the full rate for a backfill."""
     share, bulk = assumed("planned share of the rate")
     return share / 100, bulk / 100
 
 
-def needed(million: float, name: str) -> tuple[int, int]:
-    """Return instances for requests at the peak, without a spare one, and for a backfill."""
-    (peak,), (share, bulk), (knee, full) = assumed("peak over mean"), planned(), ads(name)
+def instances_needed(million: float, name: str) -> tuple[int, int]:
+    """Return the instances for requests at the peak, without a spare one, and for a backfill."""
+    (peak,), (share, bulk), (knee, full) = assumed("peak over mean"), planned_shares(), ads(name)
     mean = million * 1e6 / DAY
     return ceil(mean * peak / (share * knee)), ceil(mean / (bulk * full))
 
 
 def rows_of_rates() -> list[list[str]]:
-    share, bulk = planned()
+    share, bulk = planned_shares()
     shown = []
     for name in rates():
         knee, full = ads(name)
-        plans = [count(share * knee), count(bulk * full)]
-        shown.append([name, count(full), *(["-"] * 2 if name.startswith(CARD) else plans)])
+        plans = [formatted(share * knee), formatted(bulk * full)]
+        shown.append([name, formatted(full), *(["-"] * 2 if name.startswith(CARD) else plans)])
     return shown
 
 
@@ -127,10 +127,10 @@ def rows_of_traffic() -> list[list[str]]:
     return [
         [
             f"{million:,}",
-            count(mean := million * 1e6 / DAY),
-            count(mean * peak),
-            *(count(mean * peak * size * 8 / 1e6) for size in (received, sent)),
-            *(count(million * size / 1000) for size in (text, as_json, batch / 64)),
+            formatted(mean := million * 1e6 / DAY),
+            formatted(mean * peak),
+            *(formatted(mean * peak * size * 8 / 1e6) for size in (received, sent)),
+            *(formatted(million * size / 1000) for size in (text, as_json, batch / 64)),
         ]
         for million in MILLIONS
     ]
@@ -144,7 +144,10 @@ def rows_of_cpu() -> list[list[str]]:
     waiting = min(limits.max_queued_ads, int(limits.max_queue_seconds * ads(float32)[1]))
     shown = []
     for million in MILLIONS:
-        (one, bulk), (other, other_bulk) = needed(million, float32), needed(million, int8)
+        (one, bulk), (other, other_bulk) = (
+            instances_needed(million, float32),
+            instances_needed(million, int8),
+        )
         shown.append(
             [
                 f"{million:,}",
@@ -165,7 +168,7 @@ def rows_of_gpu() -> list[list[str]]:
     (memory,) = assumed("memory of a host with a card")
     shown = []
     for million in MILLIONS:
-        hosts, bulk = needed(million, f"{GPU}: BERT-base, one ad a request")
+        hosts, bulk = instances_needed(million, f"{GPU}: BERT-base, one ad a request")
         hosts += 1
         most = million * 1e6 / DAY * peak
         busy = [most / hosts / ads(f"{CARD}, {name}")[1] * 100 for name in ("BERT-base", "demo")]
@@ -176,7 +179,7 @@ def rows_of_gpu() -> list[list[str]]:
                 f"{16 * hosts}",
                 f"{hosts * memory:.0f} GiB",
                 f"{bulk}",
-                " / ".join(f"{count(part)} %" for part in busy),
+                " / ".join(f"{formatted(part)} %" for part in busy),
                 f"{hosts * Settings().max_queued_ads:,}",
             ]
         )
@@ -184,20 +187,20 @@ def rows_of_gpu() -> list[list[str]]:
 
 
 def rows_of_costs() -> list[list[str]]:
-    (peak,), (share, _) = assumed("peak over mean"), planned()
+    (peak,), (share, _) = assumed("peak over mean"), planned_shares()
     shown = []
     for name in rates():
         knee, full = (1e6 / 3600 / rate for rate in ads(name))
         for_requests = knee * peak / share
         if name.startswith("2 cores"):
-            cells = [f"{count(2 * hours)} core-hours" for hours in (full, for_requests)]
+            cells = [f"{formatted(2 * hours)} core-hours" for hours in (full, for_requests)]
         elif name.startswith(GPU):
             cells = [
-                f"{count(hours)} card-hours, {count(16 * hours)} core-hours"
+                f"{formatted(hours)} card-hours, {formatted(16 * hours)} core-hours"
                 for hours in (full, for_requests)
             ]
         else:
-            cells = [f"{count(full)} card-hours", "-"]
+            cells = [f"{formatted(full)} card-hours", "-"]
         shown.append([name, *cells])
     return shown
 
@@ -212,12 +215,12 @@ def rows_of_costs() -> list[list[str]]:
         ("a million ads", rows_of_costs, 3),
     ],
 )
-def test_the_page_shows_what_follows_from_the_measurements(head, rows, columns):
+def test_tables_follow_from_the_measurements(head, rows, columns):
     assert [row[:columns] for row in tables()[head]] == rows()
 
 
-def test_the_page_assumes_the_sizes_that_were_measured():
-    sizes = measured("sizes")
+def test_assumed_sizes_equal_the_measured_ones():
+    sizes = results("sizes")
     wire, line = sizes["wire"], sizes["wire"]["log_line_bytes"]
     assert assumed("tokens of an ad") == [round(sizes["ads"]["tokens_mean"])]
     assert assumed("bytes of a request and its answer") == [
@@ -232,17 +235,17 @@ def test_the_page_assumes_the_sizes_that_were_measured():
     assert assumed("series of an instance") == [sizes["metrics"]["series"]]
 
 
-def test_the_text_says_what_follows_from_the_measurements():
-    (share, _), (peak,) = planned(), assumed("peak over mean")
+def test_text_follows_from_the_measurements():
+    (share, _), (peak,) = planned_shares(), assumed("peak over mean")
     host, float32 = ads(f"{GPU}: BERT-base, one ad a request"), ads("2 cores, demo, float32")
     int8, base = ads("2 cores, demo, int8"), ads("2 cores, BERT-base, float32")
     cores = [f"{2 * host[0] / rate[0]:,.0f}" for rate in (float32, int8, base)]
-    card = measured("h100")
+    card = results("h100")
     front_end = card["service"]["11 workers"]["saturated"]["service_ads_per_second"] / 11
     mixes = [one["speed"]["mix"] for one in (card, card["demo checkpoint"])]
     front_ends = [ceil(mix["packed_ads_per_second"] / front_end) for mix in mixes]
-    replicas = needed(1000, "2 cores, demo, float32")[0] + 1
-    series = measured("sizes")["metrics"]["series"] * replicas
+    replicas = instances_needed(1000, "2 cores, demo, float32")[0] + 1
+    series = results("sizes")["metrics"]["series"] * replicas
     limits = Settings()
     text = " ".join(section().split())
     for phrase in (

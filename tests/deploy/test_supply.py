@@ -1,4 +1,4 @@
-"""The lock file: every file is pinned by its hash, and known vulnerabilities are looked up."""
+"""The lock file with its hashes, installing from it, and the audit for vulnerabilities."""
 
 import json
 import re
@@ -17,20 +17,22 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def pinned(name: str) -> dict[str, tuple[Requirement, set[str]]]:
-    """Read a file of requirements/: each package's exact version and its hashes."""
+    """Read a file of requirements/: each package's exact version and hashes."""
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8").replace("\\\n", "")
     entries = {}
     for line in filter(None, re.sub(r"^#.*$", "", text, flags=re.MULTILINE).splitlines()):
         requirement, *hashes = re.split(r"\s+--hash=sha256:", line.strip())
         assert all(re.fullmatch(r"[0-9a-f]{64}", one) for one in hashes)
         entry = Requirement(requirement)
-        assert [one.operator for one in entry.specifier] == ["=="], f"{entry} is no exact version"
+        assert [one.operator for one in entry.specifier] == ["=="], (
+            f"{entry} is not pinned to an exact version"
+        )
         entries[canonicalize_name(entry.name)] = entry, set(hashes)
     return entries
 
 
-def wanted() -> list[Requirement]:
-    """List what the project requires to run, to be tested, to be built and to be checked."""
+def declared_requirements() -> list[Requirement]:
+    """Return the project's requirements: to run, to build, of all extras and all groups."""
     lists = [
         PROJECT["build-system"]["requires"],
         PROJECT["project"]["dependencies"],
@@ -40,25 +42,25 @@ def wanted() -> list[Requirement]:
     return [Requirement(one) for names in lists for one in names]
 
 
-def test_every_package_of_the_lock_file_has_hashes():
+def test_every_locked_package_has_hashes():
     assert [name for name, (_, hashes) in pinned("lock.txt").items() if not hashes] == []
 
 
-@pytest.mark.parametrize("requirement", wanted(), ids=str)
-def test_the_lock_file_pins_what_the_project_requires(requirement):
+@pytest.mark.parametrize("requirement", declared_requirements(), ids=str)
+def test_lock_file_pins_every_requirement(requirement):
     entry, _ = pinned("lock.txt")[canonicalize_name(requirement.name)]
     (version,) = entry.specifier
     assert requirement.specifier.contains(version.version)
 
 
-def test_what_is_installed_before_the_lock_file_agrees_with_it():
-    """`make lock` writes all three files; pip keeps its hashes, torch its version alone."""
+def test_bootstrap_and_torch_files_agree_with_the_lock_file():
+    """`make lock` writes all three files; pip has hashes, torch only its version."""
     lock = pinned("lock.txt")
     assert pinned("bootstrap.txt") == {"pip": lock["pip"]}
     assert pinned("torch.txt") == {"torch": (lock["torch"][0], set())}
 
 
-def test_make_installs_nothing_without_hashes_but_torch():
+def test_make_installs_only_torch_without_hashes():
     done = subprocess.run(
         ["make", "--dry-run", "--always-make", ".venv/.installed"],
         cwd=ROOT,
@@ -75,7 +77,7 @@ def test_make_installs_nothing_without_hashes_but_torch():
     ]
 
 
-def test_make_alone_lists_every_target():
+def test_make_without_target_lists_every_target():
     done = subprocess.run(
         ["make"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
     )
@@ -87,7 +89,7 @@ def test_make_alone_lists_every_target():
 
 
 def direct(*extras: str) -> subprocess.CompletedProcess[str]:
-    """Run the script that lists direct dependencies."""
+    """Run the script that lists the direct dependencies with some extras."""
     return subprocess.run(
         [sys.executable, ROOT / "requirements" / "direct.py", *extras],
         capture_output=True,
@@ -96,19 +98,19 @@ def direct(*extras: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("extras", [(), ("ray",), ("train", "ray", "dev")])
-def test_direct_dependencies_are_the_projects_and_the_named_extras(extras):
+def test_direct_dependencies_include_the_named_extras(extras):
     project = PROJECT["project"]
     optional = [project["optional-dependencies"][extra] for extra in extras]
     assert direct(*extras).stdout.splitlines() == sum(optional, project["dependencies"])
 
 
-def test_an_unknown_extra_ends_with_its_name():
+def test_unknown_extra_ends_with_its_name():
     done = direct("ray", "rya")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pyproject.toml has no extra rya\n"
 
 
-STAND_IN = """
+FAKE_PIP_AUDIT = """
 import sys
 if "--dry-run" in sys.argv:
     sys.exit(int(sys.argv[1]))
@@ -117,12 +119,12 @@ if sys.argv[3]:
 print(sys.argv[2])
 sys.exit(1)
 """
-"""pip-audit as a script: what the dry run ends with, what it prints, and its complaint."""
+"""Replaces pip-audit; arguments: the dry run's exit code, the output, the text on stderr."""
 
 
-def audited(*, dry_run="0", found=None, complaint=""):
+def run_audit(*, dry_run="0", found=None, error_output=""):
     answer = "" if found is None else json.dumps({"dependencies": found, "fixes": []})
-    pip_audit = [sys.executable, "-c", STAND_IN, dry_run, answer, complaint]
+    pip_audit = [sys.executable, "-c", FAKE_PIP_AUDIT, dry_run, answer, error_output]
     done = subprocess.run(
         [sys.executable, ROOT / ".ci" / "audit.py", *pip_audit],
         capture_output=True,
@@ -142,33 +144,33 @@ VULNERABLE = {
 }
 
 
-def test_a_known_vulnerability_fails_and_is_named():
-    code, said = audited(found=[CLEAN, VULNERABLE, UNKNOWN])
+def test_known_vulnerability_fails_and_is_named():
+    code, output = run_audit(found=[CLEAN, VULNERABLE, UNKNOWN])
     assert code == 1
-    assert "VULNERABLE: jinja2 3.1.0: PYSEC-1 CVE-1; fixed in 3.1.6" in said
-    assert "NOT AUDITED, unknown to the service: gone" in said
-    assert "2 packages audited, 1 known vulnerabilities" in said
+    assert "VULNERABLE: jinja2 3.1.0: PYSEC-1 CVE-1; fixed in 3.1.6" in output
+    assert "NOT AUDITED, unknown to the service: gone" in output
+    assert "2 packages audited, 1 known vulnerabilities" in output
 
 
-def test_without_vulnerabilities_it_passes():
-    assert audited(found=[CLEAN]) == (0, "1 packages audited, 0 known vulnerabilities\n")
+def test_audit_without_vulnerabilities_passes():
+    assert run_audit(found=[CLEAN]) == (0, "1 packages audited, 0 known vulnerabilities\n")
 
 
-def test_a_service_that_cannot_be_asked_is_said_and_fails_nothing():
-    code, said = audited(complaint="Traceback\nConnectionError: no route\n")
+def test_unreachable_service_is_reported_without_failing():
+    code, output = run_audit(error_output="Traceback\nConnectionError: no route\n")
     assert code == 0
-    assert said.startswith("NOT AUDITED: the service for vulnerabilities cannot be asked")
-    assert "no route" in said
+    assert output.startswith("NOT AUDITED: the service for vulnerabilities cannot be asked")
+    assert "no route" in output
 
 
-def test_a_service_that_knows_nothing_is_never_taken_for_a_clean_bill():
-    code, said = audited(found=[UNKNOWN, UNKNOWN])
+def test_service_that_knows_no_package_is_reported():
+    code, output = run_audit(found=[UNKNOWN, UNKNOWN])
     assert code == 0
-    assert said.startswith("NOT AUDITED: the service for vulnerabilities knows none")
-    assert "0 known" not in said
+    assert output.startswith("NOT AUDITED: the service for vulnerabilities knows none")
+    assert "0 known" not in output
 
 
-def test_a_list_that_cannot_be_read_fails():
-    code, said = audited(dry_run="1")
+def test_unreadable_lock_file_fails():
+    code, output = run_audit(dry_run="1")
     assert code == 1
-    assert "cannot read what is pinned" in said
+    assert "cannot read what is pinned" in output

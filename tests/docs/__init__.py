@@ -1,1 +1,1 @@
-"""Tests of the pages themselves: links, tables and what they name."""
+"""Tests of the documentation: blocks, links, tables, and the names that pages mention."""

@@ -1,4 +1,4 @@
-"""The pages of the documentation, read as Markdown: blocks, tables, headings and links."""
+"""The Markdown pages of the documentation: blocks, tables, headings and links."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ TABLE = re.compile(r"(?:^\|.*\|\n)+", re.M)
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language as written behind the fence, and its text."""
+    """A fenced block with its language and text."""
 
     page: str
     language: str
@@ -21,12 +21,12 @@ class Block:
 
     @property
     def name(self) -> tuple[str, str]:
-        """The page and the block's first line, which together find it."""
+        """The page and the first line, which identify the block."""
         return self.page, self.text.split("\n", 1)[0]
 
 
 @dataclass(frozen=True)
-class Page:
+class MarkdownPage:
     """One Markdown file of the repository; `name` is its path from the root."""
 
     name: str
@@ -62,7 +62,7 @@ class Page:
 
     @property
     def tables(self) -> list[list[list[str]]]:
-        """All tables: rows of cells, the heading first, without the line below it."""
+        """All tables as rows of cells: the heading first, without the line of dashes."""
         found = []
         for table in TABLE.findall(self.prose):
             rows = [[cell.strip() for cell in row[1:-1].split("|")] for row in table.splitlines()]
@@ -75,7 +75,7 @@ class Page:
 
 
 PAGES = {
-    name: Page(name)
+    name: MarkdownPage(name)
     for name in sorted(
         str(path.relative_to(ROOT))
         for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md")

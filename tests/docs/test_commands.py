@@ -1,4 +1,4 @@
-"""The commands that the pages show, run or not: each has the options that are shown."""
+"""Commands shown on the pages, run or not, have the options that are shown."""
 
 import os
 import re
@@ -24,8 +24,8 @@ COMMANDS = sorted(
 
 
 @cache
-def explained(*words: str) -> str:
-    """Return what the help of a command says."""
+def help_of(*words: str) -> str:
+    """Return the help text of a command."""
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", *words, "--help"],
         env={**os.environ, "COLUMNS": "300", "TERMINAL_WIDTH": "300"},
@@ -36,13 +36,13 @@ def explained(*words: str) -> str:
     return done.stdout
 
 
-def test_the_pages_show_commands():
+def test_pages_show_commands():
     assert len(COMMANDS) > 10
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_shown_has_its_options(command):
+def test_command_shown_has_its_options(command):
     words = command.split()
     names = words[: 2 if words[0] == "checkpoint" else 1]
-    known = set(re.findall(r"--[a-z0-9-]+", explained(*names)))
+    known = set(re.findall(r"--[a-z0-9-]+", help_of(*names)))
     assert set(re.findall(r"(?<=\s)--[a-z0-9-]+", command)) <= known

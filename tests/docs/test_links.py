@@ -1,4 +1,4 @@
-"""What the pages name exists: linked files, headings, and paths and modules in the text."""
+"""Links, paths and modules named on the pages exist."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ REMOTE = ("https://", "http://", "mailto:")
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_link_of_a_page_resolves(name):
+def test_links_resolve(name):
     page = PAGES[name]
     for link in page.links:
         if link.startswith(REMOTE):
@@ -26,16 +26,16 @@ def test_every_link_of_a_page_resolves(name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_heading_has_an_anchor_of_its_own(name):
-    # A changelog has the same headings for every release, and nobody links to them.
+def test_headings_have_different_anchors(name):
+    # The changelog repeats its headings for every release, and no page links to them.
     if name != "CHANGELOG.md":
         anchors = PAGES[name].anchors
         assert len(set(anchors)) == len(anchors)
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_path_and_module_that_a_page_names_exists(name):
-    # The changelog also names what there was in earlier releases.
+def test_paths_and_modules_named_on_pages_exist(name):
+    # The changelog also names files of earlier releases.
     if name == "CHANGELOG.md":
         return
     text = PAGES[name].text
@@ -52,18 +52,18 @@ def test_every_path_and_module_that_a_page_names_exists(name):
         assert re.search(rf"\b{function}\b", file.read_text(encoding="utf-8")), module
 
 
-def test_every_page_is_reached_from_the_readme():
+def test_readme_links_to_every_page():
     reached = {link.partition("#")[0] for link in PAGES["README.md"].links}
     assert PAGES.keys() - reached == {"README.md"}
 
 
-def test_the_readme_is_short():
+def test_readme_is_short():
     assert len(PAGES["README.md"].text.splitlines()) <= 150
 
 
-def test_the_package_and_the_image_take_the_readme_along():
+def test_package_and_image_contain_the_readme():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["readme"] == "README.md"
-    # Where the project is built, the file that it names has to be there.
+    # The build reads the file that the project names.
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert "!README.md" in ignored

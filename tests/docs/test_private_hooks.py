@@ -1,7 +1,7 @@
-"""The private parts of libraries that the code uses: each is listed with its reason, and exists.
+"""Private names of libraries that the code uses are listed with a reason, and exist.
 
-The list is a table in docs/architecture.md. A release of a library that drops one of its names
-fails here, with the table's advice, and not first in production.
+The list is a table in docs/architecture.md. If a release of a library drops one of the names, a
+test fails, and the table says what to do.
 """
 
 import ast
@@ -30,20 +30,20 @@ NAMES = {
     for row in TABLE
     for name in re.findall(r"`([A-Za-z_]+(?:\.\w+)+)`", row[0])
 }
-"""Every importable name of the table, with the modules that use it."""
+"""The importable names of the table, each with the modules that use it."""
 
 WORDS = {
     word: set(re.findall(r"`(app/[\w/.]+)`", row[1]))
     for row in TABLE
     for word in re.findall(r"`(\w+)`", row[0])
 }
-"""Names in the table that are no path to import: keys, methods, words of a message."""
+"""Other names in the table, each with its modules: keys, methods, words of a message."""
 
 DOCUMENTED = {"_exit"}
-"""Private by its name alone: `os._exit` is documented."""
+"""Names with an underscore that are documented, such as `os._exit`."""
 
 SET_BY_PYTHON = {"_abc_impl", "_is_protocol", "_is_runtime_protocol"}
-"""What abstract classes and protocols have, each of its own."""
+"""Attributes that Python sets on every abstract class and protocol."""
 
 INTERNAL = (
     "torch.nn.attention.varlen",
@@ -52,13 +52,17 @@ INTERNAL = (
     "typer.core",
     "uvicorn.protocols",
 )
-"""Modules that no documentation promises, though their names have no underscore."""
+"""Undocumented modules whose names have no underscore."""
 
 
 def resolved(name: str) -> object:
-    """Import what a dotted name leads to; attributes of instances count where a class sets them."""
+    """Import the object with a dotted name; None for an attribute that a class sets on instances.
+
+    Raises:
+        AttributeError: there is no such name.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # importing Ray gives warnings of its own libraries
+        warnings.simplefilter("ignore")  # from Ray's own dependencies
         try:
             return pkgutil.resolve_name(name)
         except AttributeError:
@@ -73,16 +77,16 @@ def resolved(name: str) -> object:
 
 
 def source_of(kind: type) -> str:
-    """Return the source of a class and its bases, where attributes of instances are set."""
+    """Return the source of a class and its bases."""
     return "".join(inspect.getsource(one) for one in kind.__mro__ if one is not object)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_listed_hook_exists(name):
+def test_listed_hook_exists(name):
     resolved(name)
 
 
-def test_every_row_says_where_why_what_then_and_who_notices():
+def test_rows_of_the_table_are_complete():
     for row in TABLE:
         assert all(row), row
         assert re.search(r"`app/", row[1]), row
@@ -90,7 +94,7 @@ def test_every_row_says_where_why_what_then_and_who_notices():
 
 
 def modules() -> dict[str, ast.Module]:
-    """Return the code of every module by its path from the root."""
+    """Parse every module of `app`, by its path from the root."""
     return {
         str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted((ROOT / "app").rglob("*.py"))
@@ -101,8 +105,8 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__") and name.strip("_") != ""
 
 
-def bound(tree: ast.AST) -> set[str]:
-    """Return every name that a module gives to something of its own."""
+def defined_names(tree: ast.AST) -> set[str]:
+    """Return every name that a module defines or assigns."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -114,8 +118,8 @@ def bound(tree: ast.AST) -> set[str]:
     return names
 
 
-def foreign(tree: ast.AST) -> set[str]:
-    """Return the names under which a module has other libraries' modules and objects."""
+def library_names(tree: ast.AST) -> set[str]:
+    """Return the names under which a module imports from libraries."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -126,21 +130,21 @@ def foreign(tree: ast.AST) -> set[str]:
     return names
 
 
-def root(node: ast.expr) -> str:
-    """Return the name that a chain of attributes and items begins with."""
+def first_name(node: ast.expr) -> str:
+    """Return the name at the start of a chain of attributes and items, or an empty string."""
     while isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
-    """Give the last part of every private name of a library that a module's text uses.
+def private_uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
+    """Yield the last part of every private library name that a module uses.
 
     Args:
-        tree: the module.
-        own: the names that the project's own code has given.
+        tree: the parsed module.
+        own: names that the project defines itself.
     """
-    libraries = foreign(tree)
+    libraries = library_names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module[:3] != "app":
             if node.module.startswith(INTERNAL) or any(map(is_private, node.module.split("."))):
@@ -159,9 +163,12 @@ def uses(tree: ast.Module, own: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
             targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
             for target in targets:
-                # An item or attribute of a library's module is replaced.
+                # Assigning to a library's attribute or item replaces it.
                 base = target.value if isinstance(target, ast.Subscript) else target
-                if isinstance(base, ast.Attribute) and root(base) in libraries - {"os", "sys"}:
+                if isinstance(base, ast.Attribute) and first_name(base) in libraries - {
+                    "os",
+                    "sys",
+                }:
                     yield base.attr
 
 
@@ -169,7 +176,7 @@ TRANSFORMERS_KEYS = {key for key in BertConfig().to_dict() if is_private(key)}
 
 
 def overridden() -> Iterator[tuple[str, str]]:
-    """Give every private method or attribute of a library's class that one of ours replaces."""
+    """Yield the module and name of each private member of a library that a class overrides."""
     for found in pkgutil.walk_packages([str(ROOT / "app")], "app."):
         if found.name.endswith("__main__"):
             continue
@@ -187,28 +194,28 @@ def overridden() -> Iterator[tuple[str, str]]:
 
 
 def listed(name: str) -> set[str]:
-    """Return the modules in which a private name may be used, as the table says."""
+    """Return the modules that may use a private name, by the table."""
     paths = [where for full, where in NAMES.items() if name in full.split(".")]
     return set().union(*paths, WORDS.get(name, set()))
 
 
-def test_every_private_name_that_the_code_uses_is_listed():
+def test_private_names_in_use_are_listed():
     trees = modules()
-    own = set(dir(builtins)).union(*map(bound, trees.values()))
-    found = {(path, name) for path, tree in trees.items() for name in uses(tree, own)}
+    own = set(dir(builtins)).union(*map(defined_names, trees.values()))
+    found = {(path, name) for path, tree in trees.items() for name in private_uses(tree, own)}
     assert len({name for _, name in found}) > 5
     missing = {(path, name) for path, name in found if path not in listed(name)}
     assert not missing
 
 
-def test_every_private_part_that_a_class_replaces_is_listed():
+def test_overridden_private_members_are_listed():
     found = set(overridden())
     assert len(found) > 3
     missing = {(path, name) for path, name in found if path not in listed(name)}
     assert not missing
 
 
-def test_the_route_of_a_request_stands_in_its_scope():
+def test_request_scope_holds_the_route():
     app = FastAPI()
 
     @app.get("/ads/{number}")
@@ -218,14 +225,14 @@ def test_the_route_of_a_request_stands_in_its_scope():
     assert TestClient(app).get("/ads/7").json() == "/ads/{number}"
 
 
-def test_the_documentation_has_one_script_and_its_files_are_installed():
+def test_swagger_page_has_one_script_and_its_files_are_installed():
     page = bytes(get_swagger_ui_html(openapi_url="openapi.json", title="").body).decode()
     assert page.count("<script>") == 1
     static = Path(str(pkgutil.resolve_name("fastapi_offline").__file__)).parent / "static"
     assert {"swagger-ui-bundle.js", "swagger-ui.css"} <= {one.name for one in static.iterdir()}
 
 
-def test_ray_knows_the_methods_that_replicas_have():
+def test_ray_calls_the_methods_that_replicas_define():
     replica = resolved("ray.serve._private.replica")
     assert resolved("ray.serve._private.replica.SERVE_BUILD_ASGI_APP_METHOD") == (
         "__serve_build_asgi_app__"
@@ -235,25 +242,25 @@ def test_ray_knows_the_methods_that_replicas_have():
     assert '"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"' in inspect.getsource(proxies)
 
 
-def test_uvicorn_looks_its_protocol_up_under_the_name_that_is_replaced():
+def test_uvicorn_looks_up_its_protocol_under_auto():
     assert "auto" in resolved("uvicorn.config.HTTP_PROTOCOLS")
 
 
-def test_a_cpu_without_memory_is_recognised_by_the_word_of_torch():
+def test_torch_names_its_cpu_allocator_when_memory_runs_out():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert "DefaultCPUAllocator" in str(caught.value)
 
 
-def test_configurations_hold_where_they_were_loaded_from():
+def test_transformers_config_holds_its_origin():
     assert "_name_or_path" in BertConfig().to_dict()
 
 
-def test_the_trainer_marks_the_configuration_of_its_model():
+def test_trainer_sets_use_cache_on_the_configuration():
     trainer = resolved("transformers.Trainer")
     assert "self.model.config.use_cache = " in inspect.getsource(trainer)
 
 
-def test_typer_reads_a_commands_signature():
+def test_typer_reads_the_signature_of_a_command():
     utils = resolved("typer.utils")
     assert "inspect.signature(" in inspect.getsource(utils)

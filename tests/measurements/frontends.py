@@ -1,10 +1,10 @@
-"""What front ends carry: the real processes before an engine that answers at once.
+"""Measures the rate of front ends with an engine that answers at once.
 
     python -m tests.measurements.frontends --ads FILE [--workers 1 2 4] [--generators 2]
 
 Prints requests a second of one ad each, in a closed loop, for each number of workers; 1 is the
-service of one process. Generators and service share the machine: with fewer cores than processes
-the figures tell who was cut off, not what is possible.
+service of one process. Generators and service share the machine: the figures are meaningful only if
+there are at least as many cores as processes.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tests.support.server_process import metric, running_process
 
 
 class InstantEngine:
-    """Answers every ad alike, without a pass."""
+    """Gives every ad the same answer, without a pass."""
 
     devices = staticmethod(lambda wanted: [wanted])
     device, dtype, batch_tokens = torch.device("cpu"), "float32", 32768
@@ -43,16 +43,16 @@ class InstantEngine:
         )
 
     def warm_up(self, _: Sequence[EncodedAd]) -> float:
-        """Return a rate that lets everything in."""
+        """Return a rate at which admission control refuses nothing."""
         return 1e9
 
     def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
-        """Answer."""
+        """Return the same scores for each ad."""
         return [self._scores] * len(batch)
 
 
 def main() -> None:
-    """Measure each number of workers in turn, as often as asked for."""
+    """Measure each number of workers, in several rounds."""
     options = argparse.ArgumentParser()
     options.add_argument("--ads", type=Path, required=True)
     options.add_argument("--model", type=Path, default=Path("model_store/demo"))
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace, address: str, workers: int, requests: Sequence[Any]) -> None:
-    """Load one service and print its figures as a line of JSON."""
+    """Put one service under load and print its figures as a line of JSON."""
     plan = LoadPlan(address, requests, None, given.connections, 2.0, given.seconds, 30.0, 1)
     with SenderPool(given.generators) as generators:
         summary = run_once(plan, generators)

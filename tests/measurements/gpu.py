@@ -1,9 +1,9 @@
-"""Parity of the engine on CUDA with float32 on the CPU, then its speed; one call does everything.
+"""Measures the engine on CUDA: parity with float32 on the CPU, then speed.
 
-    python -m tests.measurements.gpu --out tests/measurements/results/gpu.json [--checkpoint model_store/demo]
+    python -m tests.measurements.gpu --out FILE [--checkpoint model_store/demo]
 
-Without a checkpoint the weights are random, in the shape of BERT-base. Lengths follow the mix of
-real ads (log-normal, median 285 tokens, 11.5 % above 512).
+Without a checkpoint the weights are random, in the shape of BERT-base. Lengths are distributed like
+those of real ads (log-normal, median 285 tokens, 11.5 % above 512).
 """
 
 import argparse
@@ -40,7 +40,7 @@ SPEED_ADS = 4000
 
 
 def main() -> None:
-    """Run and print both parts."""
+    """Run both parts and write the figures."""
     options = argparse.ArgumentParser()
     options.add_argument("--checkpoint", type=Path)
     options.add_argument("--out", type=Path, required=True)
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def random_base(folder: Path) -> Checkpoint:
-    """Save a BERT-base of random weights with 34 and 4 labels."""
+    """Save a BERT-base with random weights and heads of 34 and 4 labels."""
     heads = {
         "job_category": Head(labels=tuple(f"c{index}" for index in range(34))),
         "min_education": Head(labels=tuple(f"e{index}" for index in range(4))),
@@ -77,13 +77,13 @@ def random_base(folder: Path) -> Checkpoint:
 
 
 def mixed_ads(count: int, vocabulary: int, seed: int) -> list[EncodedAd]:
-    """Make ads of random tokens whose lengths are spread as those of real ads."""
+    """Make ads of random tokens with the length distribution of real ads."""
     random = np.random.default_rng(seed)
-    return [ad_of(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
+    return [random_ad(int(length), vocabulary, random) for length in mixed_lengths(count, random)]
 
 
-def ad_of(length: int, vocabulary: int, random: np.random.Generator) -> EncodedAd:
-    """Make one ad of random tokens, in windows of at most 512."""
+def random_ad(length: int, vocabulary: int, random: np.random.Generator) -> EncodedAd:
+    """Make an ad of random tokens, in windows of at most 512 tokens."""
     return EncodedAd(
         tuple(
             random.integers(10, vocabulary, end - start + 2).astype(np.int32)
@@ -110,28 +110,28 @@ def parity(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def all_logits(engine: Engine, ads: list[EncodedAd]) -> dict[str, np.ndarray]:
-    """Run everything and stack the windows' logits by head."""
+    """Return the logits of all windows by head, each (windows, labels)."""
     results = [result for batch in batches(ads, BATCH_TOKENS) for result in engine.logits(batch)]
     return {head: np.concatenate([result[head] for result in results]) for head in HEADS}
 
 
 def speed(checkpoint: Checkpoint) -> dict[str, object]:
-    """Measure packed against padded passes, alternating, and one ad at idle."""
+    """Measure packed and padded passes by turns, one ad at idle, and the rate by batch size."""
     vocabulary = checkpoint.config.encoder.vocab_size
     engine = Engine(checkpoint, "cuda")
     padded = checkpoint.model(DTYPES[engine.dtype], "sdpa").cuda()
     mix = mixed_ads(SPEED_ADS, vocabulary, seed=2)
     random = np.random.default_rng(3)
-    full = [ad_of(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
+    full = [random_ad(510, vocabulary, random) for _ in range(SPEED_ADS // 2)]
 
     engine.warm_up(full[: BATCH_TOKENS // 512])
-    # As the micro-batcher does: one thread's batch is packed while another's computes.
+    # Two threads like the micro-batcher: one packs a batch while the other computes.
     threads = ThreadPoolExecutor(2)
 
     def run_packed(cut: list[list[EncodedAd]]) -> None:
         list(threads.map(engine.run, cut))
 
-    def run_alike(cut: list[list[EncodedAd]]) -> None:
+    def run_padded_batches(cut: list[list[EncodedAd]]) -> None:
         run_padded(padded, [ad for batch in cut for ad in batch], 64)
 
     measured: dict[str, object] = {"dtype": engine.dtype, "batch_tokens": BATCH_TOKENS}
@@ -140,10 +140,10 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
         rates: dict[str, list[float]] = {"packed": [], "padded_64": []}
         for repeat in range(6):
             packed = rate(cut, run_packed)
-            alike = rate(cut, run_alike)
-            if repeat:  # the first warms up
+            padded_rate = rate(cut, run_padded_batches)
+            if repeat:  # the first repeat warms up
                 rates["packed"].append(packed)
-                rates["padded_64"].append(alike)
+                rates["padded_64"].append(padded_rate)
         medians = {kind: statistics.median(values) for kind, values in rates.items()}
         measured[name] = {
             **{f"{kind}_ads_per_second": round(value) for kind, value in medians.items()},
@@ -157,8 +157,8 @@ def speed(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def one_ad_ms(engine: Engine, vocabulary: int) -> float:
-    """Return the median milliseconds of one ad of the median length at idle."""
-    lone = ad_of(285, vocabulary, np.random.default_rng(4))
+    """Return the median latency of one ad of 285 tokens at idle, in milliseconds."""
+    lone = random_ad(285, vocabulary, np.random.default_rng(4))
     times = []
     for _ in range(200):
         begin = time.perf_counter()
@@ -168,7 +168,7 @@ def one_ad_ms(engine: Engine, vocabulary: int) -> float:
 
 
 def by_batch(engine: Engine, ads: list[EncodedAd]) -> dict[int, int]:
-    """Return the tokens a second of batches of ever more tokens, one after the other."""
+    """Return the rate in tokens a second by the batch's tokens, one batch after the other."""
     measured = {}
     for size in (512, 1024, 2048, 4096, 8192, 16384, 32768):
         part = list(islice(batches(ads, size), 40))
@@ -181,7 +181,7 @@ def by_batch(engine: Engine, ads: list[EncodedAd]) -> dict[int, int]:
 
 
 def rate(cut: list[list[EncodedAd]], work: Callable[[list[list[EncodedAd]]], None]) -> float:
-    """Return ads a second of batches."""
+    """Return the rate of some batches in ads a second."""
     torch.cuda.synchronize()
     begin = time.perf_counter()
     work(cut)

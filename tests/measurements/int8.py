@@ -1,10 +1,10 @@
-"""float32, bfloat16 and int8 on a CPU: speed, memory, and how far the answers differ.
+"""Compares float32, bfloat16 and int8 on a CPU: speed, memory and difference of the answers.
 
     python -m tests.measurements.int8 --ads ../shared/data/ads.jsonl --out int8.json [--threads 1]
 
-Each type runs in a process of its own. All ads are read once, in parts; every part goes through all
-types in turn, so that a machine that slows down slows all of them. Pin it (`taskset`) where others
-work on the machine.
+Each dtype has its own process. The ads are cut into parts, and each part goes through all dtypes by
+turns, so that a machine that slows down affects all alike. Pin it with `taskset` on a shared
+machine.
 """
 
 import argparse
@@ -43,7 +43,7 @@ WARM_UP_ADS = 8
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure, print and write the figures."""
     options = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     options.add_argument("--ads", type=Path, required=True)
     options.add_argument("--checkpoint", type=Path, default=Path("model_store/demo"))
@@ -63,7 +63,7 @@ def main() -> None:
             checkpoint = open_checkpoint(given.checkpoint)
             encoded = checkpoint.tokenizer().encode(read_first_ads(given.ads)[: given.most])
         random.Random(1).shuffle(encoded)  # noqa: S311  files are often sorted
-        with contestants(checkpoint.path, given.dtypes, given.threads) as pipes:
+        with engine_processes(checkpoint.path, given.dtypes, given.threads) as pipes:
             results = measure(pipes, encoded)
     document = {
         **provenance(),
@@ -82,13 +82,15 @@ def main() -> None:
 
 
 @contextmanager
-def contestants(folder: Path, dtypes: list[str], threads: int) -> Iterator[dict[str, Connection]]:
-    """Start an engine of each type in a process; each takes ads and sends seconds and answers."""
+def engine_processes(
+    folder: Path, dtypes: list[str], threads: int
+) -> Iterator[dict[str, Connection]]:
+    """Start an engine of each dtype in a process; yields the pipes to `serve_engine` by dtype."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for dtype in dtypes:
         pipes[dtype], theirs = context.Pipe()
-        process = context.Process(target=contest, args=(folder, dtype, threads, theirs))
+        process = context.Process(target=serve_engine, args=(folder, dtype, threads, theirs))
         process.start()
         processes.append(process)
     yield pipes
@@ -98,8 +100,8 @@ def contestants(folder: Path, dtypes: list[str], threads: int) -> Iterator[dict[
         process.join()
 
 
-def contest(folder: Path, dtype: str, threads: int, pipe: Connection) -> None:
-    """Load, tell what that took; then answer every list of ads until None comes."""
+def serve_engine(folder: Path, dtype: str, threads: int, pipe: Connection) -> None:
+    """Load an engine; answer each list of ads with times, memory and probabilities, until None."""
     torch.set_num_threads(threads)
     begin = time.perf_counter()
     engine = Engine(open_checkpoint(folder), "cpu", dtype)
@@ -114,24 +116,24 @@ def contest(folder: Path, dtype: str, threads: int, pipe: Connection) -> None:
 
 
 def resident() -> float:
-    """Return this process's MB."""
+    """Return this process's resident memory in MiB."""
     return psutil.Process(os.getpid()).memory_info().rss / 2**20
 
 
 def measure(pipes: dict[str, Connection], ads: list[EncodedAd]) -> dict[str, dict[str, object]]:
-    """Send every part to every type in turn, and compare with the first type's answers."""
+    """Send every part to every dtype; return figures by dtype, compared with the first."""
     for pipe in pipes.values():
         for _ in range(2):
             pipe.send(ads[:WARM_UP_ADS])
             pipe.recv()
-    at_rest, rates, peaks, loadings = {}, {}, {}, {}
+    rss_at_rest, rates, peaks, loadings = {}, {}, {}, {}
     answers: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in pipes}
     for number in range(PARTS):
         part = ads[number::PARTS]
         for name, pipe in pipes.items():
             pipe.send(part)
             spent, loadings[name], rest, peak, probabilities = pipe.recv()
-            at_rest.setdefault(name, rest)
+            rss_at_rest.setdefault(name, rest)
             peaks[name] = max(peak, peaks.get(name, 0.0))
             rates.setdefault(name, []).append(len(part) / spent)
             answers[name] += probabilities
@@ -143,7 +145,7 @@ def measure(pipes: dict[str, Connection], ads: list[EncodedAd]) -> dict[str, dic
                 statistics.median(a / b for a, b in zip(rates[name], rates[first], strict=True)), 3
             ),
             "load_s": round(loadings[name], 2),
-            "rss_mb_at_rest": round(at_rest[name]),
+            "rss_mb_at_rest": round(rss_at_rest[name]),
             "rss_mb_after_work": round(peaks[name]),
             **{head: difference(answers[name], answers[first], head) for head in HEADS},
             "rounds_ads_per_s": [round(rate, 2) for rate in rates[name]],
@@ -155,7 +157,7 @@ def measure(pipes: dict[str, Connection], ads: list[EncodedAd]) -> dict[str, dic
 def difference(
     given: list[dict[str, np.ndarray]], exact: list[dict[str, np.ndarray]], head: str
 ) -> dict[str, float]:
-    """Compare a head's answers: top labels, and by ad the label whose probability moved most."""
+    """Compare a head's answers: share of equal best labels, and each ad's largest difference."""
     one, other = (np.stack([answer[head] for answer in answers]) for answers in (given, exact))
     moved = np.abs(one - other).max(1)
     return {

@@ -1,9 +1,11 @@
-"""What the real server does under more work than it can do: prints figures, asserts nothing.
+"""Measures a real server under overload.
 
-    python -m tests.measurements.overload --model model_store/demo [--only overload] [--set NAME=VALUE ...]
+    python -m tests.measurements.overload --model model_store/demo [--only overload ...]
+        [--set NAME=VALUE ...]
 
-Needs the ads of the project's shared folder. The load generator shares the machine with the server,
-so capacity and overload are measured with the same generator.
+It prints figures and asserts nothing. It needs the ads of the project's shared folder. The load
+generator shares the machine with the server, so capacity and overload are measured with the same
+generator.
 """
 
 import argparse
@@ -21,44 +23,46 @@ from pathlib import Path
 
 from app.bench.http_client import ConnectionPool, HttpReply, classify_request
 from app.serving.process import TRIM_INTERVAL_SECONDS
-from tests.support.server_process import free_port, metric, shared_ads, start_server, wait_until
+from tests.support.polling import wait_until
+from tests.support.repository import shared_ads
+from tests.support.server_process import free_port, metric, start_server
 
 CONNECTIONS = 16
-OBEYING = 20
+OBEYING_CLIENTS = 20
 
 
-class Bench:
-    """A running server, the requests to send and what was seen."""
+class OverloadBench:
+    """A running server and the measurements on it."""
 
     def __init__(self, address: str, process: int, ads: list[dict[str, str]]) -> None:
         self.address, self.process, self.ads = address, process, ads
         self.requests = [
             classify_request({"text": ad["text"], "title": ad.get("title")}) for ad in ads
         ]
-        self.random = random.Random(7)  # noqa: S311  a load, no secret
+        self.random = random.Random(7)  # noqa: S311  not a secret
         self.peak = 0.0
 
     def rss(self) -> float:
-        """Return the server's resident memory in MB."""
+        """Return the server's resident memory in MiB."""
         status = Path(f"/proc/{self.process}/status").read_text(encoding="ascii")
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
 
     def cpu(self) -> float:
-        """Return the seconds of CPU the server has used."""
+        """Return the CPU seconds of the server so far."""
         parts = Path(f"/proc/{self.process}/stat").read_text(encoding="ascii").split()
         return (int(parts[13]) + int(parts[14])) / os.sysconf("SC_CLK_TCK")
 
     def tokens(self) -> float:
-        """Return how many tokens the engine has read."""
+        """Return the tokens of all batches so far."""
         return metric(self.address, "batch_tokens_sum")
 
     def batch_seconds(self) -> float:
-        """Return the seconds the engine has worked."""
+        """Return the seconds of all batches so far."""
         return metric(self.address, "batch_seconds_sum")
 
     async def capacity(self, seconds: float) -> None:
-        """Keep a few connections busy: the most it can do."""
+        """Measure the highest rate, in a closed loop over a few connections."""
         await self._closed(3)
         tokens, cpu = self.tokens(), self.cpu()
         replies = await self._closed(seconds)
@@ -83,12 +87,12 @@ class Bench:
         return [reply for reply in replies if reply.ended < end]
 
     async def overload(self, seconds: float, factor: float = 3.0) -> None:
-        """Offer a multiple of the capacity, whatever comes back, beside clients that obey."""
+        """Send a multiple of the capacity, in an open loop, next to clients that obey refusals."""
         rss, tokens, cpu = self.rss(), self.tokens(), self.cpu()
         links = ConnectionPool(self.address)
         begin = time.perf_counter()
         end = begin + seconds
-        obeying = [asyncio.create_task(self._obey(links, end)) for _ in range(OBEYING)]
+        obeying = [asyncio.create_task(self._obey(links, end)) for _ in range(OBEYING_CLIENTS)]
         replies = await self._open_loop(links, factor * self.peak, end)
         tries = [await task for task in obeying]
         in_time = [reply for reply in replies if reply.ended < end]
@@ -117,7 +121,7 @@ class Bench:
         return list(await asyncio.gather(*calls))
 
     async def _obey(self, links: ConnectionPool, end: float) -> int:
-        """Try until the answer comes, as `Retry-After` says; return the tries it took, or -1."""
+        """Retry as `Retry-After` says; return the number of tries, or -1 if it fails otherwise."""
         await asyncio.sleep(self.random.uniform(0.2, 0.6) * (end - time.perf_counter()))
         tries = 1
         while (reply := await links.send(self.random.choice(self.requests))).status == 429:
@@ -125,8 +129,8 @@ class Bench:
             tries += 1
         return tries if reply.status == 200 else -1
 
-    async def polite(self, clients: int) -> None:
-        """Let many clients come at once that all obey `Retry-After`; count their tries."""
+    async def obeying(self, clients: int) -> None:
+        """Send from many clients at once that all obey `Retry-After`; count their tries."""
         links = ConnectionPool(self.address)
         begin = time.perf_counter()
 
@@ -145,7 +149,7 @@ class Bench:
         )  # fmt: skip
 
     async def bulk(self, ads: int, per_request: int) -> None:
-        """Measure interactive requests alone, then beside a bulk job."""
+        """Measure interactive requests alone, then next to a bulk job."""
         links = ConnectionPool(self.address)
         alone = await self._open_loop(links, 2, time.perf_counter() + 30)
         show("interactive alone", statuses=statuses(alone), **spread(alone))
@@ -172,25 +176,25 @@ class Bench:
 
         begin = time.perf_counter()
         job = asyncio.gather(*(worker() for _ in range(4)))
-        beside: list[HttpReply] = []
+        interactive: list[HttpReply] = []
         while not job.done():
-            beside += await self._open_loop(links, 2, time.perf_counter() + 5)
+            interactive += await self._open_loop(links, 2, time.perf_counter() + 5)
         show(
-            "interactive beside bulk", statuses=statuses(beside), **spread(beside),
+            "interactive beside bulk", statuses=statuses(interactive), **spread(interactive),
             bulk_statuses=dict(seen), bulk_ads_per_s=ads / (time.perf_counter() - begin),
         )  # fmt: skip
 
     async def burst(self, connections: int) -> None:
-        """Open connections all at once, each with a request of its own."""
+        """Open many connections at once, each with one request."""
         rss, batches, cpu = self.rss(), self.batch_seconds(), self.cpu()
         links = ConnectionPool(self.address)
         calls = [
             asyncio.create_task(links.send(self.random.choice(self.requests)))
             for _ in range(connections)
         ]
-        while sum(call.done() for call in calls) < connections * 0.9:  # noqa: ASYNC110  a load, no event
+        while sum(call.done() for call in calls) < connections * 0.9:  # noqa: ASYNC110  there is no event
             await asyncio.sleep(0.05)
-        # Less what the engine used meanwhile, on all its threads.
+        # Without the engine's time on all its threads.
         cpu = self.cpu() - cpu - (self.batch_seconds() - batches) * (os.cpu_count() or 1)
         replies = await asyncio.gather(*calls)
         refused = [reply for reply in replies if reply.status == 429]
@@ -203,12 +207,12 @@ class Bench:
 
 
 def statuses(replies: list[HttpReply]) -> dict[int, int]:
-    """Count answers by status."""
+    """Count replies by status."""
     return dict(sorted(Counter(reply.status for reply in replies).items()))
 
 
 def spread(replies: list[HttpReply]) -> dict[str, float]:
-    """Return median, 99th percentile and maximum of the answers' seconds."""
+    """Return median, 99th percentile and maximum of the replies' seconds."""
     times = sorted(reply.seconds for reply in replies)
     if len(times) < 2:
         return {}
@@ -241,16 +245,16 @@ def main() -> None:
     given = options.parse_args()
     ads = shared_ads(2000)
     if ads is None:
-        sys.exit("The shared folder with real ads is not at hand.")
+        sys.exit("The shared folder with real ads is missing.")
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         settings = dict(pair.lower().split("=", 1) for pair in given.set)
         process = start_server(given.model, log, port, **settings)
-        bench = Bench(f"http://127.0.0.1:{port}", process.pid, list(ads))
+        bench = OverloadBench(f"http://127.0.0.1:{port}", process.pid, list(ads))
         parts: dict[str, Callable[[], Awaitable[None]]] = {
             "overload": lambda: bench.overload(given.seconds),
-            "polite": lambda: bench.polite(1500),
+            "polite": lambda: bench.obeying(1500),
             "burst": lambda: bench.burst(5000),
             "bulk": lambda: bench.bulk(given.bulk_ads, 64),
         }
@@ -260,7 +264,7 @@ def main() -> None:
             for name in given.only:
                 await parts[name]()
                 await asyncio.sleep(5)
-            # Longer than the server waits before it gives memory back.
+            # Longer than the server waits before it returns memory to the system.
             await asyncio.sleep(2 * TRIM_INTERVAL_SECONDS)
             show("at rest", rss_mb=bench.rss())
 

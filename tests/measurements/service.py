@@ -1,10 +1,10 @@
-"""What the service loses of the engine: one ad at idle, and the rate at saturation.
+"""Compares the service with its engine: latency of one ad at idle, and rate at saturation.
 
     python -m tests.measurements.service --ads ads.jsonl [--model model_store/demo] [--out FILE]
         [--set NAME=VALUE ...]
 
-The engine runs in this process and the service in its own, in turn, on the same ads, so that a
-machine that slows down slows both. Prints medians; needs a machine with nothing else to do.
+The engine runs in this process and the service in its own, by turns on the same ads, so that a
+machine that slows down affects both alike. Prints medians; needs an otherwise idle machine.
 """
 
 import argparse
@@ -85,30 +85,32 @@ def main() -> None:
 def idle(
     engine: Engine, encoded: Sequence[EncodedAd], ads: Sequence[Ad], address: str, count: int
 ) -> dict[str, float]:
-    """Send ads one by one, each beside the bare pass on the same ad."""
+    """Return median latencies of single ads: of the engine, of the service, and the difference."""
     requests = LoadTarget(address).requests(ads[:count], None, 1)
 
     async def send() -> list[tuple[float, float]]:
         links = ConnectionPool(address)
         times = []
         for ad, request in zip(encoded, requests, strict=False):
-            # Once unmeasured: both find what they need in the caches.
+            # First once without measuring, so that both find warm caches.
             engine.run([ad])
             begin = time.perf_counter()
             engine.run([ad])
-            bare = time.perf_counter() - begin
+            engine_seconds = time.perf_counter() - begin
             await links.send(request.content)
-            times.append((bare, (await links.send(request.content)).seconds))
+            times.append((engine_seconds, (await links.send(request.content)).seconds))
         links.close()
         return times
 
     times = asyncio.run(send())
     return {
         "ads": len(times),
-        "engine_ms": round(1000 * statistics.median(bare for bare, _ in times), 2),
+        "engine_ms": round(
+            1000 * statistics.median(engine_seconds for engine_seconds, _ in times), 2
+        ),
         "service_ms": round(1000 * statistics.median(served for _, served in times), 2),
         "difference_ms": round(
-            1000 * statistics.median(served - bare for bare, served in times), 2
+            1000 * statistics.median(served - engine_seconds for engine_seconds, served in times), 2
         ),
     }
 
@@ -121,7 +123,7 @@ def saturated(
     batch_tokens: int,
     given: argparse.Namespace,
 ) -> dict[str, object]:
-    """Keep the service's connections busy, then the engine, round by round."""
+    """Saturate the service, then the engine, in each round; return median rates."""
     plan = LoadPlan(
         address,
         LoadTarget(address).requests(ads, None, 1),
@@ -139,8 +141,12 @@ def saturated(
         "connections": given.connections,
         "service_ads_per_second": round(statistics.median(one.ads for _, _, one in rounds), 2),
         "service_tokens_per_second": round(statistics.median(own for own, _, _ in rounds)),
-        "engine_tokens_per_second": round(statistics.median(bare for _, bare, _ in rounds)),
-        "share": round(statistics.median(own / bare for own, bare, _ in rounds), 3),
+        "engine_tokens_per_second": round(
+            statistics.median(engine_seconds for _, engine_seconds, _ in rounds)
+        ),
+        "share": round(
+            statistics.median(own / engine_seconds for own, engine_seconds, _ in rounds), 3
+        ),
         "p50_ms": round(statistics.median(one.latency_ms["p50"] for _, _, one in rounds)),
         "statuses": [one.statuses for _, _, one in rounds],
     }
@@ -149,7 +155,7 @@ def saturated(
 def below_the_knee(
     ads: Sequence[Ad], address: str, full: dict[str, float], given: argparse.Namespace
 ) -> dict[str, object]:
-    """Find the knee of an open loop, then measure at 80 % of it."""
+    """Find the knee in an open loop, then measure at 80 % of it."""
     requests = LoadTarget(address).requests(ads, None, 1)
     start = full["service_ads_per_second"] / 2
     plan = LoadPlan(address, requests, rate=start, warm_up=1.0, duration=given.seconds / 2)
@@ -171,8 +177,8 @@ def below_the_knee(
 
 
 def engine_rate(engine: Engine, cut: Sequence[Sequence[EncodedAd]], seconds: float) -> float:
-    """Return the engine's tokens a second over batches, again and again for some seconds."""
-    # As many threads as the service gives it.
+    """Return the engine's rate in tokens a second on these batches, repeated for `seconds`."""
+    # As many threads as in the service.
     depth = 1 if engine.device.type == "cpu" else 2
     end = (begin := time.perf_counter()) + seconds
 

@@ -1,11 +1,11 @@
-"""Hours of mixed traffic at a part of what the real server can do: does its memory stay?
+"""Measures a real server's memory and latency under hours of mixed traffic.
 
     python -m tests.measurements.soak --minutes 60 --ads ../shared/data/ads.jsonl --out soak.json
 
-Starts `doppelkopf serve` on a free port of this machine, measures what it can do, then asks for
-70 % of it in an open loop: requests come at random whatever the server does, timed from when they
-were meant to be sent; mistakes come on top. Prints every minute's figures and at the end the slope
-of the memory. Ends with 1 if any answer was not of the documented ones for its request.
+Starts `doppelkopf serve` on a free port, measures its capacity, then sends 70 % of it in an open
+loop: requests are sent at random times, and latency counts from the intended time. Invalid requests
+come on top. Prints the figures of every minute and at the end the slope of the memory. Exits with 1
+if an answer was not one of those documented for its request.
 """
 
 import argparse
@@ -26,19 +26,20 @@ import psutil
 from app.core.errors import DataError
 from app.data.labelled_ads import read_first_ads
 from app.serving.settings import load_settings
-from tests.measurements.minutes import HEADER, Minute, resident, slope, value
-from tests.measurements.traffic import Shot, Traffic
-from tests.support.server_process import free_port, start_server, wait_until
+from tests.measurements.load_by_minute import HEADER, Minute, resident, slope, value
+from tests.measurements.traffic import Traffic, TrafficRequest
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, start_server
 
 CAPACITY_CLIENTS = 16
 CAPACITY_SECONDS = 30.0
 SAMPLE_SECONDS = 5.0
 MAX_IN_FLIGHT = 500
-"""More are not sent but counted as held back: the generator stays bounded in memory too."""
+"""Further requests are not sent but counted as held back, which bounds the generator's memory."""
 
 
 class Soak:
-    """A running server under traffic, and what was seen minute by minute."""
+    """Traffic to a running server, and its figures by minute."""
 
     def __init__(self, client: httpx.AsyncClient, server: psutil.Process, traffic: Traffic) -> None:
         self._client, self._server, self._traffic = client, server, traffic
@@ -46,17 +47,17 @@ class Soak:
         self._running: set[asyncio.Task[None]] = set()
         self.minutes: list[Minute] = []
         self.memory: list[tuple[float, float]] = []
-        """Hours since the traffic began, and MB resident in the server and its children."""
+        """Pairs of hours since the start and resident MiB of the server with its children."""
 
     async def capacity(self, seconds: float) -> float:
-        """Return the good requests a second it answers while clients wait in line."""
+        """Return the highest rate of valid requests a second, in a closed loop."""
         end = time.perf_counter() + seconds
         done = 0
 
         async def client() -> None:
             nonlocal done
             while time.perf_counter() < end:
-                outcome = await self._send(self._traffic.draw_good())
+                outcome = await self._send(self._traffic.draw_valid())
                 done += outcome == "200"
 
         begin = time.perf_counter()
@@ -64,10 +65,10 @@ class Soak:
         return done / (time.perf_counter() - begin)
 
     async def traffic(self, rate: float, seconds: float) -> None:
-        """Send `rate` requests a second at random times, and look at the server meanwhile.
+        """Send `rate` requests a second at random times and sample the server meanwhile.
 
         Raises:
-            httpx.TransportError, psutil.Error: the server is gone.
+            httpx.TransportError, psutil.Error: the server has ended.
         """
         self._begin = time.perf_counter()
         watch = asyncio.create_task(self._watch(every=min(SAMPLE_SECONDS, seconds / 20)))
@@ -79,34 +80,34 @@ class Soak:
             if len(self._running) >= MAX_IN_FLIGHT:
                 self._minute(intended).outcomes["held back"] += 1
                 continue
-            task = asyncio.create_task(self._fire(self._traffic.draw(), intended))
+            task = asyncio.create_task(self._send_and_record(self._traffic.draw(), intended))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         if self._running:
             await asyncio.wait(self._running, timeout=60)
         if watch.done():
-            watch.result()  # raises what it saw: the server is gone
+            watch.result()  # raises, because the server has ended
         watch.cancel()
 
-    async def _fire(self, shot: Shot, intended: float) -> None:
-        outcome = await self._send(shot)
+    async def _send_and_record(self, request: TrafficRequest, intended: float) -> None:
+        outcome = await self._send(request)
         minute = self._minute(intended)
         minute.outcomes[outcome] += 1
         if outcome == "200":
             minute.latencies.append(time.perf_counter() - intended)
 
-    async def _send(self, shot: Shot) -> str:
-        """Return the status, "left", or what went wrong."""
+    async def _send(self, request: TrafficRequest) -> str:
+        """Send a request; return its status, "left", or "unexpected" with the reason."""
         try:
-            async with asyncio.timeout(shot.leave_after):
+            async with asyncio.timeout(request.leave_after):
                 answer = await self._client.post(
-                    shot.path, content=shot.content, headers=shot.headers
+                    request.path, content=request.content, headers=request.headers
                 )
         except TimeoutError:
             return "left"
         except httpx.TransportError as error:
             return f"unexpected {type(error).__name__}"
-        if answer.status_code in shot.expected:
+        if answer.status_code in request.expected:
             return str(answer.status_code)
         return f"unexpected {answer.status_code}"
 
@@ -118,12 +119,12 @@ class Soak:
             memory = resident(self._server)
             self.memory.append(((now - self._begin) / 3600, memory))
             minute.memory.append(memory)
-            # Scraped as Prometheus does it, and more often.
+            # Like Prometheus, and more often.
             page = (await self._client.get("/metrics")).text
             minute.queued.append(value(page, "doppelkopf_queued_ads"))
-            # A minute is shown when the requests it sent have had a minute to end.
+            # A minute is printed when its requests have had another minute to end.
             while shown < len(self.minutes) - 2:
-                say(self.minutes[shown].line(shown + 1))
+                print_line(self.minutes[shown].line(shown + 1))
                 shown += 1
             await asyncio.sleep(every)
 
@@ -135,8 +136,8 @@ class Soak:
 
 
 @contextmanager
-def serving(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """Give the address and the process of a real server that is ready."""
+def running_service(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Run a server; yields its address and process once it is ready."""
     port = free_port()
     process = start_server(model, log, port)
     address = f"http://127.0.0.1:{port}"
@@ -157,23 +158,24 @@ def serving(model: Path, log: Path) -> Iterator[tuple[str, psutil.Process]]:
         process.wait(timeout=60)
 
 
-async def soak(
+async def run_soak(
     given: argparse.Namespace, ads: list[dict[str, str]], address: str, server: psutil.Process
 ) -> dict:
-    """Measure the capacity, send the traffic, print the table, return everything."""
+    """Measure the capacity, send the traffic and print the table; returns all figures."""
     traffic = Traffic(ads, load_settings(environment={}).max_body_bytes)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx.AsyncClient(base_url=address, limits=limits, timeout=120) as client:
         run = Soak(client, server, traffic)
         capacity = await run.capacity(given.capacity_seconds)
-        rate = capacity * given.load / Traffic.WORKING
-        say(
-            f"{capacity:.1f} good requests/s at most; {rate:.1f} requests/s for {given.minutes} min"
+        rate = capacity * given.load / Traffic.VALID_SHARE
+        print_line(
+            f"{capacity:.1f} valid requests/s at most; "
+            f"{rate:.1f} requests/s for {given.minutes} min"
         )
-        say(HEADER)
+        print_line(HEADER)
         await run.traffic(rate, given.minutes * 60)
     for index in range(max(0, len(run.minutes) - 2), len(run.minutes)):
-        say(run.minutes[index].line(index + 1))
+        print_line(run.minutes[index].line(index + 1))
     outcomes = sum((minute.outcomes for minute in run.minutes), Counter())
     warm_up = min(given.warm_up, given.minutes / 4)
     return {
@@ -203,18 +205,18 @@ def main() -> int:
         ads = [{"text": ad.text, "title": ad.title} for ad in read_first_ads(given.ads)]
     except DataError as error:
         options.error(str(error))
-    # Whichever way it is stopped, its server stops with it.
+    # SIGTERM stops the server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        with serving(given.model, log) as (address, server):
+        with running_service(given.model, log) as (address, server):
             try:
-                figures = asyncio.run(soak(given, ads, address, server))
+                figures = asyncio.run(run_soak(given, ads, address, server))
             except (httpx.TransportError, psutil.Error) as error:
                 last = "\n".join(log.read_text(encoding="utf-8").splitlines()[-20:])
-                say(f"the server is gone ({error!r}); its last lines were:\n{last}")
+                print_line(f"the server has ended ({error!r}); its last lines were:\n{last}")
                 return 1
-    say(
+    print_line(
         f"slope of the memory after {figures['warm_up_minutes']:g} min: "
         f"{figures['rss_mb_an_hour']} MB an hour"
     )
@@ -223,8 +225,8 @@ def main() -> int:
     return 1 if any(name.startswith("unexpected") for name in figures["outcomes"]) else 0
 
 
-def say(text: str) -> None:
-    """Print a line at once."""
+def print_line(text: str) -> None:
+    """Print a line and flush it."""
     print(text, flush=True)  # noqa: T201  a script's result
 
 

@@ -1,9 +1,10 @@
-"""What a swap costs those who ask meanwhile, on the real server: prints figures, asserts nothing.
+"""Measures what a hot swap costs the requests at that time.
 
     python -m tests.measurements.swaps --ads FILE [--model model_store/demo] [--set workers=2 ...]
 
-A closed loop of 16 connections; three times the server swaps between the checkpoint and a copy of
-it with another temperature. The load generator shares the machine with the server.
+It prints figures and asserts nothing. A closed loop has 16 connections, and the server swaps three
+times between the checkpoint and a copy with another temperature. The load generator shares the
+machine with the server.
 """
 
 import argparse
@@ -29,11 +30,11 @@ from tests.support.server_process import HTTP, running_process
 CONNECTIONS = 16
 KEY = "the-key-of-this-bench"
 SETTLING_SECONDS = 40.0
-"""Old requests, a quiet while, and free pages given back to the system."""
+"""Time for old requests to end and for the server to return memory to the system."""
 
 
 def main() -> None:
-    """Serve, load, swap, print."""
+    """Run the server and measure."""
     options = argparse.ArgumentParser()
     options.add_argument("--ads", type=Path, required=True)
     options.add_argument("--model", type=Path, default=Path("model_store/demo"))
@@ -57,25 +58,25 @@ def main() -> None:
 
 
 async def measure(address: str, pid: int, requests: Sequence[bytes], seconds: float) -> None:
-    """Print the time before, during each swap, and memory."""
+    """Print latencies and memory before, during and after each swap."""
     links, replies, going, most = ConnectionPool(address), [], True, [0.0, 0.0]
-    dice = random.Random(7)  # noqa: S311  a load, no secret
+    random_source = random.Random(7)  # noqa: S311  not a secret
 
-    async def ask() -> None:
+    async def send_ads() -> None:
         while going:
-            replies.append(await links.send(dice.choice(requests)))
+            replies.append(await links.send(random_source.choice(requests)))
 
-    async def look() -> None:
+    async def sample_memory() -> None:
         while going:
             most[:] = map(max, most, memory(pid))
             await asyncio.sleep(0.2)
 
-    asking = [asyncio.create_task(ask()) for _ in range(CONNECTIONS)]
+    sending = [asyncio.create_task(send_ads()) for _ in range(CONNECTIONS)]
     await asyncio.sleep(5)
-    looking = asyncio.create_task(look())
+    sampling = asyncio.create_task(sample_memory())
     begin = time.perf_counter()
     await asyncio.sleep(seconds)
-    tell("before", replies, begin, time.perf_counter(), memory(pid))
+    print_figures("before", replies, begin, time.perf_counter(), memory(pid))
     for name in ("v2", "v1", "v2"):
         most[:] = [0.0, 0.0]
         begin = time.perf_counter()
@@ -84,28 +85,32 @@ async def measure(address: str, pid: int, requests: Sequence[bytes], seconds: fl
             headers={"Authorization": f"Bearer {KEY}"},
         )  # fmt: skip
         answer.raise_for_status()
-        tell(f"swap, {answer.json()['seconds']} s", replies, begin, time.perf_counter(), most)
+        print_figures(
+            f"swap, {answer.json()['seconds']} s", replies, begin, time.perf_counter(), most
+        )
         begin = time.perf_counter()
         await asyncio.sleep(seconds)
-        tell("after", replies, begin, time.perf_counter(), memory(pid))
+        print_figures("after", replies, begin, time.perf_counter(), memory(pid))
     going = False
-    await asyncio.gather(*asking, looking)
+    await asyncio.gather(*sending, sampling)
     await asyncio.sleep(SETTLING_SECONDS)
     failed = sum(one.status != 200 for one in replies)
     resident, card = memory(pid)
-    say(f"failed: {failed} of {len(replies)}; at rest {resident:.0f} MB, on the card {card:.0f} MB")
+    print_line(
+        f"failed: {failed} of {len(replies)}; at rest {resident:.0f} MB, on the card {card:.0f} MB"
+    )
 
 
-def tell(
+def print_figures(
     what: str, replies: Sequence[HttpReply], begin: float, end: float, used: Sequence[float]
 ) -> None:
-    """Print what ended in a span of time."""
+    """Print the figures of the replies in a span of time."""
     inside = sorted((one for one in replies if begin <= one.ended < end), key=lambda one: one.ended)
     times = [one.seconds * 1000 for one in inside] or [0.0, 0.0]
     ends = [begin, *(one.ended for one in inside), end]
     pause = max(after - before for before, after in pairwise(ends))
     hundredths = statistics.quantiles(times, n=100) if len(times) > 1 else times * 99
-    say(
+    print_line(
         f"{what}: {len(inside) / (end - begin):.1f}/s, p50 {hundredths[49]:.0f} ms, "
         f"p99 {hundredths[98]:.0f} ms, slowest {max(times):.0f} ms, "
         f"longest time without an answer {pause * 1000:.0f} ms, "
@@ -114,14 +119,14 @@ def tell(
     )
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
+def print_line(line: str) -> None:
+    """Print a line and flush it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def memory(pid: int) -> tuple[float, float]:
-    """Return MB resident of a server's processes, and those they hold on cards."""
+    """Return the resident MiB of a server's processes, and the MiB in use on all cards."""
     process = psutil.Process(pid)
     family = [process, *process.children(recursive=True)]
     resident = sum(one.memory_info().rss for one in family) / 2**20

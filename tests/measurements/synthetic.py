@@ -1,9 +1,9 @@
-"""A checkpoint in the shape of BERT-base and ads to load it with, where no real ones may be.
+"""Writes a checkpoint in the shape of BERT-base, and ads, for machines without the real ones.
 
     python -m tests.measurements.synthetic --out FOLDER [--count 2000] [--layers 12 --hidden 768]
 
-Writes FOLDER/bert-base, random weights behind the demo checkpoint's tokenizer and labels, and
-FOLDER/ads.jsonl, ads of random words whose lengths are spread as those of real ads.
+FOLDER/bert-base has random weights with the demo checkpoint's tokenizer and labels.
+FOLDER/ads.jsonl has ads of random words with the length distribution of real ads.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from tests.support.repository import DEMO
 
 
 def main() -> None:
-    """Write both."""
+    """Write the checkpoint and the ads."""
     options = argparse.ArgumentParser()
     options.add_argument("--out", type=Path, required=True)
     options.add_argument("--count", type=int, default=2000)
@@ -55,22 +55,22 @@ def main() -> None:
 def save_random(
     folder: Path, config: BertConfig, heads: dict[str, Head], files: dict[str, bytes]
 ) -> Checkpoint:
-    """Save an encoder of random weights with two heads on it."""
+    """Save a checkpoint with a random encoder and two random heads."""
     torch.manual_seed(0)
     model = TwoHeadClassifier.from_encoder(BertModel(config), heads)
     for head in HEADS:
-        # Fresh heads answer almost evenly, so that any rounding would swap labels.
+        # Fresh heads predict almost evenly, and rounding would swap labels.
         getattr(model, head).weight.data.mul_(20)
     return save_checkpoint(folder, model, files, {}, "random weights\n")
 
 
 def mixed_lengths(count: int, random: np.random.Generator) -> np.ndarray:
-    """Draw lengths in tokens as those of real ads: median 285, 11.5 % above 512."""
+    """Draw lengths in tokens like those of real ads: log-normal, median 285, 11.5 % above 512."""
     return np.clip(np.exp(random.normal(np.log(285), 0.488, count)), 20, 1800).astype(int)
 
 
 def whole_words(tokenizer: Tokenizer) -> list[str]:
-    """Return the words that are one piece of the vocabulary."""
+    """Return the words that are a single piece of the vocabulary."""
     pieces = (piece for piece in tokenizer.get_vocab() if piece.startswith("▁"))
     return sorted(piece[1:] for piece in pieces if piece[1:].isalpha())
 

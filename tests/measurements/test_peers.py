@@ -1,4 +1,4 @@
-"""The contest with peers: what it counts and compares, and one against a plain server."""
+"""The comparison with peers: figures, reports, and a short run with a plain server."""
 
 import argparse
 import asyncio
@@ -26,20 +26,37 @@ from app.core.types import Ad
 from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint, save_checkpoint
 from tests.conftest import LEVELS, TRADES, tiny_model
-from tests.measurements.peers.asking import Asking, Questions, joined, questions, separator
-from tests.measurements.peers.checking import CLEAR, clear_ads
+from tests.measurements.peers.ad_requests import (
+    AdRequests,
+    AdSender,
+    ad_requests,
+    joined,
+    separator,
+)
+from tests.measurements.peers.clear_ads import CLEAR, clear_ads
+from tests.measurements.peers.compare import run, turns
 from tests.measurements.peers.contender import Call, Contender
 from tests.measurements.peers.contenders import PEERS, own, pinned
-from tests.measurements.peers.contest import run, turns
-from tests.measurements.peers.environments import InstallError, install, interpreter
+from tests.measurements.peers.environments import InstallError, install_environment, interpreter
 from tests.measurements.peers.export import TWO_HEADS, export
-from tests.measurements.peers.measuring import closed, first_answer, outcomes, useful
+from tests.measurements.peers.load_phases import (
+    closed_loop_figures,
+    outcomes,
+    useful,
+    wait_for_answer,
+)
 from tests.measurements.peers.options import described, parse
-from tests.measurements.peers.reporting import document, ratios, show
+from tests.measurements.peers.peer_server import PeerServer, ServerError
+from tests.measurements.peers.report import document, ratios, show
+from tests.measurements.peers.results import (
+    ClosedLoopFigures,
+    ContenderResults,
+    OverloadFigures,
+    RoundFigures,
+)
 from tests.measurements.peers.servers.two_heads import TwoHeads
-from tests.measurements.peers.serving import Server, ServerError
-from tests.measurements.peers.standing import Closed, Standing, Storm, Turn
-from tests.support.server_process import clean_environment, wait_until
+from tests.support.polling import wait_until
+from tests.support.server_process import clean_environment
 
 ADS = [
     Ad(f"{trade} {level}", title) for trade in TRADES.values() for level in LEVELS.values()
@@ -47,33 +64,35 @@ ADS = [
 ]  # fmt: skip
 
 
-def a_turn(rate: float, useful: float = 1.0, limit: int = 32) -> Turn:
-    return Turn(
+def a_turn(rate: float, useful: float = 1.0, limit: int = 32) -> RoundFigures:
+    return RoundFigures(
         start_seconds=10 / rate,
         rest_mb=100,
         closed={
-            count: Closed(rate * count, 1000 / rate, {"useful": 9})
+            count: ClosedLoopFigures(rate * count, 1000 / rate, {"useful": 9})
             for count in (1, 8, 32)
             if count <= limit
         },
-        storm=Storm(3 * rate, useful, {"useful": 5, "left": 9}, None if useful == 0 else 2.0),
+        storm=OverloadFigures(
+            3 * rate, useful, {"useful": 5, "left": 9}, None if useful == 0 else 2.0
+        ),
         peak_mb=200,
     )
 
 
-def a_standing(name: str, *turns: Turn, **options: object) -> Standing:
+def a_standing(name: str, *turns: RoundFigures, **options: object) -> ContenderResults:
     contender = Contender(name, "", (), (), **options)
-    return Standing(contender, list(turns))
+    return ContenderResults(contender, list(turns))
 
 
 def peer(name: str) -> Contender:
     return next(one for one in PEERS if one.name == name)
 
 
-# Who takes part, and when.
+# Contenders and rounds.
 
 
-def test_turns_go_forth_and_back_without_those_that_failed():
+def test_rounds_alternate_their_order_and_skip_failed_contenders():
     standings = [a_standing(name) for name in "abc"]
     order = []
     for number, standing in turns(standings, 3):
@@ -88,7 +107,7 @@ def options(*words: object) -> argparse.Namespace:
     return parse([*needed, *map(str, words)])
 
 
-def test_everyone_takes_part_unless_some_are_named():
+def test_all_contenders_take_part_unless_some_are_named():
     names = [one.name for one in options("--own", "dtype=bfloat16,max_windows=1").contenders]
     assert names[:2] == ["doppelkopf", "doppelkopf:dtype=bfloat16,max_windows=1"]
     assert names[2:] == [one.name for one in PEERS]
@@ -105,25 +124,25 @@ def test_everyone_takes_part_unless_some_are_named():
         (["--out", "no/such.json"], "there is no folder no to write to"),
     ],
 )
-def test_what_cannot_be_measured_is_told_before_anything_is_installed(words, sentence, capsys):
+def test_bad_options_end_before_anything_is_installed(words, sentence, capsys):
     with pytest.raises(SystemExit):
         options(*words)
     assert sentence in capsys.readouterr().err
 
 
-def test_settings_of_our_own_are_variables_of_the_server():
+def test_own_settings_become_environment_variables():
     variables = own("dtype=int8,max_windows=1").variables
     assert variables["DOPPELKOPF_DTYPE"] == "int8"
     assert variables["DOPPELKOPF_MAX_WINDOWS"] == "1"
     assert "DOPPELKOPF_DTYPE" not in own().variables
 
 
-def test_the_command_is_told_without_folders():
+def test_recorded_command_has_no_folders():
     words = ["--ads", "../shared/ads.jsonl", "--only", "ray", "--environments", "/tmp/x"]  # noqa: S108
-    assert described(words).endswith("contest --ads ads.jsonl --only ray --environments x")
+    assert described(words).endswith("compare --ads ads.jsonl --only ray --environments x")
 
 
-def test_every_requirement_is_exact_and_torch_is_ours():
+def test_requirements_are_exact_and_torch_is_the_locked_one():
     for one in PEERS:
         assert set(one.requirements) >= set(pinned("torch"))
         assert all(re.fullmatch(r"[\w.-]+(\[[\w,]+\])?==[\w.]+", name) for name in one.requirements)
@@ -134,7 +153,7 @@ def test_every_requirement_is_exact_and_torch_is_ours():
 # Environments.
 
 
-def test_an_environment_is_made_once_for_the_same_requirements(tmp_path):
+def test_environment_is_installed_once_for_the_same_requirements(tmp_path):
     ran: list[Sequence[str]] = []
 
     def fake(command: Sequence[str | Path]) -> str:
@@ -151,7 +170,7 @@ def test_an_environment_is_made_once_for_the_same_requirements(tmp_path):
     assert ran[-1][-2:] == ["x==1", "y==2"]
 
 
-def test_an_environment_that_was_not_finished_is_made_again(tmp_path):
+def test_incomplete_environment_is_installed_again(tmp_path):
     def broken(command: Sequence[str | Path]) -> str:
         (tmp_path / "a").mkdir(exist_ok=True)
         if "pip" in command:
@@ -163,23 +182,23 @@ def test_an_environment_that_was_not_finished_is_made_again(tmp_path):
             interpreter(tmp_path / "a", ["x==1"], broken)
 
 
-def test_a_contender_that_cannot_be_installed_says_why(tmp_path):
+def test_failed_installation_is_recorded(tmp_path):
     def broken(command: Sequence[str | Path]) -> str:
         raise InstallError("no such version")
 
     standing = a_standing("peer", environment="peer", requirements=("x==1",))
-    install(standing, tmp_path, broken)
+    install_environment(standing, tmp_path, broken)
     assert standing.failure == "It cannot be installed: no such version"
 
 
-# What peers serve, and how they are asked.
+# Exports, requests and answers.
 
 
 @pytest.fixture(scope="module")
 def checkpoint(
     tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
 ) -> Checkpoint:
-    """The tiny model with heads that are sure of their answers, each at its own temperature."""
+    """The tiny model with confident heads, each with its own temperature."""
     model = tiny_model()
     for head, temperature in zip(HEADS, (0.5, 2.0), strict=True):
         getattr(model, head).weight.data.mul_(8)
@@ -195,7 +214,7 @@ def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def test_title_and_text_are_the_same_tokens_for_all(checkpoint, exported):
+def test_joined_title_and_text_give_the_same_tokens(checkpoint, exported):
     tokenizer = PreTrainedTokenizerFast.from_pretrained(exported / TWO_HEADS)
     for ad in [*ADS, Ad("  Koch für die Küche \n", "  Pflege ")]:
         [encoded] = checkpoint.tokenizer().encode([ad])
@@ -205,11 +224,11 @@ def test_title_and_text_are_the_same_tokens_for_all(checkpoint, exported):
 
 
 def wrapped(ad: Ad, checkpoint: Checkpoint) -> str:
-    """The tests' tokenizer adds no special tokens of its own."""
+    """Add the special tokens, which the tests' tokenizer does not."""
     return f"[CLS]{joined(ad, separator(checkpoint))}[SEP]"
 
 
-def test_the_exported_heads_answer_as_the_engine_does(checkpoint, exported):
+def test_exported_models_answer_like_the_engine(checkpoint, exported):
     texts = [wrapped(ad, checkpoint) for ad in ADS]
     expected = Engine(checkpoint, "cpu").run(checkpoint.tokenizer().encode(ADS))
     both = TwoHeads(exported / TWO_HEADS, threads=1)(texts)
@@ -227,7 +246,7 @@ def test_the_exported_heads_answer_as_the_engine_does(checkpoint, exported):
         assert tuple(model.config.id2label.values()) == checkpoint.heads[head].labels
 
 
-def test_checked_ads_fit_a_window_and_have_clear_answers(checkpoint):
+def test_clear_ads_fit_one_window_and_have_clear_labels(checkpoint):
     long = Ad("Koch für die Küche " * 200)
     found = clear_ads(checkpoint, [long, *ADS], 3)
     assert len(found) == 3
@@ -243,11 +262,11 @@ def test_checked_ads_fit_a_window_and_have_clear_answers(checkpoint):
     assert clear_ads(checkpoint, ADS, 3, lead=0.9999) == []
 
 
-def test_each_contender_is_asked_in_its_own_words():
+def test_requests_have_the_form_of_each_contender():
     ad = Ad("Suppen kochen", "Koch")
     bodies = {}
     for one in [own(), *PEERS]:
-        [calls] = questions(one, "http://127.0.0.1:80", [ad], "</s>").calls
+        [calls] = ad_requests(one, "http://127.0.0.1:80", [ad], "</s>").calls
         bodies[one.name] = [json.loads(call.partition(b"\r\n\r\n")[2]) for call in calls]
     assert bodies["doppelkopf"] == [{"text": "Suppen kochen", "title": "Koch"}]
     assert bodies["fastapi"] == bodies["ray"] == [{"text": "Koch</s>Suppen kochen"}]
@@ -258,7 +277,7 @@ def test_each_contender_is_asked_in_its_own_words():
     assert joined(Ad(" a\n", " b "), "|") == "b|a"
 
 
-def test_each_contenders_answer_is_understood():
+def test_answers_of_each_contender_are_parsed():
     labels = dict(zip(HEADS, ("kitchen", "none"), strict=True))
     whole = {head: {"label": label, "probability": 0.9} for head, label in labels.items()}
     single = [
@@ -273,8 +292,8 @@ def test_each_contenders_answer_is_understood():
         assert found == labels
 
 
-def asking(*calls: bytes, patience: float | None = None, **replies: object) -> Asking:
-    """Answers each call with the status or the body of its name; "never" is not answered."""
+def asking(*calls: bytes, patience: float | None = None, **replies: object) -> AdSender:
+    """A sender whose calls get the status or body of their name; "never" gets no answer."""
 
     async def send(content: bytes, intended: float) -> HttpReply:
         answer = replies[content.decode()]
@@ -287,7 +306,7 @@ def asking(*calls: bytes, patience: float | None = None, **replies: object) -> A
 
     labels = [Call("", lambda *_: None, lambda answer: {answer[0]: answer[1]}) for _ in calls]
     contender = Contender("", "", (), tuple(labels))
-    return Asking(send, Questions(contender, [calls]), patience)
+    return AdSender(send, AdRequests(contender, [calls]), patience)
 
 
 @pytest.mark.parametrize(
@@ -299,15 +318,15 @@ def asking(*calls: bytes, patience: float | None = None, **replies: object) -> A
         ({"a": 200, "b": "never"}, UNANSWERED),
     ],
 )
-def test_an_ad_is_answered_when_all_its_calls_are(replies, status):
-    # Nobody waits long for what never comes; what comes may be as late as the machine is slow.
+def test_ad_is_answered_when_all_its_calls_are(replies, status):
+    # Short only for an answer that never comes; others may be as late as the machine is slow.
     patience = 0.05 if "never" in replies.values() else 60
-    asked = asking(b"a", b"b", patience=patience, **replies)
-    reply = asyncio.run(asked.send(b"0", time.perf_counter()))
+    requests = asking(b"a", b"b", patience=patience, **replies)
+    reply = asyncio.run(requests.send(b"0", time.perf_counter()))
     assert reply.status == status
 
 
-def test_a_client_has_left_before_a_late_send():
+def test_ad_sent_after_its_time_is_unanswered():
     late = time.perf_counter() - 9
     reply = asyncio.run(asking(b"a", patience=5, a="never").send(b"0", late))
     assert reply.status == UNANSWERED
@@ -323,14 +342,14 @@ def test_a_client_has_left_before_a_late_send():
         ({"a": ["x", "1"], "b": 200}, None),
     ],
 )
-def test_labels_come_from_all_calls_or_not_at_all(replies, labels):
+def test_labels_need_answers_to_all_calls(replies, labels):
     assert asyncio.run(asking(b"a", b"b", **replies).labels(0)) == labels
 
 
 # Figures.
 
 
-def test_ads_are_counted_by_what_became_of_them():
+def test_ads_are_counted_by_outcome():
     statuses = [(200, 4.9), (200, 5.1), (429, 0.1), (503, 0.1), (500, 0.1), (LOST, 0.1),
                 (UNANSWERED, 0.0), (HELD_BACK, 0.0), (200, 0.1)]  # fmt: skip
     shots = np.array(
@@ -341,7 +360,7 @@ def test_ads_are_counted_by_what_became_of_them():
     }  # fmt: skip
 
 
-def test_an_answer_is_of_use_within_its_time_and_before_the_storms_end():
+def test_useful_answers_are_in_time_and_before_the_end():
     rows = [(0, 1, 200), (1, 5.5, 200), (1, 5, 200), (9, 1.5, 200), (2, 1, 429), (9, 1, 200)]
     shots = np.array(
         [(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE
@@ -349,19 +368,19 @@ def test_an_answer_is_of_use_within_its_time_and_before_the_storms_end():
     assert useful(shots, 10) == 0.3
 
 
-def test_a_closed_loop_counts_all_answers_until_the_last():
-    # Eight at once, and eight more at the end: four a second, wherever a window would end.
+def test_closed_loop_counts_all_answers_until_the_last():
+    # Eight at once and eight more at the end: four a second over the whole time.
     rows = [(0, 2, 200)] * 8 + [(2, 2, 200)] * 8 + [(0, 9, 503)] * 20
     shots = np.array(
         [(at, 0, took, status, 1, 0) for at, took, status in rows], dtype=REQUEST_SAMPLE
     )
-    found = closed(shots, frozenset({503}))
-    assert found == Closed(4.0, 2000.0, {"refused": 20, "useful": 16})
+    found = closed_loop_figures(shots, frozenset({503}))
+    assert found == ClosedLoopFigures(4.0, 2000.0, {"refused": 20, "useful": 16})
     with pytest.raises(ServerError, match="No ad is answered in a closed loop"):
-        closed(shots[-1:], frozenset({503}))
+        closed_loop_figures(shots[-1:], frozenset({503}))
 
 
-def test_medians_are_over_the_rounds_that_have_the_figure():
+def test_medians_are_over_rounds_that_have_the_figure():
     medians = a_standing("a", a_turn(2, 0.0), a_turn(4), a_turn(20), a_turn(8)).medians()
     assert medians["ads_per_second_32"] == 32 * 6
     assert medians["useful_per_second"] == 1
@@ -370,7 +389,7 @@ def test_medians_are_over_the_rounds_that_have_the_figure():
     assert a_turn(3, limit=16).capacity == 24
 
 
-def test_a_ratio_above_one_is_in_our_favour():
+def test_ratio_above_one_means_our_server_is_better():
     ours = a_standing("doppelkopf", a_turn(6, useful=4)).medians()
     found = ratios(ours, a_standing("a", a_turn(3, useful=1, limit=16)).medians())
     assert found["ads_per_second_1"] == found["p50_ms_1"] == found["start_seconds"] == 2
@@ -380,7 +399,7 @@ def test_a_ratio_above_one_is_in_our_favour():
     assert ratios(ours, {}) == {}
 
 
-def standings() -> list[Standing]:
+def standings() -> list[ContenderResults]:
     failed = a_standing("c")
     failed.failure = "It ended with 1: no"
     return [
@@ -393,7 +412,7 @@ def standings() -> list[Standing]:
     ]
 
 
-def test_the_document_compares_each_of_our_own_with_everyone():
+def test_document_compares_each_own_variant_with_all():
     found = json.loads(json.dumps(document({"date": "today"}, standings()), allow_nan=False))
     assert found["date"] == "today"
     assert set(found["ratios"]) == {"doppelkopf", "doppelkopf:dtype=int8"}
@@ -402,7 +421,7 @@ def test_the_document_compares_each_of_our_own_with_everyone():
     assert found["contenders"][0]["rounds"][0]["storm"]["useful"] == 4
 
 
-def test_the_tables_name_the_best_of_each_kind_and_who_failed():
+def test_tables_name_the_best_peers_and_the_failures():
     console = Console(width=200, record=True, file=io.StringIO())
     for one in show(standings()):
         console.print(one)
@@ -432,29 +451,29 @@ FAMILY = (
 
 
 @pytest.mark.server
-def test_a_server_is_ended_with_all_its_family(tmp_path):
+def test_server_is_ended_with_all_its_descendants(tmp_path):
     log = tmp_path / "log"
-    with Server([sys.executable, "-c", FAMILY], {}, log, stop_seconds=0.2) as server:
+    with PeerServer([sys.executable, "-c", FAMILY], {}, log, stop_seconds=0.2) as server:
         wait_until(lambda: log.read_text() == "all there\n", 20)
-        wait_until(lambda: server.family.resident_mb() > 200, 20)
-        family = psutil.Process(server.family.pid).children(recursive=True)
+        wait_until(lambda: server.processes.resident_mb() > 200, 20)
+        family = psutil.Process(server.processes.pid).children(recursive=True)
         assert len(family) == 2
-    assert server.family.peak_mb > 200
+    assert server.processes.peak_mb > 200
     assert not any(process.is_running() for process in family)
 
 
 @pytest.mark.server
-def test_a_server_that_does_not_start_leaves_its_last_words(tmp_path):
+def test_server_that_does_not_start_reports_its_last_line(tmp_path):
     code = "raise SystemExit('there is no /some/folder/of/mine/model')"
-    asked = questions(own(), "http://127.0.0.1:1", [Ad("Koch")], "")
-    with Server([sys.executable, "-c", code], {}, tmp_path / "log") as server:
+    asked = ad_requests(own(), "http://127.0.0.1:1", [Ad("Koch")], "")
+    with PeerServer([sys.executable, "-c", code], {}, tmp_path / "log") as server:
         with pytest.raises(ServerError, match="It ended with 1: there is no model"):
-            first_answer("http://127.0.0.1:1", asked, 60, server.require_alive)
+            wait_for_answer("http://127.0.0.1:1", asked, 60, server.require_alive)
 
 
 @pytest.mark.server
-def test_a_contest_with_a_plain_server(checkpoint, tmp_path):
-    """The peer runs in this environment; another answers wrong, a third does not start."""
+def test_comparison_with_a_plain_server(checkpoint, tmp_path):
+    """The peer runs in this environment; another has wrong labels, a third does not start."""
     ads, out, scratch = tmp_path / "ads.jsonl", tmp_path / "out.json", tmp_path / "scratch"
     ads.write_text("".join(json.dumps({"text": ad.text, "title": ad.title}) + "\n" for ad in ADS))
     plain = replace(peer("fastapi"), environment=None)
@@ -488,12 +507,12 @@ def test_a_contest_with_a_plain_server(checkpoint, tmp_path):
 
 
 @pytest.mark.server
-def test_ctrl_c_leaves_what_was_measured_and_no_server(checkpoint, tmp_path):
+def test_interrupted_comparison_leaves_figures_and_no_server(checkpoint, tmp_path):
     ads, out = tmp_path / "ads.jsonl", tmp_path / "out.json"
     ads.write_text("".join(json.dumps({"text": ad.text, "title": ad.title}) + "\n" for ad in ADS))
     words = ["--ads", ads, "--environments", tmp_path, "--model", checkpoint.path, "--out", out]
     contest = subprocess.Popen(
-        [sys.executable, "-m", "tests.measurements.peers.contest", *map(str, words), "--only",
+        [sys.executable, "-m", "tests.measurements.peers.compare", *map(str, words), "--only",
          "doppelkopf", "--seconds", "0.4", "--storm", "0.4", "--rounds", "1000"],
         env=clean_environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Requests as a service meets them: real ads, batches, mistakes, clients that leave."""
+"""Random mixed requests: single ads, batches, invalid requests, clients that disconnect."""
 
 import random
 from collections.abc import Sequence
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from app.bench.http_client import encode_json
 
 JSON = {"content-type": "application/json"}
-# A busy or slow service may refuse a good request, or miss its deadline.
-GOOD = frozenset({200, 429})
+# A busy service may refuse a valid request or miss its deadline.
+VALID = frozenset({200, 429})
 DEADLINE = frozenset({200, 429, 504})
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class TrafficRequest:
     """One request to send, and the statuses that may answer it."""
 
     path: str
@@ -25,61 +25,68 @@ class Shot:
 
 
 class Traffic:
-    """Draws requests. The same seed draws the same ones."""
+    """Draws random requests, the same ones for the same seed.
+
+    Args:
+        ads: in the form of a request.
+        max_body_bytes: the server's limit, which one of the invalid requests exceeds.
+        seed: of the random numbers.
+    """
 
     KINDS = (("single", 80), ("batch", 4), ("huge", 1), ("deadline", 5), ("leaving", 5), ("bad", 5))
-    """Kinds of requests and how many of a hundred they are."""
-    WORKING = 0.95
-    """The share that asks for work: all but the bad."""
+    """The kinds of requests with their percentages."""
+    VALID_SHARE = 0.95
+    """The share of valid requests."""
 
     def __init__(self, ads: Sequence[dict[str, str]], max_body_bytes: int, seed: int = 1) -> None:
-        """Take ads as they are sent, and the size of a body that is refused."""
         self._random = random.Random(seed)  # noqa: S311  a load, no secret
         self._ads = ads
         self._too_large = b'{"text": "' + b"a" * max_body_bytes + b'"}'
         self._names, self._weights = zip(*self.KINDS, strict=True)
 
-    def draw(self) -> Shot:
+    def draw(self) -> TrafficRequest:
         """Return a request of any kind."""
         (kind,) = self._random.choices(self._names, self._weights)
-        shot: Shot = getattr(self, f"_{kind}")()
-        return shot
+        request: TrafficRequest = getattr(self, f"_{kind}")()
+        return request
 
-    def draw_good(self) -> Shot:
-        """Return a request that asks for work and waits for it."""
-        good = self.KINDS[:3]
-        (kind,) = self._random.choices([name for name, _ in good], [share for _, share in good])
-        shot: Shot = getattr(self, f"_{kind}")()
-        return shot
+    def draw_valid(self) -> TrafficRequest:
+        """Return a valid request whose client waits for the answer."""
+        valid = self.KINDS[:3]
+        (kind,) = self._random.choices([name for name, _ in valid], [share for _, share in valid])
+        request: TrafficRequest = getattr(self, f"_{kind}")()
+        return request
 
     def pause(self, rate: float) -> float:
-        """Return the seconds to the next of requests that come at random, `rate` a second."""
+        """Return the random seconds to the next request at a mean rate of `rate` a second."""
         return self._random.expovariate(rate)
 
-    def _single(self) -> Shot:
-        return Shot("/classify", encode_json(self._ad()), GOOD, JSON)
+    def _single(self) -> TrafficRequest:
+        return TrafficRequest("/classify", encode_json(self._ad()), VALID, JSON)
 
-    def _batch(self) -> Shot:
+    def _batch(self) -> TrafficRequest:
         ads = [self._ad() for _ in range(self._random.randint(2, 12))]
-        return Shot("/classify/batch", encode_json({"ads": ads}), GOOD, JSON)
+        return TrafficRequest("/classify/batch", encode_json({"ads": ads}), VALID, JSON)
 
-    def _huge(self) -> Shot:
-        # A megabyte: one word, or an ad over and over.
+    def _huge(self) -> TrafficRequest:
+        # A mebibyte of one word, or of one ad repeated.
         text = self._random.choice(["x", self._ad()["text"]])
-        return Shot(
-            "/classify", encode_json({"text": text * (2**20 // max(1, len(text)))}), GOOD, JSON
+        return TrafficRequest(
+            "/classify", encode_json({"text": text * (2**20 // max(1, len(text)))}), VALID, JSON
         )
 
-    def _deadline(self) -> Shot:
+    def _deadline(self) -> TrafficRequest:
         headers = {**JSON, "x-request-timeout-ms": str(self._random.choice([1, 20, 200, 2000]))}
-        return Shot("/classify", encode_json(self._ad()), DEADLINE, headers)
+        return TrafficRequest("/classify", encode_json(self._ad()), DEADLINE, headers)
 
-    def _leaving(self) -> Shot:
-        # The statuses are of those whose answer was faster than their patience.
-        patience = self._random.uniform(0, 0.3)
-        return Shot("/classify", encode_json(self._ad()), GOOD, JSON, leave_after=patience)
+    def _leaving(self) -> TrafficRequest:
+        # These statuses are possible if the answer comes before the client leaves.
+        leave_after = self._random.uniform(0, 0.3)
+        return TrafficRequest(
+            "/classify", encode_json(self._ad()), VALID, JSON, leave_after=leave_after
+        )
 
-    def _bad(self) -> Shot:
+    def _bad(self) -> TrafficRequest:
         content, path, status = self._random.choice(
             [
                 (b'{"text": ', "/classify", 400),
@@ -92,7 +99,7 @@ class Traffic:
                 (self._too_large, "/classify", 413),
             ]
         )
-        return Shot(path, content, frozenset({status}), JSON)
+        return TrafficRequest(path, content, frozenset({status}), JSON)
 
     def _ad(self) -> dict[str, str]:
         return self._random.choice(self._ads)

@@ -1,4 +1,4 @@
-"""Small files of labelled ads, as their users have them."""
+"""Small files of labelled ads in the formats that users have."""
 
 import csv
 import itertools
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from tests.conftest import LEVELS, TRADES
 
-LABELLED = [
+LABELLED_ADS = [
     {"text": f"{trade} {level}", "job_category": job, "min_education": education}
     for (job, trade), (education, level) in itertools.product(TRADES.items(), LEVELS.items())
 ]
-"""One ad for each pair of labels."""
+"""One ad for each pair of a category and an education level."""
 
 
-def write(path: Path, rows: list[dict]) -> Path:
-    """Write rows in the format of the suffix."""
+def write_ads(path: Path, rows: list[dict]) -> Path:
+    """Write rows as CSV, Parquet or JSON lines, by the suffix; returns the path."""
     if path.suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

@@ -1,4 +1,4 @@
-"""Headless Chromium, and the try-it page as a person uses it."""
+"""Headless Chromium, and the try-it page in it."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 FLAGS = (
     "--headless=new",
-    "--no-sandbox",  # a container's root cannot have one
+    "--no-sandbox",  # does not work for root in a container
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -26,7 +26,10 @@ FLAGS = (
 
 
 def find_program(*names):
-    """Return the first of these programs; without any, skip, or fail where CI insists."""
+    """Return the first installed of these programs.
+
+    Without any, the test is skipped, or fails if REQUIRE_BROWSER is set.
+    """
     for name in names:
         if path := shutil.which(name):
             return path
@@ -36,13 +39,13 @@ def find_program(*names):
 
 @contextmanager
 def running_chromium(profile: Path) -> Iterator[webdriver.Chrome]:
-    """Start a browser with an empty profile; end it."""
+    """Run a browser with an empty profile while the context is open."""
     options = webdriver.ChromeOptions()
     options.binary_location = find_program("chromium", "chromium-browser", "google-chrome")
     for flag in (*FLAGS, f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # A driver that is named keeps selenium from looking for one online.
+    # Without a path, selenium would look for a driver online.
     browser = webdriver.Chrome(options=options, service=Service(find_program("chromedriver")))
     try:
         yield browser
@@ -51,7 +54,15 @@ def running_chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 class Page:
-    """The page in the browser: what a person does, and what they see."""
+    """The page in the browser; its methods do what a user does and return what a user sees.
+
+    Args:
+        browser: the WebDriver.
+        address: of the page.
+        language: of the browser.
+        width: of the window in pixels; below 500 it is a phone.
+        scheme: the preferred colours, "light" or "dark".
+    """
 
     def __init__(self, browser, address, language="en", width=1200, scheme="light"):
         self.browser, self.address = browser, address
@@ -61,7 +72,7 @@ class Page:
             "Emulation.setEmulatedMedia": {
                 "features": [
                     {"name": "prefers-color-scheme", "value": scheme},
-                    # Nothing moves, so that what is measured has its final size.
+                    # Without animations, so that sizes are final when they are measured.
                     {"name": "prefers-reduced-motion", "value": "reduce"},
                 ]
             },
@@ -74,17 +85,19 @@ class Page:
         }.items():
             browser.execute_cdp_cmd(command, arguments)
         for log in ("browser", "performance"):
-            browser.get_log(log)  # what earlier tests left
+            browser.get_log(log)  # discards the entries of earlier tests
         browser.get(address)
 
     def __getitem__(self, element):
+        """Return the element with this id."""
         return self.browser.find_element(By.ID, element)
 
-    def all(self, selector):
+    def texts(self, selector):
+        """Return the texts of all elements that match a CSS selector."""
         return [part.text for part in self.browser.find_elements(By.CSS_SELECTOR, selector)]
 
     def wait(self, element):
-        """Wait until an element shows and nothing is under way; return its text."""
+        """Wait until an element is visible and no request is running; return its text."""
         WebDriverWait(self.browser, 20).until(
             lambda _: (
                 self[element].is_displayed()
@@ -94,38 +107,43 @@ class Page:
         return self[element].text
 
     def classify(self, text, explain=False):
-        # As a paste does it: at once, not key by key.
+        # All at once, like pasting.
         self.browser.execute_script("arguments[0].value = arguments[1]", self["text"], text)
         if explain:
             self["explain"].click()
         self["send"].click()
 
     def example(self, name):
+        """Press the button that fills in an example."""
         self.browser.find_element(By.CSS_SELECTOR, f"[data-example={name}]").click()
 
     def choose(self, name, value):
-        """Choose one of some radio buttons, as a person does: by what is written on it."""
+        """Choose a radio button by clicking its label."""
         button = self.browser.find_element(By.CSS_SELECTOR, f"input[name={name}][value={value}]")
         button.find_element(By.XPATH, "..").click()
 
     def code(self, kind):
+        """Return the request to copy in a language, or the answer for "json"."""
         self.choose("kind", kind)
         return self["code"].get_property("textContent")
 
     def press(self, *keys):
         self.browser.switch_to.active_element.send_keys(*keys)
 
-    def widest(self):
+    def content_width(self):
+        """Return the width of the content in pixels."""
         return self.script("document.documentElement.scrollWidth")
 
     def script(self, expression):
+        """Evaluate a JavaScript expression."""
         return self.browser.execute_script(f"return {expression}")
 
-    def console(self):
+    def console_messages(self):
+        """Return the browser's messages since the last call."""
         return [entry["message"] for entry in self.browser.get_log("browser")]
 
-    def requested(self):
-        """List every address the page asked for since it was opened."""
+    def requested_urls(self):
+        """Return the URLs of all requests since the page was opened."""
         events = [
             json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")
         ]

@@ -1,4 +1,4 @@
-"""A service in a function: what it was asked, and what it answers, without any network."""
+"""A service without network: a transport for the clients that answers and records requests."""
 
 import asyncio
 import json
@@ -23,7 +23,8 @@ MODEL = {
 }  # fmt: skip
 
 
-def problem(status: int, title: str = "Odd", **headers: str) -> httpx.Response:
+def problem_response(status: int, title: str = "Odd", **headers: str) -> httpx.Response:
+    """Return a problem document; headers are given with underscores."""
     document = {
         "type": "urn:x", "title": title, "status": status, "detail": "Do this.", "request_id": "r7",
     }  # fmt: skip
@@ -35,19 +36,21 @@ def problem(status: int, title: str = "Odd", **headers: str) -> httpx.Response:
 
 
 def error_line(line: int, status: int, *, resume: bool) -> bytes:
-    return _line({"line": line, "resume": resume, "error": problem(status).json()})
+    return _json_line({"line": line, "resume": resume, "error": problem_response(status).json()})
 
 
 def answer_line(line: int, ad: dict) -> bytes:
-    return _line({"line": line, **EXAMPLE_ANSWER, "id": ad.get("id"), "new": "of a newer service"})
+    return _json_line(
+        {"line": line, **EXAMPLE_ANSWER, "id": ad.get("id"), "new": "of a newer service"}
+    )
 
 
-def _line(content: dict) -> bytes:
+def _json_line(content: dict) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode() + b"\n"
 
 
-class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """A body that breaks off behind some bytes."""
+class BrokenBody(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A response body whose connection breaks after some bytes."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content
@@ -61,8 +64,12 @@ class Broken(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield chunk
 
 
-class Fake:
-    """Answers like a service; what stands in `first` is answered before."""
+class FakeService:
+    """Answers requests like a service, after the answers or errors given as `first`.
+
+    A callable of `first` gets the request and returns the answer. `/model` is always answered.
+    Sleeping advances the fake clock `now` and is recorded in `pauses`, in seconds.
+    """
 
     def __init__(self, *first: httpx.Response | Exception | Callable) -> None:
         self.first = list(first)
@@ -83,14 +90,16 @@ class Fake:
             return httpx.Response(200, json=EXAMPLE_ANSWER)
         if request.url.path == "/classify/batch":
             ads = json.loads(request.content)["ads"]
-            return httpx.Response(200, json={"results": [EXAMPLE_ANSWER | ad_of(ad) for ad in ads]})
+            return httpx.Response(
+                200, json={"results": [EXAMPLE_ANSWER | {"id": ad.get("id")} for ad in ads]}
+            )
         if request.url.path == "/classify/stream":
             return httpx.Response(200, content=b"".join(self.lines(request)))
         return httpx.Response(200, json={"status": "ready"})
 
     @staticmethod
     def lines(request: httpx.Request) -> list[bytes]:
-        """Answer every line of a stream."""
+        """Return the answer lines of all ads of a stream request."""
         first = int(request.headers["x-first-line"])
         ads = [json.loads(line) for line in request.content.splitlines()]
         return [answer_line(first + number, ad) for number, ad in enumerate(ads)]
@@ -99,25 +108,25 @@ class Fake:
         self.pauses.append(seconds)
         self.now += seconds
 
-    async def sleep_on(self, seconds: float) -> None:
+    async def async_sleep(self, seconds: float) -> None:
         self.sleep(seconds)
 
-    def work(self, path: str) -> list[httpx.Request]:
+    def requests_to(self, path: str) -> list[httpx.Request]:
         return [request for request in self.requests if request.url.path == path]
 
 
-def ad_of(ad: dict) -> dict:
-    return {"id": ad.get("id")}
+class EitherClient:
+    """The blocking or the async client in front of a fake service, called in the same way.
 
-
-class Both:
-    """Either client in front of a fake service, called the same way."""
+    Args:
+        kind: "blocking", or anything else for the async client.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def __call__(self, fake: Fake, use: str, *args, **options):
-        """Call one method; return its answer, or the list of what it yields."""
+    def __call__(self, fake: FakeService, method: str, *args, **options):
+        """Call a method of the client; returns its answer, or a list of what it yields."""
         settings = {
             name: options.pop(name) for name in ("api_key", "retries") if name in options
         } | {
@@ -127,14 +136,14 @@ class Both:
         }
         if self.kind == "blocking":
             with DoppelkopfClient("http://fake", sleep=fake.sleep, **settings) as client:
-                answer = getattr(client, use)(*args, **options)
+                answer = getattr(client, method)(*args, **options)
                 return list(answer) if isinstance(answer, Iterator) else answer
-        return asyncio.run(self._run(fake, settings, use, args, options))
+        return asyncio.run(self._run(fake, settings, method, args, options))
 
-    async def _run(self, fake, settings, use, args, options):
-        client = AsyncDoppelkopfClient("http://fake", sleep=fake.sleep_on, **settings)
+    async def _run(self, fake, settings, method, args, options):
+        client = AsyncDoppelkopfClient("http://fake", sleep=fake.async_sleep, **settings)
         async with client:
-            answer = getattr(client, use)(*args, **options)
+            answer = getattr(client, method)(*args, **options)
             if hasattr(answer, "__aiter__"):
                 return [one async for one in answer]
             return await answer

@@ -1,11 +1,11 @@
-"""An engine without a model, for runs of many rows: its answers are a hash of what it reads.
+"""An engine without a model, for runs of many rows: its answers are a hash of the token ids.
 
-They hang on the whole batch as well, so that two runs agree only where their batches do. An engine
-of a cluster leaves a line in the file `engines` beside its checkpoint: on which node it lives.
+They depend on the whole batch, so two runs agree only if they cut the same batches. In a cluster,
+each engine appends the id of its node to the file `engines` next to its checkpoint.
 
     python -m tests.support.hashing_engine ADDRESS CHECKPOINT DATA OUT ROWS
 
-runs a backfill with it, of ROWS rows a partition, and prints what came of it as JSON.
+runs a backfill with it, ROWS rows a partition, and prints counts and seconds as JSON.
 """
 
 import json
@@ -29,8 +29,8 @@ from app.data.labelled_ads import ColumnNames
 from app.model.checkpoint import Checkpoint, open_checkpoint
 
 
-class HashEngine:
-    """Called as `Engine` is, and answers as it does."""
+class HashingEngine:
+    """Has the interface of `Engine`."""
 
     batch_tokens = 1024
 
@@ -44,9 +44,9 @@ class HashEngine:
         self.run(batch)
 
     def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
-        seen = [np.concatenate(encoded.windows).tobytes() for encoded in batch]
-        whole = zlib.crc32(b"".join(seen))
-        return [self._scores(zlib.crc32(one, whole)) for one in seen]
+        ads = [np.concatenate(encoded.windows).tobytes() for encoded in batch]
+        batch_hash = zlib.crc32(b"".join(ads))
+        return [self._scores(zlib.crc32(one, batch_hash)) for one in ads]
 
     def _scores(self, seed: int) -> Scores:
         random = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ class HashEngine:
 
 
 def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
-    """Run a backfill."""
+    """Run a backfill; see the module."""
     began = time.monotonic()
     with ray_connection(address):
         connecting = time.monotonic() - began
@@ -68,7 +68,12 @@ def main(address: str, folder: str, data: str, out: str, rows: str) -> None:
         pool = EnginePool.of_cluster("auto")
         revision = open_checkpoint(Path(folder)).revision
         engines = EngineSpec(
-            Path(folder), revision, "cpu", "auto", None, "tests.support.hashing_engine:HashEngine"
+            Path(folder),
+            revision,
+            "cpu",
+            "auto",
+            None,
+            "tests.support.hashing_engine:HashingEngine",
         )
         partitions = PartitionFolder(StoragePath.of(out))
         partitions.begin({"input": fingerprint(read.files)})

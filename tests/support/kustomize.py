@@ -1,7 +1,7 @@
-"""What a cluster gets of the files for it: rendered by `kubectl`, of which no cluster is needed.
+"""Kubernetes manifests as a cluster gets them, rendered by `kubectl kustomize`.
 
-It has kustomize inside, from 1.27 on with all that the files use. Without it the tests are skipped;
-where REQUIRE_KUBECTL is set, they fail.
+No cluster is needed, but kubectl 1.27 or newer, whose kustomize knows all fields in use. Without it
+tests are skipped, or fail if REQUIRE_KUBECTL is set.
 """
 
 import json
@@ -23,26 +23,26 @@ KUBERNETES = ROOT / "deploy" / "kubernetes"
 README = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split("\n## Kubernetes\n")[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 RELEASES = ("1.30", kubernetes_validate.latest_version())
-"""Of Kubernetes: the oldest that has all that is used, and the newest whose schemas are known."""
+"""The oldest Kubernetes release with all fields in use, and the newest with a known schema."""
 
 SWAP_MB = 160
-"""What another checkpoint beside the served one takes; see docs/operations.md."""
+"""MiB that loading a second checkpoint takes during a swap; see docs/operations.md."""
 
 Document = dict[str, Any]
 Render = Callable[..., list[Document]]
 
 
 def renderer(folder: Path) -> Render:
-    """Return what renders an overlay of somebody's own that lies beside the repository.
+    """Return a function that renders a user's own overlay next to a copy of the repository.
 
     It takes the names of an overlay and of components below `deploy/kubernetes`, or the `text` of a
-    kustomization and the files that are copied beside that.
+    kustomization and files to copy next to it.
 
     Args:
-        folder: where to put both.
+        folder: where to put the copy and the overlay.
     """
     kubectl = shutil.which("kubectl")
-    if not kubectl or not _reads_what_is_used(kubectl, folder):
+    if not kubectl or not _knows_all_fields(kubectl, folder):
         message = "the cluster files are rendered by kubectl 1.27 or newer, which is not installed"
         (pytest.fail if os.environ.get("REQUIRE_KUBECTL") else pytest.skip)(message)
     shutil.copytree(KUBERNETES, folder / "doppelkopf" / "deploy" / "kubernetes")
@@ -52,10 +52,10 @@ def renderer(folder: Path) -> Render:
     def rendered(
         overlay: str, *components: str, text: str = "", copied: Iterable[Path] = ()
     ) -> list[Document]:
-        beside = "../doppelkopf/deploy/kubernetes"
+        manifests = "../doppelkopf/deploy/kubernetes"
         own = {
-            "resources": [f"{beside}/{overlay}"],
-            "components": [f"{beside}/{one}" for one in components],
+            "resources": [f"{manifests}/{overlay}"],
+            "components": [f"{manifests}/{one}" for one in components],
         }
         mine.write_text(text or json.dumps(own), encoding="utf-8")
         for one in copied:
@@ -69,7 +69,7 @@ def renderer(folder: Path) -> Render:
     return rendered
 
 
-def _reads_what_is_used(kubectl: str, folder: Path) -> bool:
+def _knows_all_fields(kubectl: str, folder: Path) -> bool:
     used = {"components": [], "labels": [{"pairs": {"a": "b"}, "includeTemplates": True}]}
     (folder / "kustomization.yaml").write_text(json.dumps(used), encoding="utf-8")
     done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True)
@@ -77,26 +77,31 @@ def _reads_what_is_used(kubectl: str, folder: Path) -> bool:
 
 
 def mib(quantity: str) -> int:
-    """Return a quantity of memory in MiB."""
+    """Return a Kubernetes quantity of memory in MiB."""
     number, unit = re.fullmatch(r"(\d+)([MG]i)", quantity).groups()
     return int(number) * {"Mi": 1, "Gi": 1024}[unit]
 
 
-def measured(kind: str, place: str) -> Iterator[float]:
-    """Yield figures of a kind of machine, by a pattern of where they stand in its results."""
-    files = (ROOT / "tests" / "bench" / "results").glob(f"{kind}-*.json")
+def recorded_figures(kind: str, path: str) -> Iterator[float]:
+    """Yield the figures of the recorded results of a kind of machine.
+
+    Args:
+        kind: how the names of the files begin, such as `cpu`.
+        path: a pattern of the figures' paths in the JSON, such as `/rss_mb$`.
+    """
+    files = (ROOT / "tests" / "measurements" / "results").glob(f"{kind}-*.json")
     trees = [("", json.loads(file.read_text(encoding="utf-8"))) for file in files]
     while trees:
         above, tree = trees.pop()
         for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
             if isinstance(value, dict | list):
                 trees.append((f"{above}/{key}", value))
-            elif re.search(place, f"{above}/{key}") and value is not None:
+            elif re.search(path, f"{above}/{key}") and value is not None:
                 yield float(value)
 
 
-def require_no_more_rights_than_needed(pod: Document) -> None:
-    """Assert that a pod's containers run as the image's user and can neither write nor rise."""
+def assert_least_privilege(pod: Document) -> None:
+    """Check that containers run as the image's user, read-only and without any capability."""
     user, group = re.search(r"^USER (\d+):(\d+)$", DOCKERFILE, flags=re.MULTILINE).groups()
     assert pod["securityContext"] == {
         "runAsNonRoot": True,

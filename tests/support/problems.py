@@ -4,7 +4,7 @@ import httpx
 
 
 def assert_problem(response: httpx.Response, status: int, title: str) -> str:
-    """Check that an answer is a problem document; return its detail."""
+    """Check that a response is a problem document with this status and title; return its detail."""
     document = response.json()
     assert response.status_code == status
     assert response.headers["content-type"] == "application/problem+json"

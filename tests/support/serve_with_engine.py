@@ -1,8 +1,8 @@
-"""The real server's processes with another engine, as `doppelkopf serve` starts them.
+"""Serves like `doppelkopf serve`, with another engine.
 
     python -m tests.support.serve_with_engine MODULE:ENGINE [OPTION ...]
 
-Settings come from the environment, as for the real command; the engine finds its options there.
+Settings come from the environment; the engine finds its options in the variable OPTIONS.
 """
 
 import os
@@ -14,7 +14,7 @@ OPTIONS = "TESTS_ENGINE_OPTIONS"
 
 
 def serve_with(engine: str) -> int:
-    """Serve with the engine of this name; return the exit code."""
+    """Serve with the engine `MODULE:CLASS`; return the exit code."""
     settings = load_settings()
     if settings.workers == 1:
         from app.serving.server.single_process import serve

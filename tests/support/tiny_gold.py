@@ -1,4 +1,4 @@
-"""Made-up hand-labelled ads and a base encoder's archive for the tiny shared folder."""
+"""Made-up hand-labelled ads and the archive of a base encoder, as in the shared folder."""
 
 import csv
 import json
@@ -12,13 +12,13 @@ acme-3|CH||Raumpflege. Quereinsteiger gesucht.|cleaning||none|vocational
 beta-1|DE|Grafiker (m/w/d)|Wir gestalten Plakate.|design|materials|vocational|advanced
 beta-2|DE|Offizier|Master oder Staatsexamen.|security||master|
 """
-ROWS = tuple(tuple(line.split("|")) for line in TABLE.splitlines())
-"""Id, country, title, text, and each head's label with its second right answer."""
+GOLD_ROWS = tuple(tuple(line.split("|")) for line in TABLE.splitlines())
+"""Id, country, title, text, then each head's label and its second accepted label."""
 
-GOLD = ("id", "category", "category_alt", "education", "education_alt")
+GOLD_COLUMNS = ("id", "category", "category_alt", "education", "education_alt")
 
 
-def write_gold(shared: Path, rows: tuple[tuple[str, ...], ...] = ROWS) -> Path:
+def write_gold(shared: Path, rows: tuple[tuple[str, ...], ...] = GOLD_ROWS) -> Path:
     """Write `data/ads.jsonl` and `data/gold_dev.csv`; returns the shared folder."""
     data = shared / "data"
     data.mkdir(parents=True, exist_ok=True)
@@ -28,13 +28,13 @@ def write_gold(shared: Path, rows: tuple[tuple[str, ...], ...] = ROWS) -> Path:
             file.write(json.dumps(ad, ensure_ascii=False) + "\n")
     with (data / "gold_dev.csv").open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
-        table.writerow(GOLD)
+        table.writerow(GOLD_COLUMNS)
         table.writerows((row[0], *row[4:]) for row in rows)
     return shared
 
 
-def write_base(shared: Path, base: Path) -> Path:
-    """Pack a base encoder as the shared folder holds it; returns the archive."""
+def write_base_archive(shared: Path, base: Path) -> Path:
+    """Pack a base encoder into the archive of the shared folder; returns the archive."""
     archive = shared / "base-encoder" / "base-encoder.tar.xz"
     archive.parent.mkdir(parents=True)
     with tarfile.open(archive, "w:xz") as tar:

@@ -1,4 +1,4 @@
-"""A shared folder in small: five categories and a dozen occupations."""
+"""A small shared folder: five job categories and a dozen occupations."""
 
 from pathlib import Path
 
@@ -60,8 +60,8 @@ Unklarer/Unklare,9999,,Niemand weiß es.
 }
 
 
-def write_shared(folder: Path) -> Path:
-    """Write the tables into a folder and return it."""
+def write_occupation_tables(folder: Path) -> Path:
+    """Write the tables into a shared folder; returns the folder."""
     for name, text in TABLES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,7 @@ from app.text.tokenization import (
     AdTokenizer,
     SpecialTokens,
 )
-from tests.support.repository import DEMO
-from tests.support.server_process import shared_ads
+from tests.support.repository import DEMO, shared_ads
 
 WORDS = ["Koch", "für", "die", "Küche", "mit", "Speisen", "im", "Restaurant", "Team", "Software"]
 

@@ -14,7 +14,7 @@ from app.training.options import TrainOptions
 from app.training.run_folder import run_folder
 from app.training.train import train
 from tests.conftest import HEADS, LEVELS, TRADES
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 GAPS = [
     {"title": TRADES["nursing"], "job_category": "nursing", "min_education": ""},
@@ -22,7 +22,7 @@ GAPS = [
     {"title": "Koch", "job_category": "", "min_education": ""},
 ]
 TITLES = [
-    {"title": row["text"], **{head: row[head] for head in HEADS}} for row in LABELLED * 3
+    {"title": row["text"], **{head: row[head] for head in HEADS}} for row in LABELLED_ADS * 3
 ] + GAPS * 2
 # A rare class, for class weights to weigh.
 TITLES[0]["min_education"] = TITLES[9]["min_education"] = ""
@@ -33,7 +33,7 @@ def options(tmp_path, tiny_base):
     def make(out="out", **changes):
         data = tmp_path / "titles.csv"
         if not data.exists():
-            write(data, TITLES)
+            write_ads(data, TITLES)
         given = {"data": data, "epochs": 2, "batch_size": 8, "learning_rate": 1e-3} | changes
         return TrainOptions(base=str(tiny_base), out=tmp_path / out, **given)
 
@@ -53,8 +53,8 @@ def learned(tmp_path_factory, tiny_base):
     """A checkpoint that was trained on the tiny titles until it knows them."""
     folder = tmp_path_factory.mktemp("learned")
     messages = []
-    data = write(folder / "titles.csv", TITLES * 10)
-    held = write(folder / "held.csv", TITLES)
+    data = write_ads(folder / "titles.csv", TITLES * 10)
+    held = write_ads(folder / "held.csv", TITLES)
     options = TrainOptions(
         data, str(tiny_base), folder / "v1", validation=held, epochs=8, batch_size=8,
         learning_rate=2e-3, license="CC0", note="For *tests*.",
@@ -107,7 +107,7 @@ def test_the_saved_config_does_not_contain_the_bases_path(learned):
 def plain(tmp_path_factory, tiny_base):
     """The weights of a training that was not interrupted."""
     folder = tmp_path_factory.mktemp("plain")
-    options = TrainOptions(write(folder / "titles.csv", TITLES), str(tiny_base), folder / "v1",
+    options = TrainOptions(write_ads(folder / "titles.csv", TITLES), str(tiny_base), folder / "v1",
                            epochs=2, batch_size=8, learning_rate=1e-3)  # fmt: skip
     train(options)
     return weights(options)
@@ -219,7 +219,9 @@ def test_a_student_is_trained_from_its_teacher(options):
 
 def test_a_teacher_with_other_labels_is_refused(options, tmp_path):
     train(options("teacher", epochs=1))
-    data = write(tmp_path / "more.csv", [*LABELLED, {**LABELLED[0], "job_category": "baking"}] * 2)
+    data = write_ads(
+        tmp_path / "more.csv", [*LABELLED_ADS, {**LABELLED_ADS[0], "job_category": "baking"}] * 2
+    )
     with pytest.raises(CheckpointError, match="other labels than the data"):
         train(options(teacher=options("teacher").out, data=data))
 
@@ -250,8 +252,10 @@ def test_a_distance_weight_without_an_ordered_head_is_refused(options):
 
 
 def test_without_validation_labels_a_heads_temperature_stays_one(options, tmp_path):
-    held = write(tmp_path / "held.jsonl", [{**row, "min_education": None} for row in LABELLED])
-    data = write(tmp_path / "text.csv", LABELLED * 2)
+    held = write_ads(
+        tmp_path / "held.jsonl", [{**row, "min_education": None} for row in LABELLED_ADS]
+    )
+    data = write_ads(tmp_path / "text.csv", LABELLED_ADS * 2)
     messages = []
     checkpoint = train(options(data=data, validation=held, epochs=1), notify=messages.append)
     assert checkpoint.heads["min_education"].temperature == 1.0
@@ -260,9 +264,9 @@ def test_without_validation_labels_a_heads_temperature_stays_one(options, tmp_pa
 
 
 def test_a_validation_label_missing_in_training_is_refused(options, tmp_path):
-    held = write(tmp_path / "held.csv", [{**LABELLED[0], "job_category": "baking"}])
+    held = write_ads(tmp_path / "held.csv", [{**LABELLED_ADS[0], "job_category": "baking"}])
     with pytest.raises(DataError, match=r"held\.csv, row 1, column 'job_category': 'baking'"):
-        train(options(data=write(tmp_path / "text.csv", LABELLED), validation=held))
+        train(options(data=write_ads(tmp_path / "text.csv", LABELLED_ADS), validation=held))
     assert not run_folder(options().out).exists()
 
 

@@ -1,0 +1,1 @@
+"""The clients and the command `predict` with a real server."""

@@ -1,18 +1,18 @@
-"""The client against the real server."""
+"""One real server for the tests of the clients and of `predict --server`."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import Faulty, faulty_server
+from tests.support.faulty_server import FaultyServer, faulty_server
 
 KEY = "a-key-of-good-length"
 
 
 @pytest.fixture(scope="session")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    """A server with a key and small limits, whose engine can be held."""
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
+    """A server with an API key, small limits and a faulty engine."""
     folder = tmp_path_factory.mktemp("contract")
     with faulty_server(
         tiny_folder,

@@ -1,4 +1,4 @@
-"""Each call of both clients, its errors and its retries, against the real server."""
+"""The calls, errors and retries of both clients, against a real server."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,47 +20,50 @@ from app.client import (
     UnreachableError,
 )
 from tests.acceptance.contract.conftest import KEY
-from tests.support.faulty_engine import BROKEN, HELD, text_of
-from tests.support.server_process import Faulty, free_port, wait_until
+from tests.support.faulty_engine import BROKEN, HELD, text_of_tokens
+from tests.support.faulty_server import FaultyServer
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port
 
 pytestmark = pytest.mark.server
 
 
-class Both:
-    """Either client, called the same way."""
+class ClientUnderTest:
+    """The blocking or the asynchronous client, called in the same way."""
 
     def __init__(self, kind: str, address: str) -> None:
         self.kind, self.address = kind, address
 
-    def __call__(self, use: str, *args, **options):
+    def __call__(self, method: str, *args, **options):
+        """Call a method of a new client; returns its answer, or a list of what it yields."""
         settings = {name: options.pop(name) for name in ("retries", "sleep") if name in options} | {
             "api_key": options.pop("api_key", KEY)
         }
         if self.kind == "blocking":
             with DoppelkopfClient(self.address, **settings) as client:
-                answer = getattr(client, use)(*args, **options)
+                answer = getattr(client, method)(*args, **options)
                 return list(answer) if isinstance(answer, Iterator) else answer
-        return asyncio.run(self._run(settings, use, args, options))
+        return asyncio.run(self._run(settings, method, args, options))
 
-    async def _run(self, settings, use, args, options):
+    async def _run(self, settings, method, args, options):
         async with AsyncDoppelkopfClient(self.address, **settings) as client:
-            answer = getattr(client, use)(*args, **options)
+            answer = getattr(client, method)(*args, **options)
             if hasattr(answer, "__aiter__"):
                 return [one async for one in answer]
             return await answer
 
 
 @pytest.fixture(params=["blocking", "asynchronous"])
-def call(request: pytest.FixtureRequest, server: Faulty) -> Both:
-    return Both(request.param, server.address)
+def call(request: pytest.FixtureRequest, server: FaultyServer) -> ClientUnderTest:
+    return ClientUnderTest(request.param, server.address)
 
 
 TEXTS = ["Koch für die Küche", "Python im Team " * 40, "Pflegefachkraft Station", "Master"] * 5
 
 
-def test_every_way_to_ask_gives_the_same_answers_in_order(call: Both) -> None:
-    singles = [call("classify", text, id=str(place)) for place, text in enumerate(TEXTS)]
-    ads = [AdIn(text=text, id=str(place)) for place, text in enumerate(TEXTS)]
+def test_all_calls_give_the_same_answers_in_order(call: ClientUnderTest) -> None:
+    singles = [call("classify", text, id=str(number)) for number, text in enumerate(TEXTS)]
+    ads = [AdIn(text=text, id=str(number)) for number, text in enumerate(TEXTS)]
     batch, stream = call("classify_many", ads), call("stream", ads)
     assert [one.line for one in stream] == list(range(1, len(TEXTS) + 1))
     for answers in (batch, stream):
@@ -71,7 +74,7 @@ def test_every_way_to_ask_gives_the_same_answers_in_order(call: Both) -> None:
         ]
 
 
-def test_options_arrive(call: Both, server: Faulty) -> None:
+def test_options_reach_the_server(call: ClientUnderTest, server: FaultyServer) -> None:
     plain = call("classify", "Koch", top_k=1)
     titled = call("classify", "Koch", title="Entwickler für Software", top_k=2)
     assert titled.tokens > plain.tokens
@@ -80,7 +83,7 @@ def test_options_arrive(call: Both, server: Faulty) -> None:
     assert (streamed.line, len(streamed.min_education.top)) == (77, 2)
 
 
-def test_html_is_read_on_every_way(call: Both) -> None:
+def test_every_call_reads_html(call: ClientUnderTest) -> None:
     html = "<p>Koch</p><script>Python</script>"
     plain, marked = call("classify", "Koch"), call("classify", html, format="html")
     ad = AdIn(text=html, format="auto")
@@ -89,7 +92,7 @@ def test_html_is_read_on_every_way(call: Both) -> None:
     assert call("classify", html).tokens > plain.tokens
 
 
-def test_postings_are_answered_with_what_to_add_to_them(call: Both) -> None:
+def test_job_postings_get_a_patch(call: ClientUnderTest) -> None:
     posting = {"@type": "JobPosting", "identifier": "7", "description": "<p>Koch</p>"}
     (one,) = call("classify_jobposting", posting, top_k=1).results
     assert (one.id, len(one.job_category.top)) == ("7", 1)
@@ -104,7 +107,7 @@ def test_postings_are_answered_with_what_to_add_to_them(call: Both) -> None:
         call("classify_jobposting", {"@type": "JobPosting"})
 
 
-def test_the_model_and_its_limits_are_told(call: Both) -> None:
+def test_model_call_returns_limits_and_labels(call: ClientUnderTest) -> None:
     model = call("model")
     assert model.name == "tiny"
     assert model.limits.max_batch_ads == 8
@@ -112,23 +115,23 @@ def test_the_model_and_its_limits_are_told(call: Both) -> None:
     assert (first.label, type(first.codes)) == ("none", dict)
 
 
-def test_readiness_is_told_and_a_key_is_not_needed_for_it(call: Both) -> None:
+def test_ready_call_needs_no_key(call: ClientUnderTest) -> None:
     assert call("ready", api_key=None) is True
-    assert Both(call.kind, f"http://127.0.0.1:{free_port()}")("ready") is False
+    assert ClientUnderTest(call.kind, f"http://127.0.0.1:{free_port()}")("ready") is False
 
 
-def test_a_wrong_key_is_refused_on_every_way(call: Both) -> None:
-    for use, ads in (("classify", "Koch"), ("classify_many", ["Koch"]), ("stream", ["Koch"])):
+def test_wrong_key_raises_refused_error_on_every_call(call: ClientUnderTest) -> None:
+    for method, ads in (("classify", "Koch"), ("classify_many", ["Koch"]), ("stream", ["Koch"])):
         with pytest.raises(RefusedError) as caught:
-            call(use, ads, api_key="another-key-of-good-length")
+            call(method, ads, api_key="another-key-of-good-length")
         assert (caught.value.status, caught.value.title) == (401, "Unauthorized")
         assert "another-key" not in str(caught.value)
 
 
-def test_a_refusal_names_the_field_and_the_request(call: Both, server: Faulty) -> None:
+def test_refused_error_names_field_and_request(call: ClientUnderTest, server: FaultyServer) -> None:
     with pytest.raises(RefusedError, match=r"422 Invalid request: body.text") as caught:
         call("classify", " ")
-    # The line is written when the answer is already under way.
+    # The server logs the request after it has begun to answer.
     name = caught.value.request_id
     wait_until(lambda: name in server.log.read_text(encoding="utf-8"), seconds=20)
     with pytest.raises(RefusedError, match=r"body.ads.1.text"):
@@ -137,62 +140,66 @@ def test_a_refusal_names_the_field_and_the_request(call: Both, server: Faulty) -
         call("classify", "a" * 5000)
 
 
-def test_a_failure_of_the_engine_is_one(call: Both) -> None:
+def test_engine_failure_raises_failed_error(call: ClientUnderTest) -> None:
     with pytest.raises(FailedError) as caught:
-        call("classify", text_of(BROKEN))
+        call("classify", text_of_tokens(BROKEN))
     assert caught.value.status == 500
 
 
-def test_in_a_stream_each_bad_ad_gets_its_own_error(call: Both) -> None:
-    """Whatever is wrong with it: its shape, its size, or the engine."""
-    ads = ["Koch", {"txet": "Koch"}, "a" * 5000, text_of(BROKEN), "Koch"]
+def test_stream_reports_each_bad_ad_separately(call: ClientUnderTest) -> None:
+    """For an invalid ad, one that is too large, and one whose pass fails."""
+    ads = ["Koch", {"txet": "Koch"}, "a" * 5000, text_of_tokens(BROKEN), "Koch"]
     answers = call("stream", ads)
     assert [one.line for one in answers] == [1, 2, 3, 4, 5]
     statuses = [one.error.status if isinstance(one, StreamError) else 200 for one in answers]
     assert statuses == [200, 422, 413, 500, 200]
 
 
-def test_a_deadline_that_passes_is_a_failure(call: Both, server: Faulty) -> None:
-    with held(server):
+def test_expired_deadline_raises_failed_error(call: ClientUnderTest, server: FaultyServer) -> None:
+    with EngineHeld(server):
         with pytest.raises(FailedError) as caught:
             call("classify", "Koch", timeout=0.2)
     assert caught.value.status == 504
 
 
-def test_a_full_house_is_tried_again_when_it_said_so(call: Both, server: Faulty) -> None:
-    """A real 429, and the pause that it asks for; then the house has room."""
+def test_client_retries_429_after_the_requested_pause(
+    call: ClientUnderTest, server: FaultyServer
+) -> None:
+    """The queue is full at the first try and empty at the second."""
     pauses = []
-    with held(server, ads=8) as hold:
+    with EngineHeld(server, ads=8) as hold:
 
         def sleep(seconds: float) -> None:
             pauses.append(seconds)
-            hold.let_go()
+            hold.release()
 
-        async def sleep_on(seconds: float) -> None:
+        async def async_sleep(seconds: float) -> None:
             await asyncio.to_thread(sleep, seconds)
 
-        answer = call("classify", "Koch", sleep=sleep if call.kind == "blocking" else sleep_on)
+        answer = call("classify", "Koch", sleep=sleep if call.kind == "blocking" else async_sleep)
     assert answer.job_category.label
     assert len(pauses) == 1
     assert 1 <= pauses[0] <= 60.25
     assert metric(server, "rejected_total", reason="queue_full") >= 1
 
 
-def test_a_stream_is_refused_at_its_start_and_never_later(call: Both, server: Faulty) -> None:
-    with held(server, ads=8):
+def test_full_queue_refuses_a_stream_at_its_start(
+    call: ClientUnderTest, server: FaultyServer
+) -> None:
+    with EngineHeld(server, ads=8):
         with pytest.raises(BusyError) as caught:
             call("stream", ["Koch"], retries=Retries(tries=1))
     assert caught.value.status == 429
     assert caught.value.retry_after >= 1
 
 
-def test_a_service_that_is_not_there_is_unreachable(call: Both) -> None:
-    nowhere = Both(call.kind, f"http://127.0.0.1:{free_port()}")
+def test_missing_server_raises_unreachable_error(call: ClientUnderTest) -> None:
+    nowhere = ClientUnderTest(call.kind, f"http://127.0.0.1:{free_port()}")
     with pytest.raises(UnreachableError):
         nowhere("classify", "Koch", retries=Retries(tries=2, first_pause=0.0))
 
 
-def test_connections_are_used_again(server: Faulty) -> None:
+def test_client_reuses_its_connection(server: FaultyServer) -> None:
     opened = []
 
     def note(request: httpx.Request) -> None:
@@ -206,7 +213,7 @@ def test_connections_are_used_again(server: Faulty) -> None:
     assert opened.count("connection.connect_tcp.started") == 1
 
 
-def test_threads_and_tasks_share_a_client(server: Faulty) -> None:
+def test_threads_and_tasks_share_a_client(server: FaultyServer) -> None:
     with DoppelkopfClient(server.address, api_key=KEY) as client, ThreadPoolExecutor(6) as pool:
         ids = [str(number) for number in range(60)]
         answers = list(pool.map(lambda one: client.classify("Koch", id=one).id, ids))
@@ -221,7 +228,7 @@ def test_threads_and_tasks_share_a_client(server: Faulty) -> None:
     assert asyncio.run(tasks()) == ids[:6]
 
 
-def test_an_awaited_source_is_streamed(server: Faulty) -> None:
+def test_async_client_streams_an_async_source(server: FaultyServer) -> None:
     async def ads():
         for number in range(20):
             await asyncio.sleep(0)
@@ -234,14 +241,14 @@ def test_an_awaited_source_is_streamed(server: Faulty) -> None:
     assert [one.id for one in asyncio.run(stream())] == [str(number) for number in range(20)]
 
 
-class held:  # noqa: N801  a context manager
-    """Holds the engine with as many ads in the house."""
+class EngineHeld:
+    """Context in which the engine is blocked and this many ads are admitted."""
 
-    def __init__(self, server: Faulty, ads: int = 1) -> None:
+    def __init__(self, server: FaultyServer, ads: int = 1) -> None:
         self._server = server
-        self._ads = [{"text": text_of(HELD)}] + [{"text": "Koch"}] * (ads - 1)
+        self._ads = [{"text": text_of_tokens(HELD)}] + [{"text": "Koch"}] * (ads - 1)
 
-    def __enter__(self) -> "held":
+    def __enter__(self) -> "EngineHeld":
         server = self._server
         server.gate.unlink(missing_ok=True)
         self._call = server.pool.submit(
@@ -254,13 +261,13 @@ class held:  # noqa: N801  a context manager
         wait_until(lambda: metric(server, "queued_ads") == len(self._ads), seconds=20)
         return self
 
-    def let_go(self) -> None:
-        self._server.open()
+    def release(self) -> None:
+        self._server.release()
         assert self._call.result().status_code == 200
 
     def __exit__(self, *_: object) -> None:
-        self.let_go()
+        self.release()
 
 
-def metric(server: Faulty, name: str, **labels: str) -> float:
+def metric(server: FaultyServer, name: str, **labels: str) -> float:
     return server.metric(name, **labels)

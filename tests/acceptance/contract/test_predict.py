@@ -1,4 +1,4 @@
-"""The command `predict`: answered by a server as by a model of its own, and after a kill."""
+"""The command `predict` with a server and with a local model, and resuming after a kill."""
 
 import csv
 import os
@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.contract.conftest import KEY
-from tests.support.server_process import Faulty, wait_until
+from tests.support.faulty_server import FaultyServer
+from tests.support.polling import wait_until
 
 pytestmark = pytest.mark.server
 
@@ -32,7 +33,7 @@ def run(data: Path, out: Path, *words: str, key: str = KEY) -> subprocess.Comple
     )
 
 
-def written(path: Path, texts: list[str]) -> Path:
+def write_csv(path: Path, texts: list[str]) -> Path:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["nr", "text"])
@@ -45,10 +46,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
-def test_a_server_gives_each_row_what_the_model_would(
-    server: Faulty, tiny_folder: Path, tmp_path: Path
+def test_server_and_local_model_predict_the_same(
+    server: FaultyServer, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    data = written(tmp_path / "ads.csv", TEXTS * 6)
+    data = write_csv(tmp_path / "ads.csv", TEXTS * 6)
     for out, words in (
         ("own.csv", [str(tiny_folder)]),
         ("served.csv", ["--server", server.address]),
@@ -68,28 +69,33 @@ def test_a_server_gives_each_row_what_the_model_would(
 
 
 @pytest.mark.parametrize(
-    ("words", "key", "told"),
+    ("words", "key", "message"),
     [
         (["--server", "{address}"], "another-key-of-good-length", "401 Unauthorized"),
         (["--server", "{address}", "{folder}"], KEY, "Name a checkpoint folder, or a server"),
         ([], KEY, "Name a checkpoint folder, or a server"),
     ],
 )
-def test_what_cannot_begin_says_so_in_a_sentence(
-    server: Faulty, tiny_folder: Path, tmp_path: Path, words: list[str], key: str, told: str
+def test_bad_options_end_with_one_sentence(
+    server: FaultyServer,
+    tiny_folder: Path,
+    tmp_path: Path,
+    words: list[str],
+    key: str,
+    message: str,
 ) -> None:
-    data = written(tmp_path / "ads.csv", TEXTS)
+    data = write_csv(tmp_path / "ads.csv", TEXTS)
     given = [word.format(address=server.address, folder=tiny_folder) for word in words]
     done = run(data, tmp_path / "o.csv", *given, key=key)
     assert done.returncode == 1
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "o.csv").exists()
 
 
-def test_a_killed_run_goes_on_and_writes_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
+def test_killed_run_resumes_and_writes_the_same_bytes(tiny_folder: Path, tmp_path: Path) -> None:
     texts = [f"{text} {number}" for number, text in enumerate(TEXTS[::3] * 3000)]
-    data, out = written(tmp_path / "ads.csv", texts), tmp_path / "out.csv"
+    data, out = write_csv(tmp_path / "ads.csv", texts), tmp_path / "out.csv"
     assert run(data, tmp_path / "whole.csv", str(tiny_folder)).returncode == 0
     journal = tmp_path / ".out.csv.answers"
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A stream that outlives its server: killed, restarted, drained."""
+"""A client's stream continues when its server is killed, restarted and shut down."""
 
 import signal
 import subprocess
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.server
 ADS = 400
 
 
-class Service:
-    """A server that can be ended and started again at its address."""
+class RestartableServer:
+    """A server that can be ended and started again at the same address."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self._model, self._folder, self._port = model, folder, free_port()
@@ -34,28 +34,29 @@ class Service:
         )
 
     def end(self, how: signal.Signals) -> int:
+        """Send the signal; returns the exit code."""
         self._process.send_signal(how)
         return self._process.wait(timeout=30)
 
 
 @contextmanager
-def service(model: Path, folder: Path) -> Iterator[Service]:
-    running = Service(model, folder)
+def restartable_server(model: Path, folder: Path) -> Iterator[RestartableServer]:
+    running = RestartableServer(model, folder)
     try:
         yield running
     finally:
         running.end(signal.SIGKILL)
 
 
-def test_no_ad_is_lost_and_none_is_answered_twice(tiny_folder: Path, tmp_path: Path) -> None:
-    """The server is killed in the middle of a part, started anew, and asked to end in another."""
+def test_stream_answers_each_ad_once_across_restarts(tiny_folder: Path, tmp_path: Path) -> None:
+    """The server is killed once and shut down once, each in the middle of a part of the stream."""
     ads = [{"text": "Koch", "id": str(number)} for number in range(ADS)]
     ends = {100: signal.SIGKILL, 250: signal.SIGTERM}
     often = Retries(tries=1000, first_pause=0.1, longest_pause=0.1)
-    with service(tiny_folder, tmp_path) as running:
+    with restartable_server(tiny_folder, tmp_path) as running:
         with DoppelkopfClient(running.address, retries=often) as client:
             answers = []
-            # It begins while the service still loads.
+            # The first try comes while the server still loads.
             for answer in client.stream(ads):
                 answers.append(answer)
                 if how := ends.get(len(answers)):

@@ -1,0 +1,1 @@
+"""Hostile and generated requests to a real server."""

@@ -1,4 +1,4 @@
-"""One real server for all hostile tests: with a key, and with limits that are soon reached."""
+"""One real server for the tests with hostile requests, with API keys and small limits."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ LIMITS = {
     "api_keys": f"{KEY},another-key-of-good-length",
     "max_body_bytes": str(MAX_BODY_BYTES),
     "max_batch_ads": str(MAX_BATCH_ADS),
-    # One full batch fills the house.
+    # One full batch uses all of it.
     "max_queued_ads": str(MAX_BATCH_ADS),
     "threads": "1",
 }
@@ -64,7 +64,7 @@ def connection(server: str) -> Iterator[Connection]:
 def failing_folder(
     tmp_path_factory: pytest.TempPathFactory, tokenizer_files: dict[str, bytes]
 ) -> Path:
-    """A checkpoint that passes verification, and whose tokenizer fails on a letter it lacks."""
+    """A checkpoint that passes verification but whose tokenizer fails on unknown letters."""
     tokenizer = json.loads(tokenizer_files["tokenizer.json"])
     vocabulary = tokenizer["model"]["vocab"]
     vocabulary[UNKNOWN_CHARACTER] = len(vocabulary)

@@ -1,6 +1,9 @@
-"""Serves and asks inside a network of its own, and prints how often something left for outside.
+"""Runs a server in a network namespace with only loopback, and prints attempts to leave it.
 
-python -m tests.acceptance.hostile.offline FOLDER LOG, under `unshare --net`: nothing but loopback is there.
+    unshare --map-root-user --net python -m tests.acceptance.hostile.offline FOLDER LOG
+
+It prints JSON: what was counted for an attempt of its own, the statuses of some requests, and what
+was counted while the server ran.
 """
 
 import fcntl
@@ -19,13 +22,13 @@ SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 
 
 def raise_loopback() -> None:
-    """Turn loopback on, as `ip link set lo up` does; a new network has it off."""
+    """Turn loopback on like `ip link set lo up`; it is off in a new namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh", b"lo", IFF_UP))
 
 
 def attempts() -> dict[str, int]:
-    """Return what the kernel counted: packets without a route, and queries that nobody took."""
+    """Return the kernel's counts of packets without a route and of datagrams sent."""
     counts: dict[str, int] = {}
     lines = Path("/proc/net/snmp").read_text(encoding="ascii").splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=True):
@@ -34,7 +37,7 @@ def attempts() -> dict[str, int]:
         counts |= {f"{kind}{name}": int(value) for name, value in pairs}
     lines = Path("/proc/net/snmp6").read_text(encoding="ascii").splitlines()
     counts |= {name: int(value) for name, value in (line.split() for line in lines)}
-    # Name servers may stand on loopback: a query to one is a datagram, and HTTP sends none.
+    # A name server may be on loopback: a query to it is a datagram, which HTTP never sends.
     wanted = ("IpOutNoRoutes", "Ip6OutNoRoutes", "UdpOutDatagrams", "Udp6OutDatagrams")
     return {name: counts.get(name, 0) for name in wanted}
 

@@ -1,4 +1,4 @@
-"""Hostile requests with a name, each against the real server."""
+"""Named hostile requests, each sent to a real server."""
 
 import gzip
 import json
@@ -12,27 +12,22 @@ import httpx
 import pytest
 
 from tests.acceptance.hostile.conftest import MAX_BODY_BYTES
-from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
-from tests.support.server_process import (
-    CLUSTER,
-    metric,
-    peak_megabytes,
-    processor_seconds,
-    wait_until,
-)
+from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, RawRequest, post
+from tests.support.polling import wait_until
+from tests.support.server_process import CLUSTER, metric, peak_megabytes, processor_seconds
 
 pytestmark = pytest.mark.server
 
-Ask = Callable[[Sent], Answer]
+Ask = Callable[[RawRequest], Answer]
 MEGABYTE = 1_000_000
 FULL = MAX_BODY_BYTES - 100
 
 
 @pytest.fixture
 def ask(connection: Connection, contract: Contract) -> Ask:
-    """Send, hold the answer to the document, and return it."""
+    """A function that sends a request and checks the response against the OpenAPI document."""
 
-    def ask(sent: Sent) -> Answer:
+    def ask(sent: RawRequest) -> Answer:
         answer = connection.ask(sent)
         contract.check(sent.method, sent.target.decode().split("?")[0], answer)
         return answer
@@ -69,12 +64,12 @@ def test_any_text_is_classified(ask: Ask, name: str, escaped: bool) -> None:
     answer = ask(post(json.dumps(body, ensure_ascii=escaped).encode()))
     assert answer.status == 200
     assert answer.json()["id"] == text[:200]
-    # All are longer than the tests' four windows of 64 tokens, and nothing is left out silently.
+    # All are longer than four windows of 64 tokens, and the cut is reported.
     assert answer.json()["truncated"] is True
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_any_text_is_read_as_html_or_refused(ask: Ask, name: str) -> None:
+def test_any_text_as_html_is_classified_or_refused(ask: Ask, name: str) -> None:
     for form in ("html", "auto"):
         answer = ask(post({"text": TEXTS[name], "format": form}))
         assert answer.status in (200, 422)
@@ -83,9 +78,7 @@ def test_any_text_is_read_as_html_or_refused(ask: Ask, name: str) -> None:
 
 @pytest.mark.parametrize("place", ["text", "title", "id", "unknown"])
 @pytest.mark.parametrize("half", [r"\ud800", r"\udfff", r"\udc00\ud800"])
-def test_half_a_surrogate_pair_is_refused_wherever_it_stands(
-    ask: Ask, place: str, half: str
-) -> None:
+def test_lone_surrogate_is_refused_in_every_field(ask: Ask, place: str, half: str) -> None:
     fields = {"text": '"Koch"', place: f'"a{half}b"'}
     if place == "unknown":
         fields = {"text": '"Koch"', half: "1"}
@@ -113,7 +106,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 @pytest.mark.parametrize("path", [b"/classify", b"/classify/batch", b"/classify/jobposting"])
-def test_what_is_not_json_gets_400(ask: Ask, name: str, path: bytes) -> None:
+def test_malformed_json_gets_400(ask: Ask, name: str, path: bytes) -> None:
     answer = ask(post(MALFORMED[name], path))
     assert answer.status == 400
     assert "JSON" in detail(answer)
@@ -137,7 +130,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_json_of_another_shape_gets_422_that_says_where(ask: Ask, name: str) -> None:
+def test_invalid_json_gets_422_that_names_the_field(ask: Ask, name: str) -> None:
     body, place = INVALID[name]
     answer = ask(post(body))
     assert answer.status == 422
@@ -145,7 +138,7 @@ def test_json_of_another_shape_gets_422_that_says_where(ask: Ask, name: str) -> 
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify/batch", "/classify/jobposting", "/model"])
-def test_no_option_is_accepted_and_ignored(ask: Ask, path: str) -> None:
+def test_unknown_options_are_refused(ask: Ask, path: str) -> None:
     body = {
         "/classify": {"text": "Koch"},
         "/classify/batch": {"ads": [{"text": "Koch"}]},
@@ -153,9 +146,9 @@ def test_no_option_is_accepted_and_ignored(ask: Ask, path: str) -> None:
     }
     sent = post(body.get(path, b""), f"{path}?top_k=1".encode())
     if path == "/model":
-        sent = Sent("GET", sent.target, sent.headers)
+        sent = RawRequest("GET", sent.target, sent.headers)
     assert "query.top_k" in detail(ask(sent))
-    # A posting may have any property of any vocabulary.
+    # A job posting may have any other property.
     if path in ("/classify", "/classify/batch"):
         for option in ("raw_scores", "timeout", "truncate"):
             answer = ask(post({**body[path], option: 1}, path.encode()))
@@ -182,18 +175,18 @@ def test_a_body_of_another_type_gets_415(ask: Ask, media_type: str) -> None:
         "application/json;",
     ],
 )
-def test_json_may_be_named_in_its_ways(ask: Ask, media_type: str) -> None:
+def test_json_media_types_are_accepted(ask: Ask, media_type: str) -> None:
     assert ask(post({"text": "Koch"}, content_type=media_type)).status == 200
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "nonsense"])
-def test_a_compressed_body_gets_415_and_is_never_unpacked(ask: Ask, coding: str) -> None:
+def test_compressed_body_gets_415_and_is_not_unpacked(ask: Ask, coding: str) -> None:
     bomb = gzip.compress(b'{"text": "%s"}' % (b"a" * 50_000_000))
     answer = ask(post(bomb, content_encoding=coding))
     assert (answer.status, answer.headers["accept-encoding"]) == (415, "identity")
 
 
-def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(
+def test_too_large_content_length_is_refused_before_the_body(
     connection: Connection, contract: Contract
 ) -> None:
     head = post(b"").raw().replace(b"content-length: 0", b"content-length: 99999999999")
@@ -202,7 +195,7 @@ def test_a_body_that_announces_too_much_is_refused_before_it_is_sent(
     assert answer.status == 413
 
 
-def test_a_body_that_announces_nothing_is_refused_when_it_is_too_large(server: str) -> None:
+def test_too_large_chunked_body_gets_413(server: str) -> None:
     chunk = b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
     sent = post(b"", transfer_encoding="chunked").raw()
     with Connection(server) as connection:
@@ -210,20 +203,18 @@ def test_a_body_that_announces_nothing_is_refused_when_it_is_too_large(server: s
     assert answer.status == 413
 
 
-def test_without_a_key_a_body_is_refused_before_it_is_sent(server: str) -> None:
+def test_missing_key_is_refused_before_the_body(server: str) -> None:
     head = post(b"", key="").raw().replace(b"content-length: 0", b"content-length: 1000000")
     with Connection(server) as connection:
         assert connection.exchange(head).status == 401
 
 
-@pytest.mark.skipif(CLUSTER, reason="Ray drops a request that is given up before it is routed")
-def test_a_body_shorter_than_announced_is_nobodys_request(
-    server: str, connection: Connection
-) -> None:
-    """Its sender left before it was complete: counted as such, and answered to nobody."""
+@pytest.mark.skipif(CLUSTER, reason="Ray drops a request that is abandoned before it is routed")
+def test_incomplete_body_is_counted_as_499(server: str, connection: Connection) -> None:
+    """The client disconnects before it has sent the announced bytes."""
     before = metric(server, "requests_total", route="/classify", status="499")
     head = post(b"").raw().replace(b"content-length: 0", b"content-length: 1000")
-    with socket.create_connection(_place(server)) as leaving:
+    with socket.create_connection(_host_and_port(server)) as leaving:
         leaving.sendall(head + b'{"text": ')
     wait_until(
         lambda: metric(server, "requests_total", route="/classify", status="499") > before, 30
@@ -251,15 +242,15 @@ NO_HTTP = {
 
 
 @pytest.mark.parametrize("name", NO_HTTP)
-def test_what_is_no_http_is_answered_with_a_problem_and_closed(
+def test_malformed_http_gets_a_problem_and_is_closed(
     server: str, contract: Contract, name: str
 ) -> None:
-    with socket.create_connection(_place(server), timeout=20) as connection:
+    with socket.create_connection(_host_and_port(server), timeout=20) as connection:
         connection.sendall(NO_HTTP[name])
         received = b""
         while part := connection.recv(65536):
             received += part
-    # What came before the nonsense was a request of its own, and may be answered too.
+    # Bytes in front of the malformed ones may be a request with a response of its own.
     head, _, body = received.rpartition(b"\r\n\r\n")
     head = head[head.rindex(b"HTTP/1.1") :]
     assert head.startswith(b"HTTP/1.1 400 "), received
@@ -279,7 +270,7 @@ def test_what_is_no_http_is_answered_with_a_problem_and_closed(
     ],
     ids=["path", "query", "header", "headers", "header without end", "path without end"],
 )
-def test_a_head_that_is_too_large_gets_431_and_costs_no_memory(
+def test_too_large_head_gets_431_without_using_memory(
     server: str, contract: Contract, process: subprocess.Popen[bytes], head: bytes
 ) -> None:
     before = peak_megabytes(process)
@@ -290,31 +281,29 @@ def test_a_head_that_is_too_large_gets_431_and_costs_no_memory(
     assert peak_megabytes(process) - before < 10
 
 
-def test_a_large_head_below_the_limit_is_no_harm(ask: Ask) -> None:
+def test_large_head_below_the_limit_is_accepted(ask: Ask) -> None:
     cookie = (b"cookie", b"a" * 20_000)
-    assert ask(Sent("GET", b"/health", (cookie,))).status == 200
+    assert ask(RawRequest("GET", b"/health", (cookie,))).status == 200
 
 
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"TLS/1.0"])
-def test_a_request_to_upgrade_is_answered_as_if_it_did_not_ask(
-    server: str, ask: Ask, protocol: bytes
-) -> None:
+def test_upgrade_request_is_answered_as_http(server: str, ask: Ask, protocol: bytes) -> None:
     upgrade = ((b"connection", b"upgrade"), (b"upgrade", protocol))
-    assert ask(Sent("GET", b"/health", upgrade)).status == 200
-    # Behind such a head the parser finds no body, only the other protocol.
+    assert ask(RawRequest("GET", b"/health", upgrade)).status == 200
+    # After such a head the parser expects the other protocol, not a body.
     sent = post({"text": "Koch"})
     with Connection(server) as connection:
-        sent = Sent("POST", sent.target, sent.headers + upgrade, sent.body)
+        sent = RawRequest("POST", sent.target, sent.headers + upgrade, sent.body)
         assert connection.ask(sent).status == 400
 
 
-def test_a_bad_ad_is_refused_with_its_batch_and_harms_no_other_request(ask: Ask) -> None:
+def test_bad_ad_refuses_only_its_own_batch(ask: Ask) -> None:
     answer = ask(post({"ads": [{"text": "Koch"}, {"text": " "}]}, b"/classify/batch"))
     assert (answer.status, detail(answer)[:16]) == (422, "body.ads.1.text:")
     assert ask(post({"ads": [{"text": "Koch"}]}, b"/classify/batch")).status == 200
 
 
-def test_request_ids_come_back_when_well_formed_and_are_made_otherwise(ask: Ask) -> None:
+def test_malformed_request_ids_are_replaced(ask: Ask) -> None:
     for kept in ("job-7:a.b_c", "x" * 128, "0"):
         assert ask(post({}, x_request_id=kept)).headers["x-request-id"] == kept
     for bad in ("a b", "x" * 129, "<script>", "a\tb", "ä", '"', "a,b", "../a"):
@@ -322,24 +311,24 @@ def test_request_ids_come_back_when_well_formed_and_are_made_otherwise(ask: Ask)
         assert re.fullmatch("[0-9a-f]{32}", made), bad
 
 
-def test_paths_that_leave_their_folder_lead_nowhere(ask: Ask) -> None:
+def test_path_traversal_gets_404(ask: Ask) -> None:
     for path in (
         "/page/../pages.py", "/page/..%2fpages.py", "/page/%2e%2e/pages.py", "/page/..\\pages.py",
         "/docs/../../etc/passwd", "/page//etc/passwd", "//etc/passwd", "/%2f/etc/passwd",
         "/page/%00", "/page/page.js%00", "/page/", "/page", "/docs/", "/page/" + "a" * 5000,
     ):  # fmt: skip
-        assert ask(Sent("GET", path.encode())).status == 404, path
+        assert ask(RawRequest("GET", path.encode())).status == 404, path
 
 
-def test_ten_thousand_random_paths_make_no_new_series(server: str, connection: Connection) -> None:
-    connection.ask(Sent("GET", b"/nowhere"))
-    connection.ask(Sent("GET", b"/page/nowhere"))
-    connection.ask(Sent("GET", b"/docs/nowhere"))
+def test_unknown_paths_make_no_new_metric_series(server: str, connection: Connection) -> None:
+    connection.ask(RawRequest("GET", b"/nowhere"))
+    connection.ask(RawRequest("GET", b"/page/nowhere"))
+    connection.ask(RawRequest("GET", b"/docs/nowhere"))
     before = _series(server)
     for count in range(10_000):
         prefix = (b"/", b"/classify/", b"/page/", b"/docs/", b"/health/", b"/metrics/")[count % 6]
         path = prefix + b"%x" % (count * 2_654_435_761 % 2**32)
-        assert connection.ask(Sent("GET", path)).status == 404
+        assert connection.ask(RawRequest("GET", path)).status == 404
     assert _series(server) == before
 
 
@@ -353,7 +342,7 @@ def _value(address: str, series: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(series))
 
 
-def _place(address: str) -> tuple[str, int]:
+def _host_and_port(address: str) -> tuple[str, int]:
     parts = urlsplit(address)
     assert parts.hostname
     assert parts.port
@@ -363,7 +352,7 @@ def _place(address: str) -> tuple[str, int]:
 @pytest.mark.parametrize(
     "name", ["many empty ads", "many unknown fields", "far too deep", "blanks"]
 )
-def test_a_hostile_body_stalls_nobody_and_costs_little_memory(
+def test_hostile_body_takes_little_time_and_memory(
     server: str, process: subprocess.Popen[bytes], name: str
 ) -> None:
     before = peak_megabytes(process)
@@ -371,7 +360,7 @@ def test_a_hostile_body_stalls_nobody_and_costs_little_memory(
     with Connection(server) as connection:
         for _ in range(5):
             connection.ask(post(INVALID[name][0]))
-    # Eight megabytes of empty ads once took 24 s, in which nobody else was answered, and 4 GB.
+    # Without limits, 8 MB of empty ads took 24 s, which blocked all other requests, and 4 GB.
     assert (processor_seconds(process) - begin) / 5 < 1
     assert peak_megabytes(process) - before < 60
 
@@ -414,7 +403,7 @@ POSTINGS: dict[str, tuple[object, int]] = {
 
 
 @pytest.mark.parametrize("name", POSTINGS)
-def test_a_hostile_posting_stalls_nobody_and_costs_little_memory(
+def test_hostile_job_posting_takes_little_time_and_memory(
     ask: Ask, process: subprocess.Popen[bytes], name: str
 ) -> None:
     body, status = POSTINGS[name]
@@ -428,18 +417,18 @@ def test_a_hostile_posting_stalls_nobody_and_costs_little_memory(
     assert len(answer.body) < 4000
 
 
-def test_a_field_that_is_there_twice_is_refused_in_a_posting_too(ask: Ask) -> None:
+def test_duplicate_field_of_a_posting_is_refused(ask: Ask) -> None:
     body = b'{"@type": "JobPosting", "@type": "JobPosting", "title": "Koch"}'
     answer = ask(post(body, b"/classify/jobposting"))
     assert (answer.status, "'@type' is there twice" in detail(answer)) == (422, True)
 
 
-def test_a_key_never_leaves_in_an_answer(connection: Connection) -> None:
+def test_responses_never_contain_a_key(connection: Connection) -> None:
     for sent in (
         post({"text": "Koch"}),
         post(b"{"),
         post({}),
-        Sent("GET", b"/model"),
-        Sent("GET", b"/metrics"),
+        RawRequest("GET", b"/model"),
+        RawRequest("GET", b"/metrics"),
     ):
         assert KEY.encode() not in connection.ask(sent).body

@@ -1,4 +1,4 @@
-"""What is open, what needs a key, and where a key could leak; each on a real server of its own."""
+"""Access with and without a key, leaks of keys, and code in checkpoints, on real servers."""
 
 import json
 import shutil
@@ -23,8 +23,8 @@ WORK = (
 )
 
 
-def test_an_unexpected_failure_shows_no_key_anywhere(failing_folder: Path, tmp_path: Path) -> None:
-    """Its traceback is logged; the client learns nothing, and is counted as what it got."""
+def test_unexpected_failure_reveals_no_key(failing_folder: Path, tmp_path: Path) -> None:
+    """The traceback is logged; the response says nothing of the cause and is counted as 500."""
     log = tmp_path / "log"
     with running_server(failing_folder, log, api_keys=KEYS, log_format="json") as address:
         with Connection(address) as connection:
@@ -50,12 +50,12 @@ def test_an_unexpected_failure_shows_no_key_anywhere(failing_folder: Path, tmp_p
         assert KEY not in text
         assert OTHER not in text
         assert "a-wrong-key" not in text
-    # Nor the ad, nor the inside of the failure, in an answer.
+    # The log does not contain the ad, and the response not the cause.
     assert "あ" not in written
     assert not any("UNK" in answer.body.decode() for answer in answers)
 
 
-def test_a_bad_key_stops_the_start_and_is_not_shown(tiny_folder: Path, tmp_path: Path) -> None:
+def test_invalid_key_stops_the_start_and_is_not_logged(tiny_folder: Path, tmp_path: Path) -> None:
     for number, keys in enumerate(("sesame", f"{KEY},with blanks in between", "schlüssel" * 3)):
         log = tmp_path / str(number)
         process = start_server(tiny_folder, log, free_port(), api_keys=keys)
@@ -66,10 +66,10 @@ def test_a_bad_key_stops_the_start_and_is_not_shown(tiny_folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("access", ["open", "key", "off"])
-def test_metrics_and_documentation_are_open_closed_or_gone(
+def test_access_to_metrics_and_documentation_follows_the_settings(
     tiny_folder: Path, tmp_path: Path, access: str, request: pytest.FixtureRequest
 ) -> None:
-    if access == "open":  # as it is unless somebody says otherwise
+    if access == "open":  # the default
         _check_access(request.getfixturevalue("server"), access)
         return
     settings = {"api_keys": KEYS, "metrics_access": access, "docs_access": access}
@@ -80,7 +80,7 @@ def test_metrics_and_documentation_are_open_closed_or_gone(
 def _check_access(address: str, access: str) -> None:
     right = {"Authorization": f"Bearer {OTHER}"}
     with httpx.Client(base_url=address) as client:
-        # Probes never need a key, and the page always comes: it asks for the key itself.
+        # Probes never need a key, nor does the page, which has a field for the key.
         assert {client.get(path).status_code for path in (*HEALTH, "/", "/page/page.js")} == {200}
         for method, path in WORK:
             assert client.request(method, path, json={}).status_code == 401
@@ -93,7 +93,7 @@ def _check_access(address: str, access: str) -> None:
         )  # fmt: skip
         page = client.get("/").text
     assert without == {"open": [200] * 4, "key": [401, 401, 404, 404], "off": [404] * 4}[access]
-    # A browser sends no key with an address, so the page that needs one is not there.
+    # A browser cannot send a key when it opens a page, so the page is not served then.
     assert given == {"open": [200] * 4, "key": [200, 200, 404, 404], "off": [404] * 4}[access]
     assert ('href="metrics"' in page, 'href="docs"' in page) == (access == "open",) * 2
     assert 'href="model"' not in page
@@ -103,7 +103,7 @@ def test_pickled_weights_are_never_read(tiny_folder: Path, tmp_path: Path) -> No
     folder, marker = tmp_path / "pickled", tmp_path / "executed"
     shutil.copytree(tiny_folder, folder)
     (folder / "model.safetensors").unlink()
-    # What an unpickler runs: it would leave the marker.
+    # An unpickler would run this and create the marker.
     program = f"cposix\nsystem\n(S'touch {marker}'\ntR."
     for name in ("pytorch_model.bin", "model.pt", "model.pkl"):
         (folder / name).write_text(program)
@@ -115,15 +115,15 @@ def test_pickled_weights_are_never_read(tiny_folder: Path, tmp_path: Path) -> No
 
 
 def test_code_in_a_checkpoint_is_never_run(tiny_folder: Path, tmp_path: Path) -> None:
-    """Even where the checkpoint asks for it; and the metrics are there before any traffic."""
+    """Even if the tokenizer's `auto_map` names it. All metrics exist before the first request."""
     folder, marker = tmp_path / "coded", tmp_path / "executed"
     shutil.copytree(tiny_folder, folder)
     for name in ("own", "modeling", "configuration", "tokenization", "sitecustomize"):
         (folder / f"{name}.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: pass\n")
-    asked = folder / "tokenizer_config.json"
-    content = json.loads(asked.read_text(encoding="utf-8"))
+    config = folder / "tokenizer_config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
     content["auto_map"] = {"AutoModel": "own.Own", "AutoTokenizer": ["own.Own", None]}
-    asked.write_text(json.dumps(content))
+    config.write_text(json.dumps(content))
     with running_server(folder, tmp_path / "log") as address:
         lines = httpx.get(f"{address}/metrics").text.splitlines()
         assert httpx.post(f"{address}/classify", json={"text": "Koch"}).status_code == 200

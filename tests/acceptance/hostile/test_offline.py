@@ -1,4 +1,4 @@
-"""Nothing is reported and nothing is fetched: the service is the same without a network."""
+"""The service works without a network and never tries to reach another machine."""
 
 import json
 import os
@@ -14,10 +14,9 @@ from tests.support.server_process import clean_environment, running_server
 
 pytestmark = pytest.mark.server
 
-ALONE = ("unshare", "--map-root-user", "--net")
+OWN_NETWORK = ("unshare", "--map-root-user", "--net")
 
-# Put in front of the real command: each attempt to reach another machine is written down and fails.
-WATCH = """
+AUDIT_HOOK = """
 import os, sys
 
 LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0", None, "")
@@ -39,24 +38,25 @@ def watch(event, arguments):
 
 sys.addaudithook(watch)
 """
+"""A `sitecustomize.py` that records each attempt to reach another machine and lets it fail."""
 
 
-def may_be_alone() -> bool:
+def may_create_network() -> bool:
     try:
-        return subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run([*OWN_NETWORK, "true"], capture_output=True, check=False).returncode == 0
+        )
     except OSError:
         return False
 
 
-def test_with_the_network_cut_everything_works_and_nothing_leaves(
-    tiny_folder: Path, tmp_path: Path
-) -> None:
-    """The kernel counts it, so native code cannot hide either."""
-    if not may_be_alone():
-        pytest.skip("this system lets nobody make a network of their own (unshare --net)")
+def test_service_works_without_network_and_sends_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    """The kernel counts packets, so attempts of native code are seen too."""
+    if not may_create_network():
+        pytest.skip("this system does not permit a network namespace (unshare --net)")
     done = subprocess.run(
         [
-            *ALONE,
+            *OWN_NETWORK,
             sys.executable,
             "-m",
             "tests.acceptance.hostile.offline",
@@ -71,24 +71,24 @@ def test_with_the_network_cut_everything_works_and_nothing_leaves(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    # An attempt of our own was counted: so would one of the server's be.
-    assert told["control"]["connect"] != 0
-    assert told["control"]["after"] == told["control"]["IpOutNoRoutes"] + 1
-    assert set(told["statuses"].values()) == {200}
-    assert len(told["statuses"]) >= 10
-    assert set(told["left"].values()) == {0}
+    report = json.loads(done.stdout)
+    # The script's own attempt was counted, so the server's would be too.
+    assert report["control"]["connect"] != 0
+    assert report["control"]["after"] == report["control"]["IpOutNoRoutes"] + 1
+    assert set(report["statuses"].values()) == {200}
+    assert len(report["statuses"]) >= 10
+    assert set(report["left"].values()) == {0}
 
 
 def test_no_library_tries_to_reach_another_machine(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    (tmp_path / "sitecustomize.py").write_text(AUDIT_HOOK)
     attempts = tmp_path / "attempts"
     attempts.touch()
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT)]))
     monkeypatch.setenv("ATTEMPTS", str(attempts))
-    # Those that report where they find this would.
+    # Libraries that can report somewhere would do so with these.
     monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://192.0.2.1:4318")
     with running_server(tiny_folder, tmp_path / "log") as address:
@@ -96,7 +96,7 @@ def test_no_library_tries_to_reach_another_machine(
             assert httpx.get(f"{address}{path}").status_code == 200
         assert httpx.post(f"{address}/classify", json={"text": "Koch"}).status_code == 200
     assert attempts.read_text() == ""
-    # The watch itself sees what it should.
+    # The hook does see an attempt.
     probe = "import socket; socket.create_connection(('192.0.2.1', 80), 1)"
     seen = subprocess.run([sys.executable, "-c", probe], capture_output=True, check=False)
     assert b"there is no network" in seen.stderr

@@ -1,6 +1,6 @@
-"""Each status that the OpenAPI document lists is reached on the real server, and it lists no other.
+"""Every status in the OpenAPI document can be reached on a real server, with one worker or two.
 
-What fuzzing meets is held to the document too; here is the other half: nothing in it is idle.
+The tests of `test_fuzz` check the other direction: only documented statuses occur.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from tests.acceptance.hostile.conftest import LIMITS, MAX_BATCH_ADS, MAX_BODY_BYTES
-from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, Sent, post
-from tests.support.server_process import free_port, running_server, start_server, wait_until
+from tests.acceptance.hostile.wire import KEY, Answer, Connection, Contract, RawRequest, post
+from tests.support.polling import wait_until
+from tests.support.server_process import free_port, running_server, start_server
 
 pytestmark = pytest.mark.server
 
@@ -27,7 +28,7 @@ SOUND = {
     "/classify/jobposting": POSTINGS,
     STREAM: LONG,
 }
-# Its tokenizer has no piece for this letter, and none for the unknown.
+# The failing checkpoint's tokenizer has no piece for this letter, nor an unknown piece.
 FATAL = {
     "/classify": {"text": "あ"},
     "/classify/batch": {"ads": [{"text": "あ"}]},
@@ -35,31 +36,31 @@ FATAL = {
 }
 
 
-def ask_for(path: str, body: object, **headers: str) -> Sent:
-    """Make a request that does work, of the type that its route takes."""
+def work_request(path: str, body: object, **headers: str) -> RawRequest:
+    """Make a POST request with the media type that its route takes."""
     if path == STREAM:
         headers = {"content_type": "application/x-ndjson"} | headers
     return post(body, path.encode(), **headers)
 
 
-def get(path: str, key: str = KEY) -> Sent:
-    return Sent("GET", path.encode(), ((b"authorization", f"Bearer {key}".encode()),))
+def get(path: str, key: str = KEY) -> RawRequest:
+    return RawRequest("GET", path.encode(), ((b"authorization", f"Bearer {key}".encode()),))
 
 
-class World:
-    """The servers, in the states that statuses need."""
+class Servers:
+    """A server with small limits, one that fails, and the statuses seen while one was loading."""
 
     def __init__(self, server: str, failing: str, loading: dict[str, set[int]]) -> None:
         self._server, self.failing, self.loading = server, failing, loading
 
-    def ask(self, sent: Sent, address: str | None = None) -> Answer:
+    def ask(self, sent: RawRequest, address: str | None = None) -> Answer:
         with Connection(address or self._server) as connection:
             return connection.ask(sent)
 
 
 @pytest.fixture(scope="module", params=["1", "2"], ids=lambda count: f"{count} workers")
 def workers(request: pytest.FixtureRequest) -> str:
-    """How many processes take requests: what they answer may not tell."""
+    """The number of front ends, which must make no difference to the answers."""
     return request.param
 
 
@@ -84,7 +85,7 @@ def limited(
 def loading(
     workers: str, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, set[int]]:
-    """The statuses that each path answered with, from the process's start until it was ready."""
+    """The statuses of each path between the start of a server and its readiness."""
     log = tmp_path_factory.mktemp("loading") / "log"
     port = free_port()
     address = f"http://127.0.0.1:{port}"
@@ -92,7 +93,7 @@ def loading(
 
     def ready() -> bool:
         for path in (*SOUND, "/model", "/health", "/health/ready"):
-            sent = ask_for(path, {"text": "Koch"}) if path in SOUND else get(path)
+            sent = work_request(path, {"text": "Koch"}) if path in SOUND else get(path)
             try:
                 with Connection(address) as connection:
                     status = connection.ask(sent).status
@@ -111,62 +112,64 @@ def loading(
 
 
 @pytest.fixture(scope="module")
-def world(
+def servers(
     workers: str,
     limited: str,
     loading: dict[str, set[int]],
     failing_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[World]:
+) -> Iterator[Servers]:
     log = tmp_path_factory.mktemp("failing") / "log"
     options = {"workers": workers, "client_seconds": "1"}
     with running_server(failing_folder, log, **options) as failing:
-        yield World(limited, failing, loading)
+        yield Servers(limited, failing, loading)
 
 
-def sound(world: World, path: str) -> int:
-    return world.ask(ask_for(path, SOUND[path]) if path in SOUND else get(path)).status
+def well_formed(servers: Servers, path: str) -> int:
+    return servers.ask(work_request(path, SOUND[path]) if path in SOUND else get(path)).status
 
 
-def malformed(world: World, path: str) -> int:
-    return world.ask(post(b'{"text": ', path.encode())).status
+def malformed_json(servers: Servers, path: str) -> int:
+    return servers.ask(post(b'{"text": ', path.encode())).status
 
 
-def keyless(world: World, path: str) -> int:
-    return world.ask(ask_for(path, {}, key="") if path in SOUND else get(path, "")).status
+def missing_key(servers: Servers, path: str) -> int:
+    return servers.ask(work_request(path, {}, key="") if path in SOUND else get(path, "")).status
 
 
-def slow(world: World, path: str) -> int:
-    """Announce more than is sent; this server waits for a second."""
+def incomplete_body(servers: Servers, path: str) -> int:
+    """Announce more bytes than are sent; this server waits one second for them."""
     whole = post(SOUND[path], path.encode())
-    announced = Sent("POST", whole.target, (*whole.headers, (b"content-length", b"99999")), b"{")
-    return world.ask(announced, world.failing).status
+    announced = RawRequest(
+        "POST", whole.target, (*whole.headers, (b"content-length", b"99999")), b"{"
+    )
+    return servers.ask(announced, servers.failing).status
 
 
-def too_large(world: World, path: str) -> int:
-    return world.ask(post(b" " * (MAX_BODY_BYTES + 1), path.encode())).status
+def too_large(servers: Servers, path: str) -> int:
+    return servers.ask(post(b" " * (MAX_BODY_BYTES + 1), path.encode())).status
 
 
-def of_another_type(world: World, path: str) -> int:
-    return world.ask(post(SOUND[path], path.encode(), content_type="text/plain")).status
+def wrong_media_type(servers: Servers, path: str) -> int:
+    return servers.ask(post(SOUND[path], path.encode(), content_type="text/plain")).status
 
 
-def of_another_shape(world: World, path: str) -> int:
+def invalid_body(servers: Servers, path: str) -> int:
     sent = post({"txet": ""}, path.encode()) if path in SOUND else get(f"{path}?top_k=3")
-    return world.ask(sent).status
+    return servers.ask(sent).status
 
 
-def numbered_from_nothing(world: World, path: str) -> int:
-    return world.ask(ask_for(path, SOUND[path], x_first_line="0")).status
+def invalid_first_line(servers: Servers, path: str) -> int:
+    return servers.ask(work_request(path, SOUND[path], x_first_line="0")).status
 
 
-def crowded(world: World, path: str) -> int:
-    """Fill the house from several sides until somebody has to wait outside."""
+def full_queue(servers: Servers, path: str) -> int:
+    """Send full batches from several threads until the request gets 429."""
     full = post(BATCH, b"/classify/batch")
     with ThreadPoolExecutor(8) as others:
         for _ in range(50):
-            filling = [others.submit(world.ask, full) for _ in range(8)]
-            answer = world.ask(ask_for(path, SOUND[path]))
+            filling = [others.submit(servers.ask, full) for _ in range(8)]
+            answer = servers.ask(work_request(path, SOUND[path]))
             for one in filling:
                 one.result()
             if answer.status == 429:
@@ -175,63 +178,65 @@ def crowded(world: World, path: str) -> int:
     return answer.status
 
 
-def failing(world: World, path: str) -> int:
-    return world.ask(post(FATAL[path], path.encode()), world.failing).status
+def failing(servers: Servers, path: str) -> int:
+    return servers.ask(post(FATAL[path], path.encode()), servers.failing).status
 
 
-def too_early(world: World, path: str) -> int:
-    return 503 if 503 in world.loading[path] else 0
+def still_loading(servers: Servers, path: str) -> int:
+    return 503 if 503 in servers.loading[path] else 0
 
 
-def hurried(world: World, path: str) -> int:
-    return world.ask(post(SOUND[path], path.encode(), x_request_timeout_ms="1")).status
+def tight_deadline(servers: Servers, path: str) -> int:
+    return servers.ask(post(SOUND[path], path.encode(), x_request_timeout_ms="1")).status
 
 
-Reach = Callable[[World, str], int]
-WORK: dict[int, Reach] = {
-    200: sound,
-    400: malformed,
-    401: keyless,
-    408: slow,
+StatusTrigger = Callable[[Servers, str], int]
+WORK: dict[int, StatusTrigger] = {
+    200: well_formed,
+    400: malformed_json,
+    401: missing_key,
+    408: incomplete_body,
     413: too_large,
-    415: of_another_type,
-    422: of_another_shape,
-    429: crowded,
+    415: wrong_media_type,
+    422: invalid_body,
+    429: full_queue,
     500: failing,
-    503: too_early,
-    504: hurried,
+    503: still_loading,
+    504: tight_deadline,
 }
-REACHED: dict[tuple[str, str], dict[int, Reach]] = {
+REACHED: dict[tuple[str, str], dict[int, StatusTrigger]] = {
     ("POST", "/classify"): WORK,
     ("POST", "/classify/batch"): WORK,
     ("POST", STREAM): {
-        200: sound,
-        401: keyless,
-        415: of_another_type,
-        422: numbered_from_nothing,
-        429: crowded,
-        503: too_early,
+        200: well_formed,
+        401: missing_key,
+        415: wrong_media_type,
+        422: invalid_first_line,
+        429: full_queue,
+        503: still_loading,
     },
     ("POST", "/classify/jobposting"): WORK,
-    ("GET", "/model"): {200: sound, 401: keyless, 422: of_another_shape, 503: too_early},
-    ("GET", "/health/live"): {200: sound},
-    ("GET", "/health/ready"): {200: sound, 503: too_early},
-    ("GET", "/health"): {200: sound, 503: too_early},
-    ("GET", "/metrics"): {200: sound},
+    ("GET", "/model"): {200: well_formed, 401: missing_key, 422: invalid_body, 503: still_loading},
+    ("GET", "/health/live"): {200: well_formed},
+    ("GET", "/health/ready"): {200: well_formed, 503: still_loading},
+    ("GET", "/health"): {200: well_formed, 503: still_loading},
+    ("GET", "/metrics"): {200: well_formed},
 }
 CASES = [
-    pytest.param(path, status, reach, id=f"{method} {path} {status}")
+    pytest.param(path, status, trigger, id=f"{method} {path} {status}")
     for (method, path), statuses in REACHED.items()
-    for status, reach in statuses.items()
+    for status, trigger in statuses.items()
 ]
 
 
-@pytest.mark.parametrize(("path", "status", "reach"), CASES)
-def test_a_documented_status_is_reached(world: World, path: str, status: int, reach: Reach) -> None:
-    assert reach(world, path) == status
+@pytest.mark.parametrize(("path", "status", "trigger"), CASES)
+def test_documented_status_is_reached(
+    servers: Servers, path: str, status: int, trigger: StatusTrigger
+) -> None:
+    assert trigger(servers, path) == status
 
 
-def test_the_document_lists_these_and_no_others(contract: Contract) -> None:
+def test_document_lists_exactly_these_statuses(contract: Contract) -> None:
     listed = {
         operation: {int(status) for status in description["responses"]}
         for operation, description in contract.operations.items()
@@ -239,32 +244,31 @@ def test_the_document_lists_these_and_no_others(contract: Contract) -> None:
     assert listed == {operation: set(statuses) for operation, statuses in REACHED.items()}
 
 
-def test_an_unknown_path_and_a_wrong_method_are_problems_on_every_route(
-    server: str, contract: Contract
-) -> None:
+def test_unknown_paths_and_wrong_methods_get_problems(server: str, contract: Contract) -> None:
     with Connection(server) as connection:
         for _, path in contract.operations:
             for method in ("PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "HEAD"):
-                answer = connection.ask(Sent(method, path.encode()))
+                answer = connection.ask(RawRequest(method, path.encode()))
                 assert answer.status == 405
                 assert answer.headers["allow"] in ("GET", "POST")
                 contract.check(method, path, answer)
             for wrong in (f"{path}/", f"{path}x", f"/{path}", path.upper()):
-                answer = connection.ask(Sent("GET", wrong.encode()))
+                answer = connection.ask(RawRequest("GET", wrong.encode()))
                 assert answer.status == 404, wrong
                 contract.check("GET", wrong, answer)
 
 
-def test_the_counters_add_up_to_what_was_asked(server: str, connection: Connection) -> None:
-    """One request is counted once, whatever became of it."""
+def test_each_request_is_counted_once(server: str, connection: Connection) -> None:
+    """Whatever its status."""
     sent = [
         post({"text": "Koch"}), post({}), post(b"{"), post({}, content_type="text/plain"),
-        post({}, key=""), Sent("GET", b"/nowhere"), Sent("PUT", b"/classify"), get("/model"),
+        post({}, key=""),
+        RawRequest("GET", b"/nowhere"), RawRequest("PUT", b"/classify"), get("/model"),
     ]  # fmt: skip
     before = _counted(server)
     for one in sent:
         connection.ask(one)
-    # A request for the metrics is not yet in its own answer; the one before is.
+    # A request for the metrics is counted after its answer, so only the first one is included.
     assert _counted(server) - before == len(sent) + 1
 
 

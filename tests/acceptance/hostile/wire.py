@@ -1,4 +1,4 @@
-"""Raw HTTP/1.1 over kept connections, and what each answer has to be."""
+"""Raw HTTP/1.1 over persistent connections, and the rules for every response."""
 
 import json
 import socket
@@ -15,8 +15,8 @@ from jsonschema import Draft202012Validator
 
 KEY = "a-key-of-good-length"
 PROBLEM = "application/problem+json"
-# What has no place in the document: each is answered before there is a request, or is a page.
 BEFORE_A_REQUEST = {"malformed-request": 400, "request-header-fields-too-large": 431}
+"""Problem types and statuses of bytes that never became a request; not in the OpenAPI document."""
 PAGES = {
     "/": "text/html; charset=utf-8",
     "/docs": "text/html; charset=utf-8",
@@ -24,11 +24,12 @@ PAGES = {
     "/page/page.js": "text/javascript; charset=utf-8",
     "/docs/swagger-ui.css": "text/css; charset=utf-8",
 }
+"""Paths outside the OpenAPI document, with their media types."""
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request as it goes over the wire; nothing is checked or corrected."""
+class RawRequest:
+    """A request as it is sent; nothing is checked or corrected."""
 
     method: str = "POST"
     target: bytes = b"/classify"
@@ -48,7 +49,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -59,23 +60,23 @@ class Answer:
 
 
 class Connection:
-    """One kept connection; opened anew when the server has closed it."""
+    """A persistent connection, opened again if the server has closed it."""
 
     def __init__(self, address: str, timeout: float = 60) -> None:
         parts = urlsplit(address)
-        self._place, self._timeout = (parts.hostname, parts.port), timeout
+        self._address, self._timeout = (parts.hostname, parts.port), timeout
         self._socket: socket.socket | None = None
 
-    def ask(self, sent: Sent) -> Answer:
+    def ask(self, sent: RawRequest) -> Answer:
         return self.exchange(sent.raw(), sent.method)
 
     def exchange(self, raw: bytes, method: str = "POST") -> Answer:
-        """Send bytes and read one answer."""
+        """Send bytes and read one response."""
         reused = self._socket is not None
         try:
             return self._exchange(raw, method)
         except ConnectionError:
-            # The server may close a kept connection at any time between two requests.
+            # The server may close an idle connection at any time.
             if not reused:
                 raise
             self.close()
@@ -83,8 +84,8 @@ class Connection:
 
     def _exchange(self, raw: bytes, method: str) -> Answer:
         if self._socket is None:
-            self._socket = socket.create_connection(self._place, self._timeout)
-        with suppress(ConnectionError):  # refused on the way; its answer is there all the same
+            self._socket = socket.create_connection(self._address, self._timeout)
+        with suppress(ConnectionError):  # refused while sending; the response is there anyway
             self._socket.sendall(raw)
         with HTTPResponse(self._socket, method=method) as response:
             response.begin()
@@ -114,12 +115,15 @@ class Connection:
 
 def post(
     body: bytes | object, target: bytes = b"/classify", key: str = KEY, **headers: str
-) -> Sent:
-    """Make an honest request around a body: bytes as they are, anything else as JSON."""
+) -> RawRequest:
+    """Make a well-formed POST request with a body: bytes as they are, anything else as JSON.
+
+    Headers are given with underscores; an empty value leaves the header out.
+    """
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"content-type": "application/json", "authorization": f"Bearer {key}"}
     given |= {name.replace("_", "-"): value for name, value in headers.items()}
-    return Sent(
+    return RawRequest(
         "POST",
         target,
         tuple((name.encode(), value.encode()) for name, value in given.items() if value),
@@ -128,7 +132,7 @@ def post(
 
 
 class Contract:
-    """What the server promises: its OpenAPI document, and rules for what stands outside of it."""
+    """Checks responses against the OpenAPI document, and against rules for all other paths."""
 
     def __init__(self, address: str) -> None:
         self.document = httpx.get(f"{address}/openapi.json").json()
@@ -142,12 +146,12 @@ class Contract:
         self._problem = self._validator({"$ref": "#/components/schemas/Problem"})
 
     def check(self, method: str, path: str, answer: Answer) -> None:
-        """Assert that an answer is one that a request of this method and path may get.
+        """Check that a request of this method and path may get this response.
 
         Args:
             method: as sent.
             path: as the server routes it: decoded, without its query.
-            answer: what came.
+            answer: the response.
         """
         assert answer.headers["x-request-id"], answer
         if answer.status >= 400:
@@ -198,6 +202,6 @@ class Contract:
     def _validator(self, schema: dict[str, Any]) -> Draft202012Validator:
         name = json.dumps(schema)
         if name not in self._validators:
-            whole = {**schema, "components": self.document["components"]}
-            self._validators[name] = Draft202012Validator(whole)
+            complete = {**schema, "components": self.document["components"]}
+            self._validators[name] = Draft202012Validator(complete)
         return self._validators[name]

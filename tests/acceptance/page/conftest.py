@@ -1,4 +1,4 @@
-"""One browser, and the servers that its pages come from."""
+"""One browser and the servers of the pages."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def server(chromium, tiny_folder, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def swayed(chromium, sensitive_folder, tmp_path_factory):
-    """A server whose answers depend on every sentence."""
+    """The address of a server whose predictions depend on every sentence."""
     log = tmp_path_factory.mktemp("swayed") / "server.log"
     with running_server(sensitive_folder, log) as address:
         yield address

@@ -1,4 +1,4 @@
-"""The page by keyboard, by screen reader, on a phone, and in two colour schemes."""
+"""The page with a keyboard, a screen reader, a phone, and in both colour schemes."""
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.server]
 AD = "Koch für die Küche mit Speisen und Menüs im Restaurant"
 
 
-def test_the_keyboard_is_enough(chromium, server):
+def test_control_enter_sends_the_ad(chromium, server):
     page = Page(chromium, server)
     page["text"].send_keys(AD, Keys.CONTROL, Keys.ENTER)
     page.wait("answer")
@@ -21,7 +21,7 @@ def test_the_keyboard_is_enough(chromium, server):
 FOCUSED = "document.activeElement.id || document.activeElement.textContent.trim()"
 
 
-def test_the_keyboard_reaches_everything_in_reading_order(chromium, server):
+def test_tab_reaches_every_control_in_reading_order(chromium, server):
     page = Page(chromium, server)
     page.example("electrician")
     page["explain"].send_keys(Keys.SPACE)
@@ -34,7 +34,7 @@ def test_the_keyboard_reaches_everything_in_reading_order(chromium, server):
     while order[-1] != "Metrics":
         page.press(Keys.TAB)
         order.append(page.script(FOCUSED))
-        assert page.script(SEEN), order[-1]
+        assert page.script(OUTLINED), order[-1]
     head = next(one for one in order if one.startswith("why-"))
     assert order == [
         "language-en", "title", "Pflege", "Bäckerei", "Elektrik, HTML", "Data analyst", "text",
@@ -43,8 +43,8 @@ def test_the_keyboard_reaches_everything_in_reading_order(chromium, server):
     ]  # fmt: skip
 
 
-# Whether the element in focus, or what stands for it, has an outline that shows.
-SEEN = """(() => {
+# Whether the focused element, or the label of a focused radio button, has a visible outline.
+OUTLINED = """(() => {
   const one = document.activeElement;
   const shown = one.type === "radio" ? one.nextElementSibling : one;
   const style = getComputedStyle(shown);
@@ -52,19 +52,19 @@ SEEN = """(() => {
 })()"""
 
 
-def test_a_screen_reader_is_told_the_outcome(chromium, server):
+def test_screen_reader_announces_answers_and_errors(chromium, server):
     page = Page(chromium, server)
     assert page["status"].get_dom_attribute("role") == "status"
     page.classify(AD)
     page.wait("answer")
-    label, *_ = page.all(".name")
-    said = page["status"].get_property("textContent")
-    assert said.startswith(f"Job category: {label}, ")
-    assert "Minimum education: " in said
+    label, *_ = page.texts(".name")
+    announced = page["status"].get_property("textContent")
+    assert announced.startswith(f"Job category: {label}, ")
+    assert "Minimum education: " in announced
     page.classify(" ")
-    said = page["status"].get_property("textContent")
-    assert said.startswith("There is no ad yet. Paste its text first.")
-    # Each control has a name.
+    announced = page["status"].get_property("textContent")
+    assert announced.startswith("There is no ad yet. Paste its text first.")
+    # Each control has an accessible name.
     names = page.script(
         "[...document.querySelectorAll('input, select, textarea, button')].map(one =>"
         " one.labels?.[0]?.textContent.trim() || one.textContent.trim())"
@@ -73,33 +73,33 @@ def test_a_screen_reader_is_told_the_outcome(chromium, server):
 
 
 @pytest.mark.parametrize("width", [320, 360])
-def test_a_phone_never_scrolls_sideways(chromium, server, width):
+def test_phone_never_scrolls_sideways(chromium, server, width):
     page = Page(chromium, server, language="de-DE", width=width)
-    assert page.widest() == width
+    assert page.content_width() == width
     page.example("electrician")
     page["explain"].click()
     page["send"].click()
     page.wait("why")
     for kind in ("curl", "python", "json"):
         page.choose("kind", kind)
-        assert page.widest() == width
+        assert page.content_width() == width
     page["title"].clear()
     page.classify("W" * 3000)
     page.wait("answer")
     WebDriverWait(chromium, 20).until(lambda _: "W" * 100 in page.code("curl"))
-    assert page.widest() == width
+    assert page.content_width() == width
     page.classify("Küche " * 800)
     page.wait("error")
-    assert page.widest() == width
+    assert page.content_width() == width
 
 
-def test_the_page_follows_the_dark_color_scheme(chromium, server):
+def test_page_follows_the_dark_color_scheme(chromium, server):
     ground = "getComputedStyle(document.body).backgroundColor"
     light = Page(chromium, server).script(ground)
     assert Page(chromium, server, scheme="dark").script(ground) != light
 
 
-# Each shown text's contrast with what is painted behind it, as WCAG 2.2 has it (1.4.3).
+# The contrast of each visible text with its background, by WCAG 2.2 (1.4.3).
 CONTRASTS = """(() => {
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const paint = (color) => { canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); };

@@ -1,4 +1,4 @@
-"""What the page says when a request fails."""
+"""Error messages of the page."""
 
 import re
 
@@ -7,8 +7,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.support.browser import Page
-from tests.support.faulty_engine import BROKEN, HELD, text_of
-from tests.support.server_process import faulty_server, running_server, wait_until
+from tests.support.faulty_engine import BROKEN, HELD, text_of_tokens
+from tests.support.faulty_server import faulty_server
+from tests.support.polling import wait_until
+from tests.support.server_process import running_server
 
 pytestmark = [pytest.mark.browser, pytest.mark.server]
 
@@ -21,7 +23,7 @@ KEY = "a-key-of-good-length"
 def test_failures_and_overload_are_explained_in_both_languages(chromium, tiny_folder, tmp_path):
     with faulty_server(tiny_folder, tmp_path, max_queued_ads="1", max_batch_ads="1") as server:
         page = Page(chromium, server.address)
-        page.classify(text_of(BROKEN))
+        page.classify(text_of_tokens(BROKEN))
         assert page.wait("error").startswith("The model failed on this ad\nTry again")
         held = server.pool.submit(server.send, HELD)
         wait_until(lambda: server.metric("queued_ads") == 1, seconds=20)
@@ -32,7 +34,7 @@ def test_failures_and_overload_are_explained_in_both_languages(chromium, tiny_fo
         assert re.match(
             r"Der Dienst ist ausgelastet\nBitte in \d+ s noch einmal", page["error"].text
         )
-        server.open()
+        server.release()
         assert held.result().status_code == 200
 
 
@@ -50,7 +52,7 @@ def test_errors_are_explained_and_replaced_by_an_answer(chromium, server):
     assert not page["error"].is_displayed()
 
 
-def test_an_unreachable_service_is_explained(chromium, server):
+def test_unreachable_service_is_explained(chromium, server):
     page = Page(chromium, server)
     page.browser.execute_cdp_cmd("Network.enable", {})
     page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": ["*/classify"]})
@@ -61,7 +63,7 @@ def test_an_unreachable_service_is_explained(chromium, server):
         page.browser.execute_cdp_cmd("Network.setBlockedURLs", {"urls": []})
 
 
-def test_a_key_is_asked_for_where_the_server_has_one(chromium, tiny_folder, tmp_path):
+def test_page_requests_the_key_of_a_protected_server(chromium, tiny_folder, tmp_path):
     with running_server(tiny_folder, tmp_path / "server.log", api_keys=KEY) as address:
         page = Page(chromium, address)
         assert page.wait("error").startswith("This service asks for a key\nEnter it")

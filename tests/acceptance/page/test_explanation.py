@@ -1,4 +1,4 @@
-"""The explanation: the ad as it was read, with marked sentences."""
+"""The explanation: the text that the model read, with marked sentences."""
 
 import json
 import re
@@ -14,7 +14,7 @@ AD = "Koch für die Küche mit Speisen und Menüs im Restaurant"
 
 
 def parts(page):
-    """Return the marked parts: text, direction, level, number that is shown, words for it."""
+    """Return the marked parts: text, direction, level, points shown, words for a screen reader."""
     return page.script(
         "[...document.querySelectorAll('#reading mark')].map(mark => [mark.firstChild.data,"
         " mark.className, Number(mark.dataset.level), mark.querySelector('.points').textContent,"
@@ -23,7 +23,7 @@ def parts(page):
 
 
 def expected_parts(answer, head, text):
-    """Say what `parts` should be for a head."""
+    """Return text, direction, level and a pattern of the points of each part to be marked."""
     found = []
     for one in answer["explanation"]["sentences"]:
         weight, size = one[head], abs(one[head])
@@ -57,7 +57,7 @@ def test_sentences_are_marked_for_and_against_each_answer(chromium, swayed, mark
     assert any(marked.values())
     shown = page["reading"].get_property("textContent")
     assert re.sub(r"[+−]\d+ \(\d+ points (for|against) it\) ", "", shown).strip() == text
-    # Not by colour alone: lines differ in thickness, and those against are dashed.
+    # Also visible without colours: lines differ in thickness, and those against are dashed.
     assert page.script(
         "[...document.querySelectorAll('#legend mark')].map(mark => {"
         " const style = getComputedStyle(mark);"
@@ -65,7 +65,7 @@ def test_sentences_are_marked_for_and_against_each_answer(chromium, swayed, mark
     ) == ["1px solid", "2px solid", "4px solid", "2px dashed"]
 
 
-def test_the_title_is_marked_without_its_markup(chromium, server):
+def test_title_is_shown_without_its_markup(chromium, server):
     page = Page(chromium, server)
     page["title"].send_keys("<b>Pflegefachkraft</b> &amp; <script>window.foreign = 1</script>Koch")
     page.choose("format", "html")
@@ -75,7 +75,7 @@ def test_the_title_is_marked_without_its_markup(chromium, server):
     assert page.script("window.foreign") is None
 
 
-def test_a_cut_ad_shows_what_was_read_of_it(chromium, server):
+def test_truncated_ad_shows_only_the_text_that_was_read(chromium, server):
     page = Page(chromium, server)
     page.classify("Koch für die Küche.\n" * 60 + "Software mit Python.\n" * 60, explain=True)
     page.wait("why")
@@ -83,7 +83,7 @@ def test_a_cut_ad_shows_what_was_read_of_it(chromium, server):
     assert "Python" not in page["reading"].text
 
 
-def test_without_explanations_the_page_offers_none(chromium, tiny_folder, tmp_path):
+def test_page_offers_no_explanation_if_switched_off(chromium, tiny_folder, tmp_path):
     log = tmp_path / "server.log"
     with running_server(tiny_folder, log, explain_concurrency="0") as address:
         page = Page(chromium, address)

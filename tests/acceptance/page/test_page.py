@@ -1,4 +1,4 @@
-"""The try-it page as a person uses it: headless Chromium against the real server."""
+"""The try-it page in headless Chromium, from a real server."""
 
 import ast
 import inspect
@@ -18,16 +18,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.server]
 AD = "Koch für die Küche mit Speisen und Menüs im Restaurant"
 
 
-def test_a_pasted_ad_is_answered_by_both_heads(chromium, server):
+def test_pasted_ad_gets_predictions_of_both_heads(chromium, server):
     page = Page(chromium, server)
     page.classify(AD)
     page.wait("answer")
-    assert page.all(".head h2") == ["Job category", "Minimum education"]
-    assert len(page.all(".bars li")) == 6
-    shares = [float(share.rstrip("%")) for share in page.all(".percent")]
+    assert page.texts(".head h2") == ["Job category", "Minimum education"]
+    assert len(page.texts(".bars li")) == 6
+    shares = [float(share.rstrip("%")) for share in page.texts(".percent")]
     assert sum(shares[:3]) == pytest.approx(100, abs=0.2)
     assert shares[:3] == sorted(shares[:3], reverse=True)
-    # Each bar is as long as its share.
+    # The length of each bar is its percentage.
     assert page.script(
         "[...document.querySelectorAll('.bar')].map(bar =>"
         " 100 * bar.offsetWidth / bar.parentElement.offsetWidth)"
@@ -39,18 +39,18 @@ def test_a_pasted_ad_is_answered_by_both_heads(chromium, server):
     assert f"tiny, revision {answer['model']['revision']}" in page["facts"].text
     assert f"tiny · {answer['model']['revision']} · cpu" == page["model"].text
     assert not page["why"].is_displayed()
-    assert page.console() == []
+    assert page.console_messages() == []
 
 
-def test_as_many_labels_are_shown_as_were_asked_for(chromium, server):
+def test_page_shows_the_chosen_number_of_labels(chromium, server):
     page = Page(chromium, server)
     Select(page["top"]).select_by_visible_text("1")
     page.classify(AD)
     page.wait("answer")
-    assert len(page.all(".bars li")) == 2
+    assert len(page.texts(".bars li")) == 2
 
 
-def test_an_example_is_filled_in_and_a_cut_is_said(chromium, server):
+def test_examples_are_filled_in_and_truncation_is_reported(chromium, server):
     page = Page(chromium, server)
     for example in ("analyst", "bakery", "nurse"):
         page.example(example)
@@ -63,20 +63,20 @@ def test_an_example_is_filled_in_and_a_cut_is_said(chromium, server):
     assert "in 4 windows, cut" in page["facts"].text
 
 
-def test_names_and_words_follow_the_readers_language(chromium, server):
+def test_page_follows_the_language_of_the_browser(chromium, server):
     page = Page(chromium, server, language="de-DE")
     page.classify(AD)
     page.wait("answer")
-    assert page.all(".head h2") == ["Berufsbereich", "Mindestabschluss"]
-    names = page.all(".name")
+    assert page.texts(".head h2") == ["Berufsbereich", "Mindestabschluss"]
+    names = page.texts(".name")
     assert set(names[:3]) == {"Pflege", "Küche", "Software"}
-    # This head has no German names, so its labels stand in for them.
+    # This head has no German names, so its labels are shown.
     assert set(names[3:]) == {"none", "vocational", "master"}
     assert page["send"].text == "Einordnen"
     assert page.script("document.documentElement.lang") == "de"
 
 
-def test_an_example_in_html_is_read_as_html(chromium, server):
+def test_html_example_is_sent_as_html(chromium, server):
     page = Page(chromium, server)
     page.example("electrician")
     page["send"].click()
@@ -87,26 +87,26 @@ def test_an_example_in_html_is_read_as_html(chromium, server):
     WebDriverWait(chromium, 20).until(lambda _: '"format"' not in page.code("curl"))
 
 
-def test_the_language_changes_with_what_is_shown_already(chromium, server):
+def test_changing_the_language_translates_the_answer_shown(chromium, server):
     page = Page(chromium, server)
     page.classify(AD)
     page.wait("answer")
     page.choose("language", "de")
-    assert page.all(".head h2") == ["Berufsbereich", "Mindestabschluss"]
-    assert set(page.all(".name")[:3]) == {"Pflege", "Küche", "Software"}
+    assert page.texts(".head h2") == ["Berufsbereich", "Mindestabschluss"]
+    assert set(page.texts(".name")[:3]) == {"Pflege", "Küche", "Software"}
     assert page["send"].text == "Einordnen"
     assert "die ganze Anzeige" in page["facts"].text
     assert page["text"].get_dom_attribute("placeholder") == "Text der Anzeige hier einfügen"
     page.choose("language", "en")
     assert page["send"].text == "Classify"
-    assert set(page.all(".name")[:3]) == {"nursing", "cooking", "software"}
+    assert set(page.texts(".name")[:3]) == {"nursing", "cooking", "software"}
     assert page["text"].get_dom_attribute("placeholder").startswith("Paste")
     page.classify(" ")
     page.choose("language", "de")
     assert page["error"].text.startswith("Noch keine Anzeige")
 
 
-def test_the_requests_to_copy_do_what_the_page_did(chromium, server):
+def test_copied_requests_give_the_answer_of_the_page(chromium, server):
     page = Page(chromium, server)
     page["title"].send_keys('Koch\'s "Küche" $HOME `id` \\')
     page.choose("format", "html")
@@ -133,7 +133,7 @@ def test_the_requests_to_copy_do_what_the_page_did(chromium, server):
 
 
 @pytest.mark.parametrize("permitted", [True, False])
-def test_a_request_is_copied_without_clipboard_permission_too(chromium, server, permitted):
+def test_request_is_copied_with_and_without_clipboard_permission(chromium, server, permitted):
     page = Page(chromium, server)
     page.classify(AD)
     page.wait("answer")

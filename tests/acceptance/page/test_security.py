@@ -1,4 +1,4 @@
-"""The page under its content security policy: nothing foreign is loaded or run."""
+"""The content security policy: the page loads and runs only files of its own server."""
 
 import pytest
 from selenium.webdriver.support.ui import WebDriverWait
@@ -15,35 +15,39 @@ pytestmark = [pytest.mark.browser, pytest.mark.server]
 AD = "Koch für die Küche mit Speisen und Menüs im Restaurant"
 
 
-def test_the_page_asks_its_own_server_only(chromium, server):
+def test_page_sends_requests_only_to_its_server(chromium, server):
     page = Page(chromium, server)
     page.classify(AD)
     page.wait("answer")
-    requested = page.requested()
+    requested = page.requested_urls()
     assert f"{server}/classify" in requested
     assert [url for url in requested if not url.startswith(f"{server}/")] == []
 
 
-def test_the_documentation_shows_every_route_under_its_policy(chromium, server):
+def test_documentation_works_under_its_policy(chromium, server):
     page = Page(chromium, f"{server}/docs")
-    WebDriverWait(chromium, 30).until(lambda _: len(page.all(".opblock-summary-path")) >= 7)
-    assert page.console() == []
-    assert [url for url in page.requested() if not url.startswith((f"{server}/", "data:"))] == []
+    WebDriverWait(chromium, 30).until(lambda _: len(page.texts(".opblock-summary-path")) >= 7)
+    assert page.console_messages() == []
+    assert [
+        url for url in page.requested_urls() if not url.startswith((f"{server}/", "data:"))
+    ] == []
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_an_injected_script_does_not_run(chromium, server, path):
+def test_injected_script_does_not_run(chromium, server, path):
     page = Page(chromium, f"{server}{path}")
     chromium.execute_script(
         "const script = document.createElement('script');"
         "script.textContent = 'window.foreign = 1';"
         "document.body.append(script);"
     )
-    WebDriverWait(chromium, 20).until(lambda _: "Content Security Policy" in str(page.console()))
+    WebDriverWait(chromium, 20).until(
+        lambda _: "Content Security Policy" in str(page.console_messages())
+    )
     assert page.script("window.foreign") is None
 
 
-def test_texts_of_ads_and_checkpoints_never_become_markup(chromium, tokenizer_files, tmp_path):
+def test_text_of_ads_and_labels_never_becomes_markup(chromium, tokenizer_files, tmp_path):
     evil = "<img src=x onerror='window.foreign=1'><script>window.foreign=1</script>"
     head = Head(labels=(evil, "b"), names={"de": (f"{evil} de", "b"), "en": (evil, "<b>c</b>")})
     heads = {"job_category": head, "min_education": head}
@@ -58,8 +62,8 @@ def test_texts_of_ads_and_checkpoints_never_become_markup(chromium, tokenizer_fi
         page.wait("why")
         for language in ("de", "en"):
             page.choose("language", language)
-            assert any("<img" in name for name in page.all(".name"))
+            assert any("<img" in name for name in page.texts(".name"))
         assert page["reading"].get_property("textContent").count("<script>") == 2
         assert page.script("document.querySelectorAll('main img, main script, main b').length") == 0
         assert page.script("window.foreign") is None
-        assert page.console() == []
+        assert page.console_messages() == []

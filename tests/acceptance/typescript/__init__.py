@@ -1,0 +1,1 @@
+"""A generated TypeScript client with a real server."""

@@ -1,17 +1,17 @@
-// What a backend in TypeScript would write: the client is generated, every field below is checked by
-// the compiler, and every answer by an assertion. Arguments: the address, and what to ask for.
+// A backend in TypeScript: the client is generated, the compiler checks every field below, and
+// assertions check the answers. Arguments: the address, and "overload" for the test of a full queue.
 import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { components, operations, paths } from "./api.js";
 
 type Schemas = components["schemas"];
-// The names that this client builds on; the compiler fails where one is gone.
+// Names in the OpenAPI document; the compiler fails if one is missing.
 type ClassifyErrors = Exclude<keyof operations["classify"]["responses"], 200>;
 
-const [address, what] = process.argv.slice(2);
+const [address, scenario] = process.argv.slice(2);
 const client = createClient<paths>({ baseUrl: address ?? "" });
 
-function sure(head: Schemas["HeadOut"], labels: string[]): void {
+function checkHead(head: Schemas["HeadOut"], labels: string[]): void {
   assert(labels.includes(head.label));
   assert.equal(head.top[0]?.probability, head.probability);
 }
@@ -30,8 +30,8 @@ async function answers(): Promise<void> {
 
   const { data: model } = await client.GET("/model");
   assert(model);
-  sure(one.data.job_category, model.heads.job_category.labels.map((label) => label.label));
-  sure(one.data.min_education, model.heads.min_education.labels.map((label) => label.label));
+  checkHead(one.data.job_category, model.heads.job_category.labels.map((label) => label.label));
+  checkHead(one.data.min_education, model.heads.min_education.labels.map((label) => label.label));
 
   const ads: Schemas["AdIn"][] = [{ text: "Koch", id: "1" }, { text: "Pflege", title: null }];
   const batch = await client.POST("/classify/batch", { body: { ads } });
@@ -83,7 +83,7 @@ async function overload(): Promise<void> {
   assert(retryAfter >= 1);
 }
 
-if (what === "overload") {
+if (scenario === "overload") {
   await overload();
 } else {
   await answers();

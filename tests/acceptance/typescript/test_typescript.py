@@ -1,6 +1,6 @@
-"""A TypeScript client that is generated from the OpenAPI document calls the real server.
+"""A TypeScript client generated from the OpenAPI document calls a real server.
 
-Compiled as strictly as the compiler can: it fails where the document promises too little.
+It is compiled with the strictest options, so that a field missing in the document is an error.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.server_process import Faulty, faulty_server
+from tests.support.faulty_server import FaultyServer, faulty_server
 
 pytestmark = pytest.mark.server
 
@@ -26,17 +26,17 @@ def run(folder: Path, *command: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
-    """A server in whose house there is room for two ads."""
+def server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
+    """A server that admits two ads at a time."""
     folder = tmp_path_factory.mktemp("typescript-server")
     with faulty_server(tiny_folder, folder, max_queued_ads="2", max_batch_ads="2") as server:
-        server.open()
+        server.release()
         yield server
 
 
 @pytest.fixture(scope="module")
-def client(server: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the compiled client; without Node.js, skip, or fail where CI insists."""
+def client(server: FaultyServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled client; without Node.js tests are skipped, or fail if REQUIRE_NODE is set."""
     if not (shutil.which("node") and shutil.which("npm")):
         message = "the client is generated with node and npm, which are not installed"
         return pytest.fail(message) if os.environ.get("REQUIRE_NODE") else pytest.skip(message)
@@ -53,12 +53,12 @@ def client(server: Faulty, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "built" / "client.js"
 
 
-def test_a_generated_client_gets_answers_and_typed_errors(client: Path, server: Faulty) -> None:
+def test_generated_client_gets_answers_and_typed_errors(client: Path, server: FaultyServer) -> None:
     run(client.parent, "node", str(client), server.address)
 
 
-def test_a_generated_client_is_told_when_to_come_again(client: Path, server: Faulty) -> None:
+def test_generated_client_gets_retry_after(client: Path, server: FaultyServer) -> None:
     [held] = server.send_behind_held()
     run(client.parent, "node", str(client), server.address, "overload")
-    server.open()
+    server.release()
     assert held.result().status_code == 200

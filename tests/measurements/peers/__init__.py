@@ -1,1 +1,1 @@
-"""The same checkpoint behind what people would use instead, measured in turn with Doppelkopf."""
+"""Comparison with other servers: the same checkpoint, served by each and measured by turns."""

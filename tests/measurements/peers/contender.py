@@ -1,4 +1,4 @@
-"""What it takes to measure a contender: how it is started, asked and understood."""
+"""The description of a contender: its command, its requests and its answers."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,13 +9,13 @@ from app.core.types import Ad
 
 @dataclass(frozen=True)
 class Call:
-    """A request for one ad. An ad may need several, one a head."""
+    """A request for one ad. An ad may need several, one for each head."""
 
     path: str
     body: Callable[[Ad, str], object]
-    """From the ad, and its title and text joined by the tokenizer's separator."""
+    """Makes the body from the ad, and from its title and text joined by the separator token."""
     labels: Callable[[Any], dict[str, str]]
-    """The best label by head, from the answer's JSON."""
+    """Gets the best label by head from the answer's JSON."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Contender:
     """One way to serve a checkpoint.
 
     In `command` and `variables`, `{python}` and `{scripts}` stand for the environment's interpreter
-    and its folder, `{port}`, `{threads}` and `{scratch}` for what they say, `{model}` for the
-    checkpoint, and `{two_heads}`, `{job_category}` and `{min_education}` for its exported forms.
+    and its folder, `{port}` and `{threads}` for numbers, `{scratch}` for a temporary folder,
+    `{model}` for the checkpoint, and `{two_heads}`, `{job_category}` and `{min_education}` for its
+    exports.
     """
 
     name: str
@@ -33,11 +34,11 @@ class Contender:
     calls: tuple[Call, ...]
     variables: Mapping[str, str] = field(default_factory=dict)
     environment: str | None = None
-    """Its name; None stands for this one."""
+    """The name of its environment; None for the one that runs the comparison."""
     requirements: tuple[str, ...] = ()
     batch: int = 1
-    """Ads it pads together at most."""
+    """The largest number of ads in one of its batches."""
     limit: int | None = None
-    """Requests it takes at once; those above it are refused."""
+    """The number of simultaneous requests above which it refuses; None without a limit."""
     refusals: frozenset[int] = frozenset({429, 503})
-    """Statuses that tell a client to come again later."""
+    """Statuses of a refusal because of load."""

@@ -1,9 +1,9 @@
-"""Who is measured: how each is installed and started, asked and understood.
+"""The contenders: requirements, command, requests and answers of each.
 
-All compute in float32 with all cores, pad a batch to its longest ad, and are warm before they are
-ready. The peers read the first 512 tokens of an ad, Doppelkopf all of it unless `max_windows=1` is
-said. They are tuned as far as their own settings go, except for limits of their queues: those that
-have one say so in their name, the others take whatever comes, as they do by default.
+All compute in float32 with all cores, pad a batch to its longest ad, and warm up before they are
+ready. The peers read the first 512 tokens of an ad; Doppelkopf reads all of it unless
+`max_windows=1` is set. Peers are tuned with their own settings, except for limits of their queues:
+contenders with a limit have it in their name, the others accept every request by default.
 """
 
 import re
@@ -23,10 +23,13 @@ LIMIT = 16
 
 
 def own(settings: str = "") -> Contender:
-    """Return the project's own server, with settings as `dtype=int8,max_windows=1`, or none.
+    """Return the project's own server.
+
+    Args:
+        settings: such as `dtype=int8,max_windows=1`.
 
     Raises:
-        ValueError: they are written in another way.
+        ValueError: the settings have another form.
     """
     pairs = [pair.partition("=") for pair in settings.split(",") if pair]
     if not all(name and value for name, _, value in pairs):
@@ -51,7 +54,7 @@ def own(settings: str = "") -> Contender:
 
 
 def pinned(*names: str) -> tuple[str, ...]:
-    """Return requirements of the versions that this project itself is pinned to."""
+    """Return requirements with the versions of this project's lock file."""
     lock = LOCK.read_text(encoding="utf-8")
     return tuple(
         re.search(rf"^{re.escape(name)}==\S+", lock, re.MULTILINE)[0]  # type: ignore[index]
@@ -117,7 +120,7 @@ def _litserve(name: str, remark: str, batch: int) -> Contender:
 
 def _mosec(name: str, remark: str, batch: int = 1, limit: int | None = None) -> Contender:
     address = ("--address", "127.0.0.1", "--port", "{port}", "--log-level", "warning")
-    # Its patience of 3 s would end requests of the closed loops.
+    # Its default timeout of 3 s would end requests of the closed loops.
     rest = ("--timeout", "60000", *(("--capacity", str(limit)) if limit else ()))
     return Contender(
         name=name,
@@ -138,7 +141,7 @@ def _ray() -> Contender:
         remark=f"Ray Serve, @serve.batch of {BATCH}",
         command=_module("on_ray"),
         calls=_one("/"),
-        # Else its processes listen on all interfaces, whatever address the proxy has.
+        # Otherwise its processes listen on all interfaces, whatever the proxy's address is.
         variables=_batching(BATCH) | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
         environment="ray",
         requirements=(*TORCH, "ray[serve]==2.60.0"),
@@ -189,7 +192,7 @@ def _infinity() -> Contender:
         calls=tuple(call(head) for head in HEADS),
         variables={"OMP_NUM_THREADS": "{threads}"},
         environment="infinity",
-        # It takes no newer ones of these.
+        # It does not support newer versions of these.
         requirements=(
             *pinned("torch"), "transformers==4.57.6", "numpy==1.26.4",
             "infinity-emb[server,torch]==0.0.78",
@@ -200,7 +203,7 @@ def _infinity() -> Contender:
 
 PEERS: Sequence[Contender] = (
     _fastapi("fastapi", "FastAPI, a call of transformers a request"),
-    # It counts the connection that it decides about too.
+    # It counts the new connection too.
     _fastapi(
         f"fastapi-limit-{LIMIT}",
         f"likewise, {LIMIT} at once",

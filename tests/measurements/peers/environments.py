@@ -1,4 +1,4 @@
-"""An environment for each family of contenders, made when it is first asked for."""
+"""Virtual environments of the contenders, created when they are first needed."""
 
 import json
 import subprocess
@@ -6,29 +6,29 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.measurements.peers.standing import Standing
+from tests.measurements.peers.results import ContenderResults
 
 STAMP = ".requirements"
-"""In an environment that was finished: what was asked for."""
+"""The file with the requirements in a completely installed environment."""
 
 Run = Callable[[Sequence[str | Path]], str]
-"""Runs a command and returns what it printed."""
+"""Runs a command and returns its output."""
 
 
 class InstallError(Exception):
-    """An environment could not be made; says why."""
+    """An environment cannot be installed; the message says why."""
 
 
 def interpreter(folder: Path, requirements: Sequence[str], run: Run | None = None) -> Path:
-    """Return the interpreter of an environment that has these requirements.
+    """Install an environment with these requirements, unless it exists; return its interpreter.
 
     Args:
-        folder: where it is, or will be.
-        requirements: exact ones; another list makes the environment anew.
-        run: how commands are run; see `output`.
+        folder: of the environment.
+        requirements: exact versions; another list replaces the environment.
+        run: runs a command; see `output`.
 
     Raises:
-        InstallError: it cannot be made.
+        InstallError: a command fails.
     """
     run = run or output
     python, stamp, wanted = folder / "bin" / "python", folder / STAMP, "\n".join(requirements)
@@ -39,8 +39,8 @@ def interpreter(folder: Path, requirements: Sequence[str], run: Run | None = Non
     return python
 
 
-def install(standing: Standing, folder: Path, run: Run | None = None) -> None:
-    """Give a contender the interpreter of its own environment below a folder, or a failure."""
+def install_environment(standing: ContenderResults, folder: Path, run: Run | None = None) -> None:
+    """Install a contender's environment below a folder and set its interpreter, or its failure."""
     contender = standing.contender
     if contender.environment is None:
         return
@@ -54,7 +54,7 @@ def install(standing: Standing, folder: Path, run: Run | None = None) -> None:
 
 
 def versions(python: Path, requirements: Sequence[str]) -> dict[str, str]:
-    """Return what an environment has of the packages that were asked for."""
+    """Return the installed versions of the required packages."""
     names = [one.partition("==")[0].partition("[")[0] for one in requirements]
     code = (
         "import json, sys, importlib.metadata as m;"
@@ -64,10 +64,10 @@ def versions(python: Path, requirements: Sequence[str]) -> dict[str, str]:
 
 
 def output(command: Sequence[str | Path]) -> str:
-    """Run a command and return what it printed.
+    """Run a command and return its output.
 
     Raises:
-        InstallError: with the last line that it left.
+        InstallError: the command fails; with the last line of its output.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""A checkpoint in the forms that peers can load: plain transformers, no code of this project."""
+"""Exports a checkpoint for plain transformers, which peers can load without this project."""
 
 import json
 from pathlib import Path
@@ -16,17 +16,17 @@ TWO_HEADS = "two_heads"
 
 
 def export(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `two_heads/`, for servers of one's own, and a folder a head, for those of others.
+    """Write `two_heads/`, for servers with own code, and a folder for each head, for the others.
 
-    `two_heads/` holds a `BertModel`, `heads.safetensors` and `labels.json`; the folder of a head a
-    `BertForSequenceClassification`, which is a whole encoder each. Weights are float32 and the
-    heads' are divided by their temperature, so that probabilities are those of the checkpoint.
+    `two_heads/` has a `BertModel`, `heads.safetensors` and `labels.json`; a head's folder has a
+    `BertForSequenceClassification` with the whole encoder. Weights are float32. Those of a head are
+    divided by its temperature, so that probabilities equal the checkpoint's.
 
     Raises:
-        CheckpointError: its encoder is no BERT.
+        CheckpointError: the encoder is not a BERT.
     """
     if checkpoint.config.encoder.model_type != "bert":
-        raise CheckpointError("The peers are set up for encoders of the type bert alone.")
+        raise CheckpointError("The peers are set up for encoders of the type bert only.")
     weights = checkpoint.model(torch.float32, "sdpa").state_dict()
     encoder = {
         **_below(weights, "encoder."),
@@ -67,7 +67,7 @@ def _below(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Ten
 
 
 def _copy_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
-    # The name of this class is known to every release of transformers.
+    # Every release of transformers has this class.
     config = read_json(checkpoint.path / TOKENIZER_CONFIG) | {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": checkpoint.config.max_length,

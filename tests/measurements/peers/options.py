@@ -1,4 +1,4 @@
-"""The command line of a contest."""
+"""The command line of a comparison."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,22 +9,26 @@ from tests.measurements.peers.contenders import OWN, PEERS, own
 
 
 def chosen(only: Sequence[str], variants: Sequence[str]) -> list[Contender]:
-    """Return who takes part: our own server as it comes and its variants, then the peers.
+    """Return the contenders: our server with its defaults, its variants, and the peers.
+
+    Args:
+        only: names of contenders; empty for all.
+        variants: settings of our server.
 
     Raises:
-        ValueError: nobody has one of the names.
+        ValueError: a name is unknown.
     """
-    everyone = [own(), *(own(settings) for settings in variants), *PEERS]
-    names = [one.name for one in everyone]
+    contenders = [own(), *(own(settings) for settings in variants), *PEERS]
+    names = [one.name for one in contenders]
     if unknown := [name for name in only if name not in names]:
         raise ValueError(f"there is no {unknown[0]}, only {', '.join(names)}")
-    return [one for one in everyone if not only or one.name in only]
+    return [one for one in contenders if not only or one.name in only]
 
 
 def described(words: Sequence[str]) -> str:
-    """Return the command that was given, without folders of this machine."""
+    """Return the command, with paths shortened to their last part."""
     shown = [Path(word).name if "/" in word else word for word in words]
-    return " ".join(["python -m tests.measurements.peers.contest", *shown])
+    return " ".join(["python -m tests.measurements.peers.compare", *shown])
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

@@ -6,7 +6,7 @@ import pytest
 from app.core.errors import CheckpointRefusedError, SwapRunningError
 from app.core.served_model import CompletedSwap
 from app.serving.api.state import state_of
-from tests.support.server_process import App, served_model
+from tests.support.application import InProcessApp, served_model
 
 KEY = "an-operators-own-key"
 SETTINGS = {"admin_keys": KEY, "api_keys": "a-callers-own-api-key"}
@@ -41,7 +41,7 @@ def admin(checkpoint):
     with contextlib.ExitStack() as stack:
 
         def start(outcome, settings=SETTINGS):
-            app = App(checkpoint, settings=settings)
+            app = InProcessApp(checkpoint, settings=settings)
             client = stack.enter_context(app.client())
             state_of(app.app).swapper = None if outcome is None else Swapping(outcome)
             return client, app
@@ -133,4 +133,4 @@ def test_every_status_is_documented_and_counted_from_the_start(admin, swap):
     document = client.app.openapi()
     statuses = document["paths"]["/admin/model"]["post"]["responses"]
     assert set(statuses) == {"200", "400", "401", "408", "409", "413", "415", "422", "503"}
-    assert app.value("requests_total", route="/admin/model", status="409") == 0
+    assert app.metric("requests_total", route="/admin/model", status="409") == 0

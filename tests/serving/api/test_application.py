@@ -1,12 +1,12 @@
 from app.core.errors import CheckpointError
+from tests.support.application import InProcessApp
 from tests.support.problems import assert_problem
-from tests.support.server_process import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 def test_an_application_without_a_model_is_live_and_not_ready(checkpoint):
-    app = App(checkpoint, load_error=CheckpointError("no weights"))
+    app = InProcessApp(checkpoint, load_error=CheckpointError("no weights"))
     with app.client() as client:
         assert client.get("/health/live").status_code == 200
         for method, path in (("get", "/health"), ("get", "/health/ready"), ("get", "/model")):

@@ -2,16 +2,16 @@ import threading
 
 import pytest
 
+from tests.support.application import InProcessApp
 from tests.support.held_engine import HeldEngine
 from tests.support.problems import assert_problem
-from tests.support.server_process import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_html_without_text_and_an_unknown_format_are_refused(client):
 
 @pytest.fixture
 def held(checkpoint):
-    app = App(checkpoint, settings={"max_queued_ads": 3, "max_batch_ads": 3})
+    app = InProcessApp(checkpoint, settings={"max_queued_ads": 3, "max_batch_ads": 3})
     app.run = HeldEngine(app.run)
     with app.client() as client:
         yield app, client
@@ -117,7 +117,7 @@ def test_a_passed_deadline_gets_504_and_its_work_is_dropped(held):
     assert app.run.began.acquire(timeout=10)
     late = client.post("/classify", json=AD, headers={"X-Request-Timeout-Ms": "30"})
     assert_problem(late, 504, "Deadline exceeded")
-    assert app.value("queued_ads") == 1
+    assert app.metric("queued_ads") == 1
     app.run.go.set()
     first.join(10)
     assert app.run.batches == [1]
@@ -133,7 +133,7 @@ def test_a_full_queue_gets_429_with_retry_after(held):
     refused = client.post("/classify", json=AD)
     assert_problem(refused, 429, "Too many requests")
     assert int(refused.headers["retry-after"]) >= 1
-    assert app.value("rejected_total", reason="queue_full") == 1
+    assert app.metric("rejected_total", reason="queue_full") == 1
     app.run.go.set()
     first.join(10)
     assert client.post("/classify", json=AD).status_code == 200

@@ -2,14 +2,14 @@ import asyncio
 import json
 import threading
 
+from tests.support.application import InProcessApp
 from tests.support.held_engine import HeldEngine
-from tests.support.server_process import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 def test_a_disconnected_clients_work_is_dropped_before_it_runs(checkpoint):
-    app = App(checkpoint, settings={"max_queued_ads": 3, "max_batch_ads": 3})
+    app = InProcessApp(checkpoint, settings={"max_queued_ads": 3, "max_batch_ads": 3})
     app.run = HeldEngine(app.run)
     with app.client() as client:
         try:
@@ -46,14 +46,14 @@ def disconnect_while_waiting(app, client):
             "app": app.app,
         }
         call = asyncio.create_task(app.app(scope, receive, send))
-        while app.value("queued_ads") < 2:  # noqa: ASYNC110  a gauge cannot be awaited
+        while app.metric("queued_ads") < 2:  # noqa: ASYNC110  a gauge cannot be awaited
             await asyncio.sleep(0)
         gone.set()
         await call
 
     client.portal.call(leave)
-    assert app.value("queued_ads") == 1
-    assert app.value("requests_total", route="/classify", status="499") == 1
+    assert app.metric("queued_ads") == 1
+    assert app.metric("requests_total", route="/classify", status="499") == 1
     app.run.go.set()
     first.join(10)
     assert app.run.batches == [1]

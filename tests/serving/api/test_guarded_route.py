@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.support.application import InProcessApp
 from tests.support.problems import assert_problem
-from tests.support.server_process import App
 
 KEY = "a-key-of-good-length"
 AD = {"text": "Koch für die Küche im Restaurant"}
@@ -13,7 +13,7 @@ AD = {"text": "Koch für die Küche im Restaurant"}
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_a_body_above_the_limit_gets_413_announced_or_not(client):
 
 
 def test_keys_guard_all_routes_but_health(checkpoint):
-    app = App(checkpoint, settings={"api_keys": f"{KEY},another-key-of-length"})
+    app = InProcessApp(checkpoint, settings={"api_keys": f"{KEY},another-key-of-length"})
     with app.client() as client:
         detail = assert_problem(client.post("/classify", json=AD), 401, "Unauthorized")
         assert "Bearer" in detail

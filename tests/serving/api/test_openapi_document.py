@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from app.core.errors import OverloadedError, UnauthorizedError
 from app.serving.api.problems import PROBLEM_MEDIA_TYPE
-from tests.support.server_process import App
+from tests.support.application import InProcessApp
 
 JSON = "application/json"
 KEY = "a-key-of-good-length"
@@ -19,13 +19,13 @@ KEY = "a-key-of-good-length"
 @pytest.fixture(scope="module", params=["open", "key"])
 def document(request, checkpoint) -> dict[str, Any]:
     settings = {"api_keys": KEY, "metrics_access": request.param, "docs_access": request.param}
-    return App(checkpoint, run=lambda _: [], settings=settings).app.openapi()
+    return InProcessApp(checkpoint, run=lambda _: [], settings=settings).app.openapi()
 
 
 @pytest.fixture(scope="module")
 def client(checkpoint):
     settings = {"max_batch_ads": 8, "max_body_bytes": 4096}
-    with App(checkpoint, settings=settings).client() as client:
+    with InProcessApp(checkpoint, settings=settings).client() as client:
         yield client
 
 

@@ -1,13 +1,13 @@
 import pytest
 
-from tests.support.server_process import App
+from tests.support.application import InProcessApp
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_model_tells_labels_names_and_limits(client, checkpoint):
 
 
 def test_metrics_exist_at_zero_from_the_start(checkpoint):
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     with app.client() as client:
         text = client.get("/metrics").text
     for line in (

@@ -2,14 +2,14 @@ import re
 
 import pytest
 
-from tests.support.server_process import App
+from tests.support.application import InProcessApp
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")

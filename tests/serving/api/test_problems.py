@@ -1,15 +1,15 @@
 import pytest
 
 from app.core.errors import EngineError, FatalEngineError
+from tests.support.application import InProcessApp
 from tests.support.problems import assert_problem
-from tests.support.server_process import App
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_an_engine_failure_is_a_500_without_the_cause(checkpoint):
     def run(batch):
         raise RuntimeError("the inside")
 
-    app = App(checkpoint, run=run)
+    app = InProcessApp(checkpoint, run=run)
     with app.client() as client:
         response = client.post("/classify", json=AD)
         assert_problem(response, 500, "Inference failed")
@@ -36,7 +36,7 @@ def test_an_engine_failure_is_a_500_without_the_cause(checkpoint):
 
 
 def test_one_ad_that_does_not_fit_fails_its_request_only(checkpoint):
-    app = App(checkpoint, run=lambda batch: [EngineError("too large")] * len(batch))
+    app = InProcessApp(checkpoint, run=lambda batch: [EngineError("too large")] * len(batch))
     with app.client() as client:
         assert assert_problem(client.post("/classify", json=AD), 500, "Inference failed")
 
@@ -45,7 +45,7 @@ def test_after_a_lost_device_nothing_is_ready(checkpoint):
     def run(batch):
         raise FatalEngineError("The device failed; the service has to restart.")
 
-    app = App(checkpoint, run=run)
+    app = InProcessApp(checkpoint, run=run)
     with app.client() as client:
         assert_problem(client.post("/classify", json=AD), 500, "Inference failed")
         assert_problem(client.get("/health/ready"), 503, "Not ready")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.server_process import App
+from tests.support.application import InProcessApp
 
 FOLDER = Path(__file__).parent
 OPENAPI = FOLDER / "openapi.json"
@@ -28,7 +28,7 @@ def assert_recorded(file: Path, text: str) -> None:
 @pytest.fixture(scope="module")
 def app(checkpoint):
     """An application with every route there is."""
-    return App(checkpoint, run=lambda _: [], settings=KEYS)
+    return InProcessApp(checkpoint, run=lambda _: [], settings=KEYS)
 
 
 def test_the_openapi_document_is_the_recorded_one(app):
@@ -44,7 +44,7 @@ def test_the_openapi_document_is_the_recorded_one(app):
 )
 def test_settings_leave_out_routes_and_change_none(checkpoint, settings):
     """But for `/metrics`, which may need a key."""
-    served = App(checkpoint, run=lambda _: [], settings=settings).app.openapi()
+    served = InProcessApp(checkpoint, run=lambda _: [], settings=settings).app.openapi()
     recorded = json.loads(OPENAPI.read_text(encoding="utf-8"))
     assert set(served["paths"]) == set(recorded["paths"]) - {"/admin/model"}
     for path in set(served["paths"]) - {"/metrics"}:

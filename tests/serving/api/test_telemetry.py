@@ -12,7 +12,8 @@ import uvicorn
 
 from app.serving.api.state import state_of
 from app.serving.logs import TextFormatter
-from tests.support.server_process import App, free_port
+from tests.support.application import InProcessApp
+from tests.support.server_process import free_port
 
 KEY = "a-key-of-good-length"
 WORD = "Geheimwort"
@@ -35,7 +36,7 @@ def lines(caplog):
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8})
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +54,24 @@ def test_a_well_formed_request_id_is_kept(client):
 
 
 def test_requests_are_counted_once_by_route_and_status(checkpoint):
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     with app.client() as client:
         client.post("/classify", json=AD)
         client.post("/classify/batch", json={"ads": [AD, AD]})
         client.post("/classify", json={})
         for path in ("/a", "/b", "/c?d=e"):
             client.get(path)
-        assert app.value("requests_total", route="/classify", status="200") == 1
-        assert app.value("requests_total", route="/classify", status="422") == 1
-        assert app.value("requests_total", route="/classify/batch", status="200") == 1
-        assert app.value("requests_total", route="unmatched", status="404") == 3
-        assert app.value("request_seconds_count", route="/classify") == 2
-        assert app.value("batch_ads_sum") == 3
+        assert app.metric("requests_total", route="/classify", status="200") == 1
+        assert app.metric("requests_total", route="/classify", status="422") == 1
+        assert app.metric("requests_total", route="/classify/batch", status="200") == 1
+        assert app.metric("requests_total", route="unmatched", status="404") == 3
+        assert app.metric("request_seconds_count", route="/classify") == 2
+        assert app.metric("batch_ads_sum") == 3
         predicted = sum(
-            app.value("predictions_total", head="job_category", label=label)
+            app.metric("predictions_total", head="job_category", label=label)
             for label in checkpoint.heads["job_category"].labels
         )
-        assert predicted == app.value("confidence_count", head="job_category") == 3
+        assert predicted == app.metric("confidence_count", head="job_category") == 3
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_refused_requests_line_holds_nothing_that_was_sent(
 
 def test_an_ad_and_a_key_are_never_written(checkpoint, lines, caplog):
     caplog.set_level(logging.DEBUG, "app")
-    app = App(checkpoint, settings={"api_keys": KEY})
+    app = InProcessApp(checkpoint, settings={"api_keys": KEY})
     with app.client() as client:
         for key in (KEY, f"{KEY}-wrong"):
             headers = {"Authorization": f"Bearer {key}"}
@@ -150,7 +151,7 @@ def test_a_probe_leaves_a_line_only_where_it_fails(checkpoint, lines):
     async def unready():
         await state_of(app.app).service.drain(0)
 
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     with app.client() as client:
         for path in ("/health", "/health/live", "/health/ready", "/metrics"):
             assert client.get(path).status_code == 200
@@ -168,7 +169,7 @@ def test_a_timed_out_requests_line_has_its_waiting_time(checkpoint, lines):
         assert go.wait(20)
         return engine(batch)
 
-    app = App(checkpoint, settings={"max_queued_ads": 2, "max_batch_ads": 2})
+    app = InProcessApp(checkpoint, settings={"max_queued_ads": 2, "max_batch_ads": 2})
     engine, app.run = app.run, run
     with app.client() as client:
         first = threading.Thread(target=client.post, args=("/classify",), kwargs={"json": AD})
@@ -193,7 +194,7 @@ def test_a_failed_batch_is_logged_once_with_its_request_ids(checkpoint, lines, c
     def run(batch):
         raise RuntimeError("the inside")
 
-    app = App(checkpoint, run=run)
+    app = InProcessApp(checkpoint, run=run)
     with app.client() as client:
         client.post("/classify", json=AD, headers={"X-Request-Id": "job-8"})
     (failed,) = [made for made in caplog.records if made.levelno >= logging.ERROR]
@@ -206,19 +207,19 @@ def test_a_failed_batch_is_logged_once_with_its_request_ids(checkpoint, lines, c
 
 def test_an_unexpected_failure_is_counted_once_as_500(checkpoint, lines):
     # An answer that is none: what comes after the engine fails.
-    app = App(checkpoint, run=lambda batch: [None] * len(batch))
+    app = InProcessApp(checkpoint, run=lambda batch: [None] * len(batch))
     with app.client() as client:
         response = client.post("/classify", json=AD, headers={"X-Request-Id": "job-9"})
         assert response.status_code == 500
         assert response.headers["x-request-id"] == response.json()["request_id"] == "job-9"
-    assert app.value("requests_total", route="/classify", status="500") == 1
-    assert app.value("requests_total", route="/classify", status="499") == 0
+    assert app.metric("requests_total", route="/classify", status="500") == 1
+    assert app.metric("requests_total", route="/classify", status="499") == 0
     (line,) = lines()
     assert (line["status"], line["reason"]) == (500, "unexpected")
 
 
 def test_the_servers_traceback_has_the_request_id(checkpoint):
-    app = App(checkpoint, run=lambda batch: [None] * len(batch))
+    app = InProcessApp(checkpoint, run=lambda batch: [None] * len(batch))
     port, written = free_port(), io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(TextFormatter())

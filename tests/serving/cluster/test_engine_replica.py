@@ -13,7 +13,7 @@ from app.serving.inference.loading import ENGINE
 from app.serving.request_trace import current
 from app.serving.scheduling.lanes import Lane
 from app.serving.settings import load_settings
-from tests.support.server_process import served_model
+from tests.support.application import served_model
 
 with warnings.catch_warnings():
     # Ray gives warnings of its own libraries at import.

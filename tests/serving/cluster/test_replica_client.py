@@ -18,7 +18,7 @@ from app.core.types import Ad, LabelProbability, ModelIdentity, Prediction
 from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
-from tests.support.server_process import served_model
+from tests.support.application import served_model
 
 with warnings.catch_warnings():
     # Ray gives warnings of its own libraries at import.

@@ -7,9 +7,10 @@ import pytest
 
 from app.model.checkpoint import open_checkpoint
 from app.serving.scheduling.lanes import Lane
+from tests.support.application import InProcessApp
 from tests.support.held_engine import HeldEngine
 from tests.support.problems import assert_problem
-from tests.support.server_process import App, running_server
+from tests.support.server_process import running_server
 
 TEXT = """Wir kochen im Restaurant. Die Küche hat Speisen und Menüs!
 
@@ -30,7 +31,7 @@ HEADS = ("job_category", "min_education")
 
 @pytest.fixture(scope="module")
 def client(sensitive_folder):
-    with App(open_checkpoint(sensitive_folder)).client() as client:
+    with InProcessApp(open_checkpoint(sensitive_folder)).client() as client:
         yield client
 
 
@@ -107,10 +108,10 @@ def test_many_sentences_are_joined_to_32_variants(client):
 
 
 def test_sentences_are_joined_until_all_variants_fit_the_tokens(checkpoint):
-    app = App(checkpoint, settings={"explain_tokens": 300})
+    app = InProcessApp(checkpoint, settings={"explain_tokens": 300})
     with app.client() as client:
         answer = explained(client, text="Koch.\n" * 30)
-        read = app.value("batch_tokens_sum") - answer["tokens"]
+        read = app.metric("batch_tokens_sum") - answer["tokens"]
     assert len(answer["explanation"]["sentences"]) == 300 // answer["tokens"] > 1
     assert read <= 300
 
@@ -125,14 +126,14 @@ def test_a_cut_ad_is_explained_as_far_as_it_was_read(client):
 
 
 def test_variants_are_not_counted_as_ads(checkpoint):
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     with app.client() as client:
         answer = explained(client, **AD)
-    assert app.value("confidence_count", head="job_category") == 1
-    assert app.value("explanations_total") == 1
-    assert app.value("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
-    assert app.value("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
-    assert app.value("queued_ads") == 0
+    assert app.metric("confidence_count", head="job_category") == 1
+    assert app.metric("explanations_total") == 1
+    assert app.metric("explanation_variants_total") == len(answer["explanation"]["sentences"]) + 1
+    assert app.metric("batch_ads_sum") == 1 + len(answer["explanation"]["sentences"]) + 1
+    assert app.metric("queued_ads") == 0
 
 
 def test_an_explanation_has_its_own_stage_and_logs_one_ad(client, caplog):
@@ -163,7 +164,7 @@ def test_other_routes_refuse_explain(client, path, body):
 
 def test_explanations_can_be_switched_off(checkpoint):
     """A request is then refused with one sentence, and `GET /model` shows it."""
-    with App(checkpoint, settings={"explain_concurrency": 0}).client() as client:
+    with InProcessApp(checkpoint, settings={"explain_concurrency": 0}).client() as client:
         response = client.post("/classify", json={**AD, "explain": True})
         assert "does not explain" in assert_problem(response, 422, "Invalid request")
         assert client.get("/model").json()["limits"]["explain"] is False
@@ -172,7 +173,7 @@ def test_explanations_can_be_switched_off(checkpoint):
 
 @pytest.fixture
 def held(checkpoint):
-    app = App(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
+    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1}, rate=1000)
     app.run = HeldEngine(app.run)
     with app.client() as client:
         yield app, client
@@ -188,7 +189,7 @@ def test_too_many_explanations_get_429_others_are_answered(held):
     refused = client.post("/classify", json={**AD, "explain": True})
     assert "leave `explain` out" in assert_problem(refused, 429, "Too many requests")
     assert refused.headers["retry-after"] == "9"  # 8192 tokens at 1000 a second
-    assert app.value("rejected_total", reason="explain_busy") == 1
+    assert app.metric("rejected_total", reason="explain_busy") == 1
     app.run.go.set()
     assert client.post("/classify", json=AD).status_code == 200
     first.join(10)
@@ -213,7 +214,7 @@ class SteppedEngine:
 @pytest.fixture
 def paused(checkpoint):
     """An application whose engine stops before the variants, which are two batches."""
-    app = App(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
+    app = InProcessApp(checkpoint, settings={"explain_concurrency": 1, "max_batch_tokens": 100})
     app.run = SteppedEngine(app.run)
     with app.client() as client:
         yield app, client
@@ -227,7 +228,7 @@ def test_a_deadline_includes_the_variants_and_drops_the_rest(paused):
     )
     assert_problem(late, 504, "Deadline exceeded")
     assert len(app.run.batches) == 2
-    assert app.value("queued_ads") == 0
+    assert app.metric("queued_ads") == 0
     app.run.go.release(100)
     assert client.post("/classify", json=AD).status_code == 200
     assert len(app.run.batches) == 3  # the other variants never ran
@@ -265,13 +266,13 @@ def test_a_client_that_leaves_cancels_its_variants(paused):
         await call
 
     client.portal.call(leave)
-    assert app.value("requests_total", route="/classify", status="499") == 1
-    assert app.value("queued_ads") == 0
+    assert app.metric("requests_total", route="/classify", status="499") == 1
+    assert app.metric("queued_ads") == 0
     app.run.go.release(100)
     explained(client, **AD)
 
 
-class CallNotingApp(App):
+class CallNotingApp(InProcessApp):
     """Notes how many ads its service is called with, and in which lane."""
 
     async def _load(self):

@@ -15,7 +15,7 @@ from app.core.errors import (
 )
 from app.serving.inference.hot_swap import Swapper
 from app.serving.metrics import Metrics
-from tests.support.server_process import served_model
+from tests.support.application import served_model
 
 STORE = Path("/store")
 

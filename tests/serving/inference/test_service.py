@@ -12,7 +12,7 @@ from app.serving.metrics import Metrics
 from app.serving.request_trace import Trace, set_current
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
-from tests.support.server_process import served_model
+from tests.support.application import served_model
 
 
 def in_service(checkpoint, test, run=None, batcher_type=MicroBatcher):

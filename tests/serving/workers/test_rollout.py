@@ -16,7 +16,7 @@ from app.serving.workers.control_messages import (
     SwapResult,
 )
 from app.serving.workers.rollout import Rollout
-from tests.support.server_process import served_model
+from tests.support.application import served_model
 
 REFUSED = CheckpointRefusedError("weights are damaged.")
 

@@ -7,8 +7,8 @@ import pytest
 from app.engine.engine import Engine
 from app.training.demo.recipe import STUDENT_OPTIONS, TEACHER_OPTIONS, make_demo
 from tests.conftest import POSITIONS
-from tests.support.tiny_gold import write_base, write_gold
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_gold import write_base_archive, write_gold
+from tests.support.tiny_occupations import write_occupation_tables
 
 TINY_STUDENT = replace(STUDENT_OPTIONS, epochs=1, batch_size=16, layers=1, max_length=POSITIONS)
 TINY_TEACHER = replace(TEACHER_OPTIONS, batch_size=16, freeze_layers=1, max_length=POSITIONS)
@@ -23,8 +23,8 @@ class MadeDemo:
     """A demo checkpoint with the folders it was made from and the messages of all calls."""
 
     def __init__(self, folder, base):
-        self.shared = write_gold(write_shared(folder / "shared"))
-        write_base(self.shared, base)
+        self.shared = write_gold(write_occupation_tables(folder / "shared"))
+        write_base_archive(self.shared, base)
         self.work, self.out, self.messages = folder / "work", folder / "store" / "demo", []
 
     def make(self, out, **changes):

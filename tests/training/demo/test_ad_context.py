@@ -4,13 +4,13 @@ import pytest
 
 from app.training.demo.ad_context import AdContextSampler
 from app.training.demo.occupations import read_catalog
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 from tests.training.demo.test_ad_generator import COOK, KITCHEN
 
 
 @pytest.fixture
 def context(tmp_path):
-    catalog = read_catalog(write_shared(tmp_path / "shared"))
+    catalog = read_catalog(write_occupation_tables(tmp_path / "shared"))
     return AdContextSampler(catalog, {"29": KITCHEN}, random.Random(1)).sample(COOK)  # noqa: S311
 
 

@@ -8,7 +8,7 @@ from app.training.demo.job_families import JobFamily
 from app.training.demo.job_titles import TitleForms
 from app.training.demo.occupations import JobTitle, read_catalog
 from app.training.demo.templates import requirements
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 
 LEVELS = ("none", "vocational", "advanced", "master")
 KITCHEN = JobFamily(
@@ -23,7 +23,7 @@ COOK = JobTitle(TitleForms("Koch", "Köchin"), "29302", "cooking", "vocational",
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    return read_catalog(write_shared(tmp_path_factory.mktemp("shared")))
+    return read_catalog(write_occupation_tables(tmp_path_factory.mktemp("shared")))
 
 
 def generator(catalog, seed=1, shares=KindShares()):  # noqa: B008 (frozen)

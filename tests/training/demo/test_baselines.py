@@ -9,13 +9,13 @@ from app.training.demo.baselines import required_level
 from app.training.demo.job_titles import TitleForms
 from app.training.demo.occupations import JobTitle
 from tests.conftest import HEADS
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 @pytest.fixture
 def table(tmp_path):
-    rows = LABELLED * 3 + [{**LABELLED[0], "min_education": ""}]
-    return read_labelled(write(tmp_path / "train.csv", rows), ColumnNames())
+    rows = LABELLED_ADS * 3 + [{**LABELLED_ADS[0], "min_education": ""}]
+    return read_labelled(write_ads(tmp_path / "train.csv", rows), ColumnNames())
 
 
 def test_the_majority_baseline_predicts_the_shares_of_labels(table):
@@ -29,12 +29,12 @@ def test_the_majority_baseline_predicts_the_shares_of_labels(table):
 
 
 def test_tfidf_learns_labels_from_words(table):
-    ads = [Ad(row["text"]) for row in LABELLED]
+    ads = [Ad(row["text"]) for row in LABELLED_ADS]
     found = baselines.tfidf(table, HEADS, ads)
     for name, head in HEADS.items():
         assert found.scores[name].sum(axis=1) == pytest.approx(1, abs=1e-5)
         best = [head.labels[number] for number in found.scores[name].argmax(axis=1)]
-        assert best == [row[name] for row in LABELLED]
+        assert best == [row[name] for row in LABELLED_ADS]
     assert f"all {len(table)} training rows" in found.note
 
 

@@ -20,15 +20,15 @@ from app.training.demo.hand_labelled import (
 from app.training.demo.taxonomy import read_taxonomy
 from app.training.evaluation.calibration import fit_temperature_to_any
 from tests.support.repository import SHARED
-from tests.support.tiny_gold import ROWS, write_gold
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_gold import GOLD_ROWS, write_gold
+from tests.support.tiny_occupations import write_occupation_tables
 
 SCORE = SHARED / "tools" / "score.py"
 
 
 @pytest.fixture
 def shared(tmp_path):
-    return write_gold(write_shared(tmp_path / "shared"))
+    return write_gold(write_occupation_tables(tmp_path / "shared"))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_ads_have_source_country_and_all_right_labels(shared, heads):
     ],
 )
 def test_an_unknown_or_missing_label_is_named_with_its_row(shared, heads, row, sentence):
-    write_gold(shared, (*ROWS, row))
+    write_gold(shared, (*GOLD_ROWS, row))
     with pytest.raises(DataError, match=sentence) as caught:
         read_hand_labelled(shared, heads)
     assert "row 6" in str(caught.value)
@@ -113,7 +113,7 @@ def test_metrics_match_the_shared_score_script(tmp_path, heads):
          str(random.choice(levels)), str(random.choice(["", *levels])))
         for number in range(80)
     )  # fmt: skip
-    shared = write_gold(write_shared(tmp_path / "other"), rows)
+    shared = write_gold(write_occupation_tables(tmp_path / "other"), rows)
     ads = read_hand_labelled(shared, heads)
     answers = {
         name: random.dirichlet(np.full(len(head.labels), 0.3), len(ads)).astype(np.float32)

@@ -4,12 +4,12 @@ import pytest
 
 from app.core.errors import DataError
 from app.training.demo.occupations import by_prefix, read_catalog, split_tasks
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    return write_shared(tmp_path / "shared")
+    return write_occupation_tables(tmp_path / "shared")
 
 
 def by_title(shared: Path):

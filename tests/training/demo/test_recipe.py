@@ -21,7 +21,7 @@ from app.training.demo.recipe import (
     student_options,
     unpack_base,
 )
-from tests.support.tiny_gold import ROWS
+from tests.support.tiny_gold import GOLD_ROWS
 from tests.training.demo.conftest import TINY_STUDENT
 
 
@@ -50,7 +50,7 @@ def test_the_heads_have_the_fitted_temperatures(made):
 
 def test_no_text_or_id_of_an_ad_is_saved(made):
     written = [(made.out / name).read_text("utf-8") for name in ("README.md", "metrics.json")]
-    for key, _, title, text, *_ in ROWS:
+    for key, _, title, text, *_ in GOLD_ROWS:
         for content in written:
             assert key not in content
             assert text not in content

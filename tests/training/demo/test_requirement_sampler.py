@@ -5,13 +5,13 @@ import pytest
 from app.training.demo.ad_context import AdContextSampler
 from app.training.demo.occupations import read_catalog
 from app.training.demo.requirement_sampler import RequirementSampler
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 from tests.training.demo.test_ad_generator import COOK, KITCHEN
 
 
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory):
-    return read_catalog(write_shared(tmp_path_factory.mktemp("shared")))
+    return read_catalog(write_occupation_tables(tmp_path_factory.mktemp("shared")))
 
 
 def context_of(catalog):

@@ -4,12 +4,12 @@ import pytest
 
 from app.core.errors import DataError
 from app.training.demo.taxonomy import read_table, read_taxonomy
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 
 
 @pytest.fixture
 def taxonomy(tmp_path: Path):
-    return read_taxonomy(write_shared(tmp_path / "shared") / "taxonomy")
+    return read_taxonomy(write_occupation_tables(tmp_path / "shared") / "taxonomy")
 
 
 def test_the_longest_prefix_decides_the_category(taxonomy):

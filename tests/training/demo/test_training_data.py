@@ -11,7 +11,7 @@ from app.model.checkpoint import open_checkpoint
 from app.training.demo.taxonomy import read_taxonomy
 from app.training.demo.training_data import labels_json, main, write_training_data
 from tests.support.repository import DEMO, SHARED
-from tests.support.tiny_occupations import write_shared
+from tests.support.tiny_occupations import write_occupation_tables
 from tests.training.demo.conftest import no_families
 
 
@@ -22,7 +22,7 @@ def read(path):
 
 @pytest.fixture
 def tiny(tmp_path):
-    return write_shared(tmp_path / "shared")
+    return write_occupation_tables(tmp_path / "shared")
 
 
 def write(shared, out, **options):

@@ -5,7 +5,7 @@ from app.core.errors import DataError
 from app.data.labelled_ads import ColumnNames
 from app.engine.engine import Engine
 from app.training.evaluation.evaluate import evaluate, read_test_ads
-from tests.support.ad_files import LABELLED, write
+from tests.support.ad_files import LABELLED_ADS, write_ads
 
 
 def perfect_pass(checkpoint, table):
@@ -27,7 +27,7 @@ def test_perfect_predictions_score_one(tmp_path, checkpoint):
     gap = {"text": "Koch", "job_category": "cooking", "min_education": ""}
     blank = {**gap, "job_category": ""}
     table = read_test_ads(
-        checkpoint, write(tmp_path / "a.csv", [*LABELLED, gap, blank]), ColumnNames()
+        checkpoint, write_ads(tmp_path / "a.csv", [*LABELLED_ADS, gap, blank]), ColumnNames()
     )
     done = []
     found = evaluate(checkpoint, table, perfect_pass(checkpoint, table), 64, done.append)
@@ -42,7 +42,7 @@ def test_perfect_predictions_score_one(tmp_path, checkpoint):
 
 
 def test_probabilities_are_those_of_the_engine(tmp_path, checkpoint):
-    table = read_test_ads(checkpoint, write(tmp_path / "a.jsonl", LABELLED), ColumnNames())
+    table = read_test_ads(checkpoint, write_ads(tmp_path / "a.jsonl", LABELLED_ADS), ColumnNames())
     engine = Engine(checkpoint, "cpu")
     found = evaluate(checkpoint, table, engine.logits, 40)
     answers = engine.run(checkpoint.tokenizer().encode(table.ads))
@@ -52,7 +52,9 @@ def test_probabilities_are_those_of_the_engine(tmp_path, checkpoint):
 
 
 def test_a_label_unknown_to_the_checkpoint_is_refused(tmp_path, checkpoint):
-    data = write(tmp_path / "a.csv", [LABELLED[0], {**LABELLED[1], "min_education": "masters"}])
+    data = write_ads(
+        tmp_path / "a.csv", [LABELLED_ADS[0], {**LABELLED_ADS[1], "min_education": "masters"}]
+    )
     with pytest.raises(
         DataError, match=r"row 2, column 'min_education': 'masters' is none .* mean 'master'\?"
     ):

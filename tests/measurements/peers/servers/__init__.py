@@ -1,4 +1,4 @@
-"""The peers' servers; each runs in an environment of its own, where this package is not installed.
+"""The servers of the peers. Each runs in its own environment, without this project's dependencies.
 
-They take an ad as `{"text": ...}` and answer with both heads' best labels.
+They take an ad as `{"text": ...}` and answer with the best label of both heads.
 """

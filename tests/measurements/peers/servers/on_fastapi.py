@@ -1,4 +1,4 @@
-"""Plain FastAPI: a call of transformers a request, in the framework's own threads."""
+"""Plain FastAPI: one call of transformers for each request, in the framework's threads."""
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -9,13 +9,13 @@ app = FastAPI()
 model = TwoHeads()
 
 
-class Question(BaseModel):
-    """An ad."""
+class AdText(BaseModel):
+    """The body of a request."""
 
     text: str
 
 
 @app.post("/classify")
-def classify(question: Question) -> dict[str, dict[str, object]]:
-    """Answer for one ad."""
-    return model([question.text])[0]
+def classify(ad: AdText) -> dict[str, dict[str, object]]:
+    """Classify one ad."""
+    return model([ad.text])[0]

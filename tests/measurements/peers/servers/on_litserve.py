@@ -6,7 +6,7 @@ from tests.measurements.peers.servers.two_heads import BATCH, PORT, TwoHeads
 
 
 class Classifier(litserve.LitAPI):
-    """Takes one text, or a list of them where batches have more than one."""
+    """Takes one text, or a list of texts if batches are larger than one."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002  the framework's signature
         """Load the model in the worker."""
@@ -17,7 +17,7 @@ class Classifier(litserve.LitAPI):
         return request["text"]
 
     def predict(self, x: str | list[str]) -> object:
-        """Answer for one text, or for each."""
+        """Classify one text or a batch."""
         return self._model([x])[0] if isinstance(x, str) else self._model(x)
 
     def encode_response(self, output: object) -> object:

@@ -1,4 +1,4 @@
-"""mosec: one worker process, batches of at most `PEER_BATCH`; limits are its own arguments."""
+"""mosec: one worker process, batches of at most `PEER_BATCH`; limits are arguments of mosec."""
 
 import mosec
 
@@ -6,14 +6,14 @@ from tests.measurements.peers.servers.two_heads import BATCH, TwoHeads
 
 
 class Classifier(mosec.Worker):
-    """Takes one request, or a list of them where batches have more than one."""
+    """Takes one request, or a list of requests if batches are larger than one."""
 
     def __init__(self) -> None:
         super().__init__()
         self._model = TwoHeads()
 
     def forward(self, data: dict[str, str] | list[dict[str, str]]) -> object:
-        """Answer for one request, or for each."""
+        """Classify one request or a batch."""
         if isinstance(data, dict):
             return self._model([data["text"]])[0]
         return self._model([one["text"] for one in data])

@@ -12,18 +12,18 @@ from tests.measurements.peers.servers.two_heads import BATCH, PORT, TwoHeads
 
 @serve.deployment(max_ongoing_requests=64)  # the default of 5 would keep batches small
 class Classifier:
-    """Lets the next batch form while one is computed in a thread."""
+    """Computes in a thread, so that the next batch can form meanwhile."""
 
     def __init__(self) -> None:
         self._model = TwoHeads()
 
     @serve.batch(max_batch_size=BATCH, batch_wait_timeout_s=0.005)
     async def classify(self, texts: list[str]) -> list[dict[str, dict[str, object]]]:
-        """Answer for a batch."""
+        """Classify a batch."""
         return await asyncio.to_thread(self._model, texts)
 
     async def __call__(self, request: Request) -> dict[str, dict[str, object]]:
-        """Answer for one ad."""
+        """Classify one ad."""
         return await self.classify((await request.json())["text"])
 
 

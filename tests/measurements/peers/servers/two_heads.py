@@ -1,4 +1,4 @@
-"""What every peer serves: encoder and heads with plain transformers, as one would write it."""
+"""The model that every peer serves: encoder and heads with plain transformers."""
 
 import json
 import os
@@ -10,13 +10,13 @@ from torch.nn.functional import linear
 from transformers import AutoModel, AutoTokenizer
 
 BATCH = int(os.environ.get("PEER_BATCH", "1"))
-"""Ads of a batch at most."""
+"""The largest number of ads in a batch."""
 
 PORT = int(os.environ.get("PEER_PORT", "0"))
 
 
 class TwoHeads:
-    """An exported checkpoint in float32; reads the first 512 tokens of an ad and no more."""
+    """An exported checkpoint in float32; reads only the first 512 tokens of an ad."""
 
     def __init__(self, folder: Path | None = None, threads: int | None = None) -> None:
         folder = folder or Path(os.environ["PEER_MODEL"])
@@ -25,14 +25,14 @@ class TwoHeads:
         self._encoder = AutoModel.from_pretrained(folder, attn_implementation="sdpa").eval()
         self._heads = load_file(folder / "heads.safetensors")
         self._labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-        # The first passes of a shape are slow: they are over before the server is ready.
+        # Warm-up, because the first passes of a shape are slow.
         long = "Koch " * 600
         for texts in ([long], [long] * BATCH, ["Koch"]):
             self(texts)
 
     @torch.inference_mode()
     def __call__(self, texts: list[str]) -> list[dict[str, dict[str, object]]]:
-        """Return both heads' best labels for each text; pads to the longest of them."""
+        """Return both heads' best labels for each text; pads to the longest text."""
         tokens = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         pooled = self._encoder(**tokens).pooler_output
         best = {

@@ -1,13 +1,13 @@
 import pytest
 
 from app.serving.scheduling.lanes import Lane
+from tests.support.application import InProcessApp
 from tests.support.problems import assert_problem
-from tests.support.server_process import App
 
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 8, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_an_invalid_posting_is_refused_and_named(client, body, place):
     assert place in assert_problem(response, 422, "Invalid request")
 
 
-class RecordingApp(App):
+class RecordingApp(InProcessApp):
     """Records the calls of the service."""
 
     async def _load(self):

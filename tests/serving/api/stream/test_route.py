@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from app.core.errors import EngineError, FatalEngineError
-from tests.support.server_process import App
+from tests.support.application import InProcessApp
 
 AD = {"text": "Koch für die Küche im Restaurant"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -14,7 +14,7 @@ NDJSON = {"Content-Type": "application/x-ndjson"}
 
 @pytest.fixture(scope="module")
 def app(checkpoint):
-    return App(checkpoint, settings={"max_batch_ads": 64, "max_body_bytes": 4096})
+    return InProcessApp(checkpoint, settings={"max_batch_ads": 64, "max_body_bytes": 4096})
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ BAD = {
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_line_gets_its_own_error(app, client, bad):
     status, word = BAD[bad]
-    before = app.value("stream_lines_total", status=str(status))
+    before = app.metric("stream_lines_total", status=str(status))
     first, error, last = lines_of(stream(client, AD, bad, AD))
     assert (first["line"], error["line"], last["line"]) == (1, 2, 3)
     assert "job_category" in first
@@ -72,7 +72,7 @@ def test_a_bad_line_gets_its_own_error(app, client, bad):
     assert error["resume"] is False
     assert error["error"]["status"] == status
     assert word in error["error"]["detail"]
-    assert app.value("stream_lines_total", status=str(status)) == before + 1
+    assert app.metric("stream_lines_total", status=str(status)) == before + 1
 
 
 def test_a_details_length_is_limited(client):
@@ -114,7 +114,7 @@ def test_lines_of_json_have_many_names(client, name):
 
 
 def test_an_engine_failure_affects_only_its_own_line(checkpoint):
-    app = App(checkpoint)
+    app = InProcessApp(checkpoint)
     sound = app.run
 
     def run(batch):
@@ -128,7 +128,7 @@ def test_an_engine_failure_affects_only_its_own_line(checkpoint):
     with app.client() as client:
         answers = lines_of(stream(client, AD, {"text": "Koch " * 500}, AD))
     assert [answer.get("error", {}).get("status", 200) for answer in answers] == [200, 500, 200]
-    assert app.value("queued_ads") == 0
+    assert app.metric("queued_ads") == 0
 
 
 def test_a_line_that_wants_an_explanation_is_refused(client):
@@ -142,7 +142,7 @@ def test_a_lost_device_ends_the_stream_resumably(checkpoint):
     def run(batch):
         raise FatalEngineError("The device failed; the service has to restart.")
 
-    app = App(checkpoint, run=run)
+    app = InProcessApp(checkpoint, run=run)
     with app.client() as client:
         (end,) = lines_of(stream(client, AD, AD))
         assert (end["line"], end["resume"], end["error"]["status"]) == (1, True, 500)

@@ -1,13 +1,13 @@
-"""Doppelkopf and its peers on the same checkpoint and the same ads, in turns.
+"""Compares Doppelkopf with other servers on the same checkpoint and the same ads.
 
-    python -m tests.measurements.peers.contest --ads ../shared/data/ads.jsonl --environments ~/peers \\
-        --out tests/measurements/results/peers.json
+    python -m tests.measurements.peers.compare --ads ../shared/data/ads.jsonl \\
+        --environments ~/peers --out tests/measurements/results/peers.json
 
-Installs each peer into an environment of its own below `--environments`, once (gigabytes; the build
-of torch is the one that pip is set up for). In each round every contender is started, checked,
-measured and stopped, in the order of the list and then backwards, so that a machine that becomes
-slower meanwhile harms all alike. Only the one that is measured runs. The figures so far are written
-after every turn.
+Each peer is installed once, into an environment of its own below `--environments` (gigabytes; pip's
+settings decide which build of torch). In each round every contender is started, checked, measured
+and stopped, in the order of the list and in the next round backwards, so that a machine that slows
+down affects all alike. Only the contender under measurement runs. The figures are written after
+every step.
 """
 
 import argparse
@@ -27,65 +27,69 @@ from app.bench.report import provenance, write_json
 from app.core.errors import CheckpointError, DataError
 from app.data.labelled_ads import read_first_ads
 from app.model.checkpoint import open_checkpoint
-from tests.measurements.peers.asking import separator
-from tests.measurements.peers.checking import clear_ads
-from tests.measurements.peers.environments import install
+from tests.measurements.peers.ad_requests import separator
+from tests.measurements.peers.clear_ads import clear_ads
+from tests.measurements.peers.contender_round import ComparisonSetup, measure_round
+from tests.measurements.peers.environments import install_environment
 from tests.measurements.peers.export import export
-from tests.measurements.peers.measuring import OVERLOAD, USEFUL_SECONDS
+from tests.measurements.peers.load_phases import OVERLOAD, USEFUL_SECONDS
 from tests.measurements.peers.options import described, parse
-from tests.measurements.peers.reporting import document, show
-from tests.measurements.peers.serving import ServerError
-from tests.measurements.peers.standing import HEADINGS, Standing, figures
-from tests.measurements.peers.turn import Setting, take_turn
+from tests.measurements.peers.peer_server import ServerError
+from tests.measurements.peers.report import document, show
+from tests.measurements.peers.results import HEADINGS, ContenderResults, figures
 
 CHECKED_ADS = 20
 
 
-def turns(standings: Sequence[Standing], rounds: int) -> Iterator[tuple[int, Standing]]:
-    """Yield whose turn it is, forth and back; a contender that failed has no more."""
+def turns(
+    standings: Sequence[ContenderResults], rounds: int
+) -> Iterator[tuple[int, ContenderResults]]:
+    """Yield round and contender, every second round backwards, without those that have failed."""
     for number in range(rounds):
         for standing in standings if number % 2 == 0 else reversed(standings):
             if standing.failure is None:
                 yield number, standing
 
 
-def run(given: argparse.Namespace, scratch: Path, console: Console) -> tuple[list[Standing], bool]:
-    """Measure all that was asked for; return what there is, and whether nobody ended it before."""
+def run(
+    given: argparse.Namespace, scratch: Path, console: Console
+) -> tuple[list[ContenderResults], bool]:
+    """Measure all contenders; return their results, and whether no interrupt ended it early."""
     checkpoint = open_checkpoint(given.model)
     ads = read_first_ads(given.ads)
     clear = clear_ads(checkpoint, ads, CHECKED_ADS)
     if not clear:
         raise DataError("No ad has a clear answer to compare with.")
     export(checkpoint, scratch)
-    setting = Setting(
+    setting = ComparisonSetup(
         checkpoint, ads, clear, separator(checkpoint), scratch, given.seconds, given.storm
     )
     facts = facts_of(given, setting)
-    standings = [Standing(contender) for contender in given.contenders]
+    standings = [ContenderResults(contender) for contender in given.contenders]
 
-    def tell(begin: str, standing: Standing) -> None:
-        console.print(f"{begin}, {line(standing)}", soft_wrap=True)
+    def report(step: str, standing: ContenderResults) -> None:
+        console.print(f"{step}, {line(standing)}", soft_wrap=True)
         if given.out:
             write_json(document(facts, standings), given.out)
 
     try:
         for standing in standings:
-            install(standing, given.environments.resolve())
-            tell("installed", standing)
+            install_environment(standing, given.environments.resolve())
+            report("installed", standing)
         for number, standing in turns(standings, given.rounds):
             try:
-                standing.turns.append(take_turn(standing, setting, seed=number + 1))
+                standing.turns.append(measure_round(standing, setting, seed=number + 1))
             except ServerError as error:
                 standing.failure = str(error)
-            tell(f"round {number + 1}", standing)
+            report(f"round {number + 1}", standing)
     except KeyboardInterrupt:
         console.print("Interrupted.")
         return standings, False
     return standings, True
 
 
-def facts_of(given: argparse.Namespace, setting: Setting) -> dict[str, Any]:
-    """Return when, where and how it is measured."""
+def facts_of(given: argparse.Namespace, setting: ComparisonSetup) -> dict[str, Any]:
+    """Return date, machine, versions and options of the comparison."""
     here = provenance()
     return here | {
         "command": described(sys.argv[1:]),
@@ -102,8 +106,8 @@ def facts_of(given: argparse.Namespace, setting: Setting) -> dict[str, Any]:
     }
 
 
-def line(standing: Standing) -> str:
-    """Return what is known of a contender since its latest step."""
+def line(standing: ContenderResults) -> str:
+    """Return the latest figures of a contender in one line."""
     if standing.failure:
         return f"{standing.contender.name} failed: {standing.failure}"
     found = figures(standing.turns[-1]) if standing.turns else {}
@@ -112,11 +116,11 @@ def line(standing: Standing) -> str:
 
 
 def main(words: Sequence[str]) -> int:
-    """Run a contest; 1 where a contender failed, 130 where the user ended it."""
+    """Run a comparison; returns 1 if a contender failed and 130 after an interrupt."""
     given = parse(words)
-    # Whichever way it is stopped, its server stops with it.
+    # SIGTERM stops the contender's server too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A table is kept whole where it is written to a file.
+    # Wide enough for the tables when the output is a file.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:

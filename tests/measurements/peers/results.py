@@ -1,4 +1,4 @@
-"""What was measured of a contender, round by round, and its medians."""
+"""The figures of a contender by round, and their medians."""
 
 import statistics
 import sys
@@ -10,7 +10,7 @@ from tests.measurements.peers.contender import Contender
 from tests.measurements.peers.contenders import OWN
 
 CONNECTIONS = (1, 8, 32)
-"""Clients of the closed loops."""
+"""The numbers of connections of the closed loops."""
 
 RATES = tuple(f"ads_per_second_{count}" for count in CONNECTIONS)
 
@@ -29,8 +29,8 @@ MORE_IS_BETTER = (*RATES, "useful_per_second")
 
 
 @dataclass(frozen=True)
-class Closed:
-    """A closed loop's figures."""
+class ClosedLoopFigures:
+    """Figures of a closed loop."""
 
     ads_per_second: float
     p50_ms: float
@@ -38,11 +38,11 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Storm:
-    """What was offered, and answers of use, a second; and what became of all ads.
+class OverloadFigures:
+    """Figures of an overload: ads offered and useful answers a second, and outcomes of all ads.
 
-    `next_ad_seconds` is how long one short ad waits that comes, again and again where it is
-    refused, once the last client has left; None where that took too long.
+    `next_ad_seconds` is the time until one short ad is answered after the overload, with retries
+    when it is refused; None if that took too long.
     """
 
     offered: float
@@ -52,27 +52,27 @@ class Storm:
 
 
 @dataclass
-class Turn:
-    """One contender's figures of a round, memory in MB."""
+class RoundFigures:
+    """A contender's figures of one round, memory in MiB."""
 
     start_seconds: float
     rest_mb: float
-    closed: dict[int, Closed] = field(default_factory=dict)
-    storm: Storm | None = None
+    closed: dict[int, ClosedLoopFigures] = field(default_factory=dict)
+    storm: OverloadFigures | None = None
     peak_mb: float = 0.0
 
     @property
     def capacity(self) -> float:
-        """Ads a second, the most of all closed loops."""
+        """The highest rate of the closed loops, in ads a second."""
         return max(one.ads_per_second for one in self.closed.values())
 
 
 @dataclass
-class Standing:
-    """A contender and its turns so far; `failure` says why there are no more."""
+class ContenderResults:
+    """A contender and its rounds so far; `failure` says why it is no longer measured."""
 
     contender: Contender
-    turns: list[Turn] = field(default_factory=list)
+    turns: list[RoundFigures] = field(default_factory=list)
     failure: str | None = None
     python: Path = Path(sys.executable)
     """The interpreter of its environment."""
@@ -80,11 +80,11 @@ class Standing:
 
     @property
     def own(self) -> bool:
-        """Whether it is our own server, with whatever settings."""
+        """Whether it is our own server, with any settings."""
         return self.contender.name.partition(":")[0] == OWN
 
     def medians(self) -> dict[str, float]:
-        """Return what was measured, by the names of `HEADINGS`."""
+        """Return the medians over the rounds, by the names of `HEADINGS`."""
         found: dict[str, list[float]] = {name: [] for name in HEADINGS}
         for turn in self.turns:
             for name, value in figures(turn).items():
@@ -92,8 +92,8 @@ class Standing:
         return {name: statistics.median(values) for name, values in found.items() if values}
 
 
-def figures(turn: Turn) -> dict[str, float]:
-    """Return a turn's figures, those that there are."""
+def figures(turn: RoundFigures) -> dict[str, float]:
+    """Return the available figures of a round by the names of `HEADINGS`."""
     found = {f"ads_per_second_{count}": one.ads_per_second for count, one in turn.closed.items()}
     if 1 in turn.closed:
         found["p50_ms_1"] = turn.closed[1].p50_ms

@@ -1,8 +1,9 @@
-"""An engine that takes a fixed time for each token and answers by the ad's length.
+r"""An engine that sleeps a fixed time per token and answers by the ad's length.
 
-    python -m tests.support.serve_with_engine tests.support.fixed_engine:FixedEngine SECONDS_A_TOKEN
+    python -m tests.support.serve_with_engine \
+        tests.support.fixed_time_engine:FixedTimeEngine SECONDS_A_TOKEN
 
-What is measured through it is the service's, never the machine's cores.
+It measures the service around the engine, independent of the machine's speed.
 """
 
 import os
@@ -17,8 +18,8 @@ from app.engine.engine import Engine
 from tests.support.serve_with_engine import OPTIONS
 
 
-class FixedEngine(Engine):
-    """Sleeps; the label of each head has the number of the ad's tokens, modulo its labels."""
+class FixedTimeEngine(Engine):
+    """Predicts the label whose index is the ad's number of tokens modulo the head's labels."""
 
     def __init__(self, checkpoint: Any, *args: Any) -> None:
         self.seconds = float(os.environ[OPTIONS])
@@ -28,10 +29,10 @@ class FixedEngine(Engine):
     def run(self, batch: Sequence[EncodedAd]) -> list[Scores]:
         time.sleep(self.seconds * sum(one.tokens for one in batch))
         return [
-            Scores({name: _certain(one.tokens % count, count) for name, count in self.counts})
+            Scores({name: _one_hot(one.tokens % count, count) for name, count in self.counts})
             for one in batch
         ]
 
 
-def _certain(place: int, count: int) -> Any:
-    return np.eye(count, dtype=np.float32)[place]
+def _one_hot(index: int, count: int) -> Any:
+    return np.eye(count, dtype=np.float32)[index]

@@ -1,4 +1,4 @@
-"""Ads whose answers are beyond doubt, so that nobody wins by answering wrong."""
+"""Ads with clear predictions, to check that a contender answers correctly."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,13 +11,13 @@ from app.engine.engine import Engine
 from app.model.checkpoint import Checkpoint
 
 CLEAR = 0.1
-"""By how much a head's best label leads: rounding swaps the labels of closer ones."""
+"""The least difference of a head's two best probabilities; rounding may swap closer labels."""
 
 
 def clear_ads(
     checkpoint: Checkpoint, ads: Sequence[Ad], count: int, lead: float = CLEAR
 ) -> list[tuple[Ad, dict[str, str]]]:
-    """Return the first ads that fit a window and have a clear label of each head, with both."""
+    """Return the first ads that fit one window and have clear labels, with the labels by head."""
     return list(islice(_clear(checkpoint, ads, lead), count))
 
 

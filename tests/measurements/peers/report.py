@@ -1,4 +1,4 @@
-"""What a contest shows and leaves: medians over the rounds, ratios to our own server."""
+"""The tables and the JSON document of a comparison: medians and ratios to our own server."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -7,13 +7,13 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from tests.measurements.peers.standing import HEADINGS, MORE_IS_BETTER, Standing
+from tests.measurements.peers.results import HEADINGS, MORE_IS_BETTER, ContenderResults
 
 
 def ratios(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, float | None]:
-    """Return how many times better ours are: above 1 in each figure that ours are ahead in.
+    """Return by how many times ours is better in each figure; below 1 it is worse.
 
-    None where they have nothing to divide by, as a contender that was of no use in the storm.
+    None if the divisor is 0, such as for a contender without useful answers under overload.
     """
     return {
         name: _ratio(*((ours[name], theirs[name]) if more else (theirs[name], ours[name])))
@@ -27,15 +27,15 @@ def _ratio(above: float, below: float) -> float | None:
     return above / below if below else None
 
 
-def best(standings: Sequence[Standing], figure: str) -> Standing | None:
-    """Return who is ahead in a figure; None where nobody has it."""
+def best(standings: Sequence[ContenderResults], figure: str) -> ContenderResults | None:
+    """Return the best contender by a figure, or None if no contender has it."""
     having = [one for one in standings if figure in one.medians()]
     sign = 1 if figure in MORE_IS_BETTER else -1
     return max(having, key=lambda one: sign * one.medians()[figure], default=None)
 
 
-def document(about: dict[str, Any], standings: Sequence[Standing]) -> dict[str, Any]:
-    """Return a contest as JSON holds it: each turn, medians, and ratios to each of our own."""
+def document(about: dict[str, Any], standings: Sequence[ContenderResults]) -> dict[str, Any]:
+    """Return the JSON document: each round, medians, and ratios to each variant of our server."""
     medians = {one.contender.name: one.medians() for one in standings}
     return about | {
         "contenders": [
@@ -67,8 +67,8 @@ def _rounded(value: Any) -> Any:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def show(standings: Sequence[Standing]) -> Iterator[RenderableType]:
-    """Yield the tables to print: figures, ratios of each of our own, who failed and why."""
+def show(standings: Sequence[ContenderResults]) -> Iterator[RenderableType]:
+    """Yield the tables to print: figures, ratios of each variant of our server, and failures."""
     table = _table("Medians", "contender", *HEADINGS.values())
     for one in standings:
         table.add_row(one.contender.name, *_cells(one.medians()))
@@ -87,14 +87,14 @@ def show(standings: Sequence[Standing]) -> Iterator[RenderableType]:
             yield f"{one.contender.name} failed: {one.failure}"
 
 
-def _against_the_best(ours: Standing, peers: Sequence[Standing]) -> Iterator[str]:
+def _against_the_best(ours: ContenderResults, peers: Sequence[ContenderResults]) -> Iterator[str]:
     limited = [one for one in peers if one.contender.limit]
-    as_they_come = [one for one in peers if not one.contender.limit]
+    unlimited = [one for one in peers if not one.contender.limit]
     for figure, group, who in (
-        ("ads_per_second_32", as_they_come, "best"),
+        ("ads_per_second_32", unlimited, "best"),
         ("ads_per_second_32", [one for one in peers if one.contender.batch > 1], "best that pads"),
-        ("p50_ms_1", as_they_come, "best"),
-        ("useful_per_second", as_they_come, "best as it comes"),
+        ("p50_ms_1", unlimited, "best"),
+        ("useful_per_second", unlimited, "best as it comes"),
         ("useful_per_second", limited, "best with a limit"),
     ):
         if rival := best(group, figure):

@@ -1,4 +1,4 @@
-"""A contender's server: its processes from the first to the last, and their memory."""
+"""A contender's server process with its descendants and their memory."""
 
 import os
 import re
@@ -25,19 +25,19 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TRANSFORMERS_OFFLINE": "1",
 }
-"""Switches off what the peers would tell their makers, and looks for models elsewhere."""
+"""Variables that switch off usage reports and downloads of models."""
 
-LOOK_SECONDS = 0.2
+SAMPLE_SECONDS = 0.2
 STOP_SECONDS = 10.0
-MOST_WORDS = 200
+LONGEST_MESSAGE = 200
 
 
 class ServerError(Exception):
-    """A contender does not do what it should; says what."""
+    """A contender fails; the message says how."""
 
 
-class Family:
-    """A process and all its descendants, those too that were seen once and left its tree."""
+class ProcessTree:
+    """A process and its descendants, also those that have since left its tree."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -46,7 +46,7 @@ class Family:
         self.peak_mb = 0.0
 
     def resident_mb(self) -> float:
-        """Return what they hold now; pages that they share count for each of them."""
+        """Return their resident memory in MiB; shared pages count for each process."""
         with suppress(psutil.NoSuchProcess):
             self._seen |= set(self._first.children(recursive=True))
         total = 0
@@ -60,7 +60,7 @@ class Family:
         return megabytes
 
     def kill(self) -> None:
-        """End whoever is left."""
+        """Kill all that still run."""
         self.resident_mb()
         for process in self._seen:
             with suppress(psutil.NoSuchProcess):
@@ -68,8 +68,15 @@ class Family:
         psutil.wait_procs(self._seen, timeout=STOP_SECONDS)
 
 
-class Server:
-    """A running server in a process group of its own; a context manager."""
+class PeerServer:
+    """A context manager that runs a server in a process group of its own.
+
+    Args:
+        command: what to run.
+        variables: added to the environment.
+        log: the file for its output.
+        stop_seconds: how long it may take to stop by itself.
+    """
 
     def __init__(
         self,
@@ -78,12 +85,11 @@ class Server:
         log: Path,
         stop_seconds: float = STOP_SECONDS,
     ) -> None:
-        """Take what to run, where its output goes, and the time it has to stop by itself."""
         self._command, self._variables, self._log = command, variables, log
         self._stop_seconds = stop_seconds
         self._ended = threading.Event()
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> "PeerServer":
         environment = clean_environment() | QUIET | {"PYTHONPATH": str(ROOT)} | self._variables
         self.begin = time.perf_counter()
         with self._log.open("wb") as output:
@@ -96,9 +102,9 @@ class Server:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.family = Family(self._process.pid)
-        self._watch = threading.Thread(target=self._look, daemon=True)
-        self._watch.start()
+        self.processes = ProcessTree(self._process.pid)
+        self._sampler = threading.Thread(target=self._sample_memory, daemon=True)
+        self._sampler.start()
         return self
 
     def __exit__(
@@ -108,30 +114,34 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._watch.join()
-        self.family.resident_mb()
+        self._sampler.join()
+        self.processes.resident_mb()
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(self._stop_seconds)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self.family.kill()
+        self.processes.kill()
         self._process.wait()
 
     def require_alive(self) -> None:
         """Return if the server runs.
 
         Raises:
-            ServerError: it has ended; says what it left as its last words.
+            ServerError: it has ended; with its last line of output.
         """
         if (code := self._process.poll()) is not None:
-            raise ServerError(f"It ended with {code}: {self.last_words()}")
+            raise ServerError(f"It ended with {code}: {self.last_line()}")
 
-    def last_words(self) -> str:
-        """Return the last line of its output, without folders of this machine."""
+    def last_line(self) -> str:
+        """Return the last line of its output, with paths shortened to their last part."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return re.sub(r"(/[\w.@+-]+)+/", "", lines[-1].strip())[:MOST_WORDS] if lines else "nothing"
+        return (
+            re.sub(r"(/[\w.@+-]+)+/", "", lines[-1].strip())[:LONGEST_MESSAGE]
+            if lines
+            else "nothing"
+        )
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
-            self.family.resident_mb()
+    def _sample_memory(self) -> None:
+        while not self._ended.wait(SAMPLE_SECONDS):
+            self.processes.resident_mb()

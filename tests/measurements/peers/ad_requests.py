@@ -1,4 +1,4 @@
-"""Ads as a contender is asked for them."""
+"""Requests for ads in the form that a contender takes."""
 
 import asyncio
 import json
@@ -25,29 +25,31 @@ from tests.measurements.peers.contender import Contender
 
 
 @dataclass(frozen=True)
-class Questions:
-    """Ads in a contender's own words: for each the bytes of its calls, ready to be sent."""
+class AdRequests:
+    """The HTTP requests of each ad to a contender, as bytes."""
 
     contender: Contender
     calls: Sequence[Sequence[bytes]]
 
     @property
     def requests(self) -> list[PreparedRequest]:
-        """What a load sends: an ad's number in place of its calls."""
+        """The requests of a load: an ad's number stands for its calls."""
         return [PreparedRequest(str(number).encode()) for number in range(len(self.calls))]
 
 
-def questions(contender: Contender, address: str, ads: Sequence[Ad], separator: str) -> Questions:
-    """Word ads for a contender at an address.
+def ad_requests(
+    contender: Contender, address: str, ads: Sequence[Ad], separator: str
+) -> AdRequests:
+    """Make the requests of ads to a contender.
 
     Args:
-        contender: who is asked.
-        address: where.
-        ads: which.
-        separator: the token that stands between title and text.
+        contender: the server and its form of requests.
+        address: of the server.
+        ads: one or more.
+        separator: the token between title and text.
     """
     host = urlsplit(address).netloc
-    return Questions(
+    return AdRequests(
         contender,
         [
             [
@@ -60,24 +62,26 @@ def questions(contender: Contender, address: str, ads: Sequence[Ad], separator: 
 
 
 def separator(checkpoint: Checkpoint) -> str:
-    """Return the token that stands between a title and a text."""
+    """Return the checkpoint's token between title and text."""
     tokenizer = Tokenizer.from_file(str(checkpoint.path / TOKENIZER))
     return str(tokenizer.id_to_token(checkpoint.special.sep))
 
 
 def joined(ad: Ad, separator: str) -> str:
-    """Return title and text as one: its tokens are those that Doppelkopf reads for the two."""
+    """Join title and text, so that a contender reads the same tokens as Doppelkopf."""
     return separator.join(part.strip() for part in (ad.title, ad.text) if part)
 
 
-class Asking:
-    """Sends all calls of an ad at once; a client that leaves after `patience` seconds."""
+class AdSender:
+    """Sends all calls of an ad at once, and disconnects after `leave_after` seconds."""
 
-    def __init__(self, send: SendRequest, asked: Questions, patience: float | None = None) -> None:
-        self._send, self._asked, self._patience = send, asked, patience
+    def __init__(
+        self, send: SendRequest, ads: AdRequests, leave_after: float | None = None
+    ) -> None:
+        self._send, self._ads, self._leave_after = send, ads, leave_after
 
     async def send(self, number: bytes, intended: float) -> HttpReply:
-        """Send an ad by its number; return the reply that came last, or one that failed."""
+        """Send an ad by its number; return a failed reply, or else the last one."""
         try:
             async with asyncio.timeout(self._left(intended)):
                 replies = await self._replies(int(number), intended)
@@ -87,38 +91,38 @@ class Asking:
         return max(replies, key=lambda reply: (reply.status != 200, reply.ended))
 
     async def labels(self, number: int) -> dict[str, str] | None:
-        """Return both heads' best labels for an ad; None where it has no answer."""
+        """Return both heads' best labels for an ad; None if a call fails or cannot be parsed."""
         replies = await self._replies(number, time.perf_counter())
         if any(reply.status != 200 for reply in replies):
             return None
         try:
             return {
                 head: label
-                for call, reply in zip(self._asked.contender.calls, replies, strict=True)
+                for call, reply in zip(self._ads.contender.calls, replies, strict=True)
                 for head, label in call.labels(json.loads(reply.body)).items()
             }
-        except (ValueError, LookupError, TypeError):  # an answer of another form
+        except (ValueError, LookupError, TypeError):  # not the expected form
             return None
 
     async def _replies(self, number: int, intended: float) -> list[HttpReply]:
-        calls = self._asked.calls[number]
+        calls = self._ads.calls[number]
         return await asyncio.gather(*(self._send(call, intended) for call in calls))
 
     def _left(self, intended: float) -> float | None:
-        if self._patience is None:
+        if self._leave_after is None:
             return None
-        return intended + self._patience - time.perf_counter()
+        return intended + self._leave_after - time.perf_counter()
 
 
 def load(
-    plan: LoadPlan, asked: Questions, patience: float | None = None
+    plan: LoadPlan, ads: AdRequests, leave_after: float | None = None
 ) -> tuple[RequestSamples, float]:
-    """Send a load of ads; return what became of them, and for how many seconds they were sent."""
+    """Send a load of ads; return a row for each, and the seconds of sending."""
 
     async def main() -> tuple[RequestSamples, float]:
         links = ConnectionPool(plan.address)
         try:
-            return await LoadGenerator(plan, Asking(links.send, asked, patience).send).run(
+            return await LoadGenerator(plan, AdSender(links.send, ads, leave_after).send).run(
                 lambda: False
             )
         finally:

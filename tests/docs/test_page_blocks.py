@@ -1,22 +1,18 @@
-"""The pages' blocks, run as a newcomer runs them: page by page, in order, to the letter.
+"""Runs the blocks of every page, in order and unchanged, each page in a fresh folder.
 
-Each page gets a fresh folder. Only two things are replaced: the port, since 8000 may be taken, and
-the name of a base encoder on the model hub, since tests have no network.
+Only two things are replaced: the port, because 8000 may be taken, and the name of a base encoder on
+the model hub, because tests have no network.
 
-A block's language decides what happens to it:
+The language of a block decides what happens to it:
 
-- `sh` and `python` are run, `json` is compared with an answer or read as a file: see `READ`.
+- `sh` and `python` are run, `json` is compared with an answer or used as a file: see `READ`.
 - `console` and `text` are not run; `NOT_RUN` names each of them and the reason.
-- `yaml` is rendered by the tests of the cluster files.
+- `yaml` is rendered by the tests of the Kubernetes manifests.
 """
 
 import json
-import os
-import signal
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +22,8 @@ import pytest
 from app.core.label_files import read_labels
 from app.schemas.classify import ClassifyResponse
 from app.schemas.jobposting_response import JobPostingResponse
+from tests.docs.page_reader import RUN, PageReader
 from tests.docs.pages import PAGES, ROOT, Block
-from tests.support.server_process import clean_environment, free_port, wait_until
 
 NOT_RUN = {
     ("docs/bulk.md", "doppelkopf predict model_store/mine --ray head:6379 --data "
@@ -65,12 +61,10 @@ NOT_RUN = {
 }  # fmt: skip
 """Why a block is not run, by its page and its first line."""
 
-RUN = ("sh", "python", "json")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder like a fresh clone whose environment is installed already."""
+    """A folder like a fresh clone with an installed environment."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements", "app"):
         if (ROOT / name).exists():
             (tmp_path / name).symlink_to(ROOT / name)
@@ -82,100 +76,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-class Reader:
-    """Works through one page in a folder: its blocks can only be taken in order."""
-
-    def __init__(self, page: str, folder: Path, base: Path) -> None:
-        self.left = [block for block in PAGES[page].blocks if block.language in RUN]
-        self.folder, self.port, self._base = folder, free_port(), base
-
-    def take(self, language: str) -> str:
-        """Return the next block, which has to be of this language."""
-        block = self.left.pop(0)
-        assert block.language == language, block
-        return block.text
-
-    def sh(self) -> str:
-        """Run the next block in a shell and return what it prints."""
-        return self.run(self.take("sh"))
-
-    def python(self) -> str:
-        """Run the next block in Python and return what it prints."""
-        return self.run(f"{sys.executable} - <<'PYTHON'\n{self.take('python')}PYTHON")
-
-    def json(self) -> Any:
-        """Return the next block, which shows JSON."""
-        return json.loads(self.take("json"))
-
-    def run(self, command: str) -> str:
-        """Run a command in the folder; it has to succeed."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", self._here(command)],
-            cwd=self.folder,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
-
-    @contextmanager
-    def serving(self, command: str = "") -> Iterator[None]:
-        """Run the next block, or a command, which serves, from ready to its end."""
-        command = command or self.take("sh")
-        log = self.folder / "server.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                ["bash", "-c", command],
-                cwd=self.folder,
-                env=clean_environment(port=str(self.port)),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-
-        def ready() -> bool:
-            assert process.poll() is None, log.read_text(encoding="utf-8")
-            try:
-                return self.get("/health/ready").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        try:
-            wait_until(ready, seconds=90)
-            yield
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(timeout=30)
-
-    def get(self, path: str) -> httpx.Response:
-        """Ask the running server."""
-        return httpx.get(f"http://localhost:{self.port}{path}")
-
-    def lines(self, name: str) -> list[str]:
-        """Return the lines of a file that a block wrote."""
-        return (self.folder / name).read_text(encoding="utf-8").splitlines()
-
-    def _here(self, block: str) -> str:
-        return block.replace("localhost:8000", f"localhost:{self.port}").replace(
-            "bert-base-german-cased", str(self._base)
-        )
-
-
 def best(answer: dict[str, Any]) -> tuple[str, str]:
     """Return both labels of an answer."""
     return answer["job_category"]["label"], answer["min_education"]["label"]
 
 
 def assert_like(answer: dict[str, Any], shown: dict[str, Any]) -> None:
-    """Compare explanations: places to the letter, weights as far as machines agree."""
+    """Compare explanations: positions must be equal, weights within 0.001."""
     for one, other in zip(answer["sentences"], shown["sentences"], strict=True):
         assert one == pytest.approx(other, abs=1e-3)
     assert answer["text"] is None is answer["title"]
 
 
-def own_model(reader: Reader) -> None:
+def own_model(reader: PageReader) -> None:
     """Check that the served checkpoint is the one that the page trained."""
     model = reader.get("/model").json()
     assert model["name"] == "mine"
@@ -183,13 +96,13 @@ def own_model(reader: Reader) -> None:
     assert labels == ["care", "kitchen", "software"]
 
 
-def read_readme(reader: Reader) -> None:
+def read_readme(reader: PageReader) -> None:
     with reader.serving():
         answer, shown = json.loads(reader.sh()), reader.json()
         assert best(answer) == best(shown) == ("nursing_emergency", "vocational")
         for part in ("id", "tokens", "windows", "truncated", "model"):
             assert answer[part] == shown[part]
-    # Not run: it would run this test. It has to exist and to run pytest.
+    # Not run, because it would run this test: only checked to run pytest.
     words = reader.take("sh").split()
     assert words == ["make", "test"]
     assert "python -m pytest -n 2\n" in reader.run("make --dry-run test")
@@ -198,7 +111,7 @@ def read_readme(reader: Reader) -> None:
         own_model(reader)
 
 
-def read_api(reader: Reader) -> None:
+def read_api(reader: PageReader) -> None:
     with reader.serving("make serve"):
         answer = json.loads(reader.sh())
         assert (answer["id"], best(answer)[0]) == ("job-7", "nursing_emergency")
@@ -220,7 +133,7 @@ def read_api(reader: Reader) -> None:
         assert (last["id"], len(last["min_education"]["top"])) == ("3", 1)
 
 
-def read_client(reader: Reader) -> None:
+def read_client(reader: PageReader) -> None:
     with reader.serving("make serve"):
         one_by_one, bulk = reader.python(), reader.python()
     assert one_by_one.split() == ["doctors", "master", "hospitality_tourism", "retail_sales"]
@@ -229,7 +142,7 @@ def read_client(reader: Reader) -> None:
     ]
 
 
-def read_training(reader: Reader) -> None:
+def read_training(reader: PageReader) -> None:
     reader.sh()
     reader.sh()
     assert "kitchen" in reader.sh()
@@ -246,7 +159,7 @@ def read_training(reader: Reader) -> None:
     )
 
 
-def read_bulk(reader: Reader) -> None:
+def read_bulk(reader: PageReader) -> None:
     with reader.serving("make serve"):
         reader.sh()
         here = reader.lines("predictions.csv")
@@ -260,26 +173,26 @@ def read_bulk(reader: Reader) -> None:
     assert [row.split(",")[2] for row in there] == [row.split(",")[2] for row in here]
 
 
-def read_configuration(reader: Reader) -> None:
+def read_configuration(reader: PageReader) -> None:
     with reader.serving():
         assert reader.get("/model").json()["limits"]["max_windows"] == 2
 
 
-def read_operations(reader: Reader) -> None:
+def read_operations(reader: PageReader) -> None:
     with reader.serving("make serve"):
         reader.sh()
         assert "doppelkopf_ready 1.0" in reader.sh()
         assert "demo" in reader.sh()
 
 
-def read_contributing(reader: Reader) -> None:
+def read_contributing(reader: PageReader) -> None:
     listed = {line.split()[0] for line in reader.sh().splitlines()}
     (rows,) = PAGES["CONTRIBUTING.md"].table("command", "what it does")
     made = {command.strip("`").removeprefix("make ") for command, _ in rows} - {".ci/run"}
     assert made <= listed
 
 
-READ: dict[str, Callable[[Reader], None]] = {
+READ: dict[str, Callable[[PageReader], None]] = {
     "README.md": read_readme,
     "CONTRIBUTING.md": read_contributing,
     "docs/api.md": read_api,
@@ -289,7 +202,7 @@ READ: dict[str, Callable[[Reader], None]] = {
     "docs/operations.md": read_operations,
     "docs/training.md": read_training,
 }
-"""What each page's blocks have to do."""
+"""The function that runs a page's blocks and checks what they do."""
 
 
 @pytest.mark.server
@@ -297,10 +210,10 @@ READ: dict[str, Callable[[Reader], None]] = {
     not (ROOT / "model_store" / "demo").is_dir(), reason="there is no demo checkpoint"
 )
 @pytest.mark.parametrize("page", READ)
-def test_the_blocks_of_a_page_do_what_it_says(page, folder, tiny_base):
-    reader = Reader(page, folder, tiny_base)
+def test_blocks_of_a_page_do_what_it_says(page, folder, tiny_base):
+    reader = PageReader(page, folder, tiny_base)
     READ[page](reader)
-    assert not reader.left, "blocks that nothing has run"
+    assert not reader.left, "blocks that were not run"
 
 
 def blocks(*languages: str) -> list[Block]:
@@ -309,24 +222,24 @@ def blocks(*languages: str) -> list[Block]:
     ]
 
 
-def test_every_page_with_blocks_to_run_is_read():
+def test_every_page_with_blocks_to_run_has_a_reader():
     assert {block.page for block in blocks(*RUN)} == READ.keys()
 
 
-def test_what_is_not_run_is_listed_with_its_reason():
+def test_blocks_that_are_not_run_are_listed_with_a_reason():
     names = [block.name for block in blocks("console", "text")]
     assert len(set(names)) == len(names)
     assert set(names) == NOT_RUN.keys()
     assert all(NOT_RUN.values())
 
 
-def test_no_block_is_of_another_language():
+def test_blocks_have_known_languages():
     for page in PAGES.values():
         fences = [line for line in page.text.splitlines() if line.lstrip().startswith("```")]
         assert len(fences) == 2 * len(page.blocks), f"{page.name} has a fence that is not closed"
         for block in page.blocks:
             assert block.language in (*RUN, "console", "text", "yaml"), block
-    # Rendered by tests/support/kustomize.py.
+    # Only tests/deploy renders them.
     assert {block.page for block in blocks("yaml")} == {"deploy/README.md"}
 
 
@@ -334,7 +247,7 @@ def shown(page: str) -> list[str]:
     return [block.text for block in PAGES[page].blocks if block.language == "json"]
 
 
-def test_the_answers_shown_are_of_the_shape_that_is_sent():
+def test_answers_shown_match_the_response_schemas():
     (text,) = shown("README.md")
     answer = ClassifyResponse.model_validate_json(text)
     assert answer.job_category.label == "nursing_emergency"
@@ -347,7 +260,7 @@ def test_the_answers_shown_are_of_the_shape_that_is_sent():
     assert posting.stated.min_education.agrees is False
 
 
-def test_the_label_file_shown_is_one(tmp_path):
+def test_label_file_shown_can_be_read(tmp_path):
     file = tmp_path / "labels.json"
     (text,) = shown("docs/training.md")
     file.write_text(text, encoding="utf-8")

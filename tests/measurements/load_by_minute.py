@@ -1,4 +1,4 @@
-"""What a load saw minute by minute, and what it says about the server's memory."""
+"""Figures of a long load by minute, and the slope of the server's memory."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ HEADER = "".join(f"{name:>9}" for name in COLUMNS) + "  outcomes"
 
 @dataclass
 class Minute:
-    """What one minute saw. Latencies in seconds, of requests answered with 200."""
+    """Samples of one minute; latencies in seconds, of requests answered with 200."""
 
     latencies: list[float] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -23,7 +23,7 @@ class Minute:
     memory: list[float] = field(default_factory=list)
 
     def row(self) -> dict[str, object]:
-        """Return the figures: milliseconds, megabytes, ads; None where nothing was seen."""
+        """Return the figures in milliseconds, MiB and ads; None without samples."""
         times = np.percentile(self.latencies, [50, 95, 99]) * 1000 if self.latencies else [None] * 3
         return {
             "rss_mb": rounded(np.median(self.memory) if self.memory else None),
@@ -34,7 +34,7 @@ class Minute:
         }
 
     def line(self, number: int) -> str:
-        """Return the row of the table of the minute of this number."""
+        """Return the minute's row of the printed table."""
         *figures, outcomes = self.row().values()
         columns = [number, *("-" if one is None else one for one in figures)]
         seen = "  ".join(f"{name}: {count}" for name, count in outcomes.items())
@@ -42,23 +42,28 @@ class Minute:
 
 
 def rounded(figure: float | None) -> float | None:
-    """Return a figure with one decimal."""
+    """Round to one decimal."""
     return None if figure is None else round(float(figure), 1)
 
 
 def resident(server: psutil.Process) -> float:
-    """Return the MB of memory that a process and its children hold."""
+    """Return the resident memory of a process and its children in MiB."""
     family = [server, *server.children(recursive=True)]
     return float(sum(process.memory_info().rss for process in family)) / 2**20
 
 
 def value(page: str, name: str) -> float:
-    """Return the sum of a metric's samples in a page of Prometheus' text format."""
+    """Return the sum of a metric's samples in a text of the Prometheus format."""
     families = text_string_to_metric_families(page)
     return sum(one.value for family in families for one in family.samples if one.name == name)
 
 
 def slope(memory: Sequence[tuple[float, float]], warm_up_hours: float) -> float:
-    """Return the MB an hour by least squares, the warm-up left out."""
+    """Return the slope by least squares in MiB an hour, without the warm-up.
+
+    Args:
+        memory: pairs of hours and MiB.
+        warm_up_hours: earlier pairs are left out.
+    """
     hours, megabytes = zip(*[one for one in memory if one[0] >= warm_up_hours], strict=True)
     return float(np.polyfit(hours, megabytes, 1)[0])
