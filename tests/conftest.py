@@ -101,15 +101,17 @@ def tiny_model(kind: str = "bert", hidden_act: str = "gelu") -> TwoHeadClassifie
 
 
 LONGEST = (
-    "test_fuzz", "test_schema", "test_page", "test_workers", "test_cases", "test_cluster",
-    "test_backfill", "test_bench", "test_readme", "test_peers", "test_streams", "test_swaps",
-    "test_contract", "test_overload", "test_statuses", "test_draining", "test_server",
+    "test_page_blocks", "test_fuzz", "test_schema", "test_page", "test_workers", "test_cases",
+    "test_cluster", "test_backfill", "test_bench_command", "test_peers", "test_streams",
+    "test_model_swaps", "test_contract", "test_overload", "test_statuses", "test_server_command",
 )  # fmt: skip
-"""Files of marked tests, those first that take longest: what starts last should be short."""
+"""Files of marked tests that take longest. They start first, so that no worker is left with a long
+one in the end.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the longest files of marked tests begin first."""
+    """Sort the tests of the longest files to the beginning."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 

@@ -174,9 +174,9 @@ def test_front_ends_and_supervisor_load_no_torch(module):
 def test_a_serving_process_loads_nothing_it_does_not_need(tiny_folder):
     loaded = loaded_by(
         "import app.cli, app.serving.server.single_process\n"
-        "from app.serving.inference.loading import load\n"
+        "from app.serving.inference.loading import load_checkpoint\n"
         "from app.serving.settings import load_settings\n"
-        f"load(load_settings({{'model': {str(tiny_folder)!r}, 'device': 'cpu'}}, {{}}))"
+        f"load_checkpoint(load_settings({{'model': {str(tiny_folder)!r}, 'device': 'cpu'}}, {{}}))"
     )
     needed = {"app.engine", "app.serving.server.single_process", "transformers.models.bert"}
     assert {*needed, "torch"} <= loaded
