@@ -106,7 +106,7 @@ def test_counts_equal_the_metrics_of_the_server(address, ads, tmp_path, words, r
     assert KEY not in shown + json.dumps(figures)
 
 
-def test_a_sweep_finds_a_knee(address, ads, tmp_path):
+def test_sweep_finds_a_knee(address, ads, tmp_path):
     """The knee is that of the measured steps, whatever the machine can do.
 
     `tests/bench/test_sweep.py` finds the knee of servers of known capacity.

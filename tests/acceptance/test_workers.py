@@ -52,7 +52,7 @@ def new_client(server: FaultyServer) -> httpx.Client:
     return httpx.Client(base_url=server.address, verify=False, timeout=60)  # noqa: S501  as HTTP
 
 
-def fresh(server: FaultyServer, path: str) -> int:
+def probe(server: FaultyServer, path: str) -> int:
     """Return the status of a GET request over a new connection; 0 without an answer."""
     try:
         with new_client(server) as client:
@@ -263,7 +263,7 @@ def test_killed_front_end_loses_only_its_requests_and_is_replaced(server):
     assert stays in workers(server)
     assert server.metric("worker_restarts_total") == restarts + 1
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
-    assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
+    assert {probe(server, "/health/ready") for _ in range(8)} == {200}
     # Its waiting ads are no longer counted, and its totals remain.
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
     assert server.metric("requests_total", route="/classify", status="200") >= statuses[200]
@@ -277,7 +277,7 @@ def test_ads_of_a_dead_front_end_are_dropped(server):
     for call in calls:
         assert isinstance(call.exception(), httpx.TransportError)
     # New connections wait until the replaced front ends can answer.
-    assert {fresh(server, "/health/ready") for _ in range(8)} == {200}
+    assert {probe(server, "/health/ready") for _ in range(8)} == {200}
     wait_until(lambda: server.metric("ready") == 1, seconds=20)
     assert server.metric("worker_restarts_total") == restarts + 2
     assert server.metric("queued_ads") == server.metric("queued_tokens") == 0
@@ -300,11 +300,11 @@ def test_two_engines_share_the_work(tiny_folder, tmp_path):
         assert held.result().status_code == 200
 
 
-def ends_for_all(server: FaultyServer, calls: list) -> None:
-    """See that everyone is answered, that nobody says ready, and that the service ends with 1."""
-    # Long before the grace of 30 s is over.
+def check_service_ends(server: FaultyServer, calls: list) -> None:
+    """Check that all calls get 500, no front end is ready, and the service exits with 1."""
+    # Well before the grace period of 30 s ends.
     wait_until(
-        lambda: all(fresh(server, "/health/ready") in (0, 503) for _ in range(8)), seconds=15
+        lambda: all(probe(server, "/health/ready") in (0, 503) for _ in range(8)), seconds=15
     )
     assert {call.result().status_code for call in calls} == {500}
     assert server.process.wait(timeout=20) == 1
@@ -316,7 +316,7 @@ def test_killed_engine_process_ends_the_service(tiny_folder, tmp_path):
         calls = server.send_behind_held(20, 21, 22)
         children = [*workers(server), engine(server)]
         children[-1].kill()
-        ends_for_all(server, calls)
+        check_service_ends(server, calls)
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
@@ -327,7 +327,7 @@ def test_hanging_engine_ends_the_service(tiny_folder, tmp_path):
         server.release()
         assert held.result().status_code == 200
         assert {one.result().status_code for one in others} == {500}
-        ends_for_all(server, others)
+        check_service_ends(server, others)
         assert "does not come back" in server.log.read_text(encoding="utf-8")
 
 
@@ -347,12 +347,12 @@ def test_signal_to_all_processes_shuts_down_gracefully(tiny_folder, tmp_path, nu
             accepted = server.send_behind_held(20, 21)
             signal_all(server, number)
             wait_until(
-                lambda: all(fresh(server, "/health/ready") == 503 for _ in range(8)), seconds=15
+                lambda: all(probe(server, "/health/ready") == 503 for _ in range(8)), seconds=15
             )
             refused = open_before.post("/classify", json=ad)
             assert refused.status_code == 503
             assert "shutting down" in refused.json()["detail"]
-        assert fresh(server, "/health/live") == 200
+        assert probe(server, "/health/live") == 200
         server.release()
         assert [call.result().status_code for call in accepted] == [200, 200, 200]
         assert server.process.wait(timeout=20) == 0

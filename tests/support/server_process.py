@@ -114,7 +114,7 @@ def peak_megabytes(process: subprocess.Popen[bytes]) -> float:
 
 
 def processor_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Return what a process and its children have computed: waiting for others does not count."""
+    """Return the CPU seconds of a process and its children so far."""
     server, seconds = psutil.Process(process.pid), 0.0
     for one in [server, *server.children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):  # it has just ended

@@ -1,21 +1,21 @@
-"""An event loop whose clock jumps over every wait: a test of timeouts takes no time itself.
+"""An event loop with a simulated clock, so that tests of timeouts take no time.
 
-Only for what waits for timers and for its own tasks; threads and processes need the real clock.
+It is only for code that waits for timers and tasks; threads and processes need the real clock.
 """
 
 import asyncio
 import selectors
 
 
-class _Jumping(selectors.DefaultSelector):
-    """Lets the waits of an idle loop end at once, and adds them up."""
+class _SkippingSelector(selectors.DefaultSelector):
+    """Ends every wait of an idle loop at once, and adds up the seconds."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "every task waits, and no timer will ever wake one"
+        assert timeout is not None, "all tasks wait, and there is no timer"
         ready = super().select(0)
         if not ready:
             self.waited += timeout
@@ -23,12 +23,12 @@ class _Jumping(selectors.DefaultSelector):
 
 
 class SimulatedTime(asyncio.SelectorEventLoop):
-    """To be the `loop_factory` of an `asyncio.Runner`."""
+    """Pass it as the `loop_factory` of an `asyncio.Runner`."""
 
     def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
+        self._skipping = _SkippingSelector()
+        super().__init__(self._skipping)
 
     def time(self) -> float:
-        """Return the seconds that were waited so far."""
-        return self._jumping.waited
+        """Return the simulated seconds so far."""
+        return self._skipping.waited
