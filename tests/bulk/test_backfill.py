@@ -141,7 +141,7 @@ def run_command(cluster, folder, data, out, *words):
         env=os.environ | {"RAY_ADDRESS": cluster.address},
         capture_output=True,
         text=True,
-        check_input=False,
+        check=False,
     )
 
 

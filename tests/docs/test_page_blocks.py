@@ -65,9 +65,8 @@ NOT_RUN = {
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder like a fresh clone with an installed environment."""
-    for name in ("Makefile", "pyproject.toml", "constraints.txt", "requirements", "app"):
-        if (ROOT / name).exists():
-            (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("Makefile", "pyproject.toml", "requirements", "app"):
+        (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
     (tmp_path / ".venv" / ".installed").touch()

@@ -1,6 +1,6 @@
 """Front ends and an engine process's broker over real ZeroMQ sockets, all in one event loop.
 
-The engine is a `HeldEngine`: a batch begins, and ends only when the test releases it.
+The engine is a `StepEngine`: a batch begins, and ends only when the test releases it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.workers.engine_broker import EngineBroker
 from app.serving.workers.remote_batcher import RemoteBatcher
 from app.serving.workers.zmq_channel import unlimited_socket
-from tests.serving.scheduling.test_micro_batcher import HeldEngine
+from tests.support.step_engine import StepEngine
 
 LABELS = {"job_category": ("a", "b"), "min_education": ("x",)}
 FRONT_ENDS = 2
@@ -47,7 +47,7 @@ class FrontEndsAndEngine:
     """One broker with its batcher, and the batchers of `FRONT_ENDS` front ends."""
 
     def __init__(self, folder: Path, **options: object) -> None:
-        self.engine, self.metrics, self.now = HeldEngine(), Metrics(), 0.0
+        self.engine, self.metrics, self.now = StepEngine(), Metrics(), 0.0
         self.engine.outcome = lambda batch: [scores(item) for item in batch]
         self.context, self._path = zmq.Context(), folder / "counters"
         self._address = f"ipc://{folder}/engine"

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 
-import numpy as np
 import pytest
 
 from app.core.errors import EngineError, FatalEngineError, NotReadyError, OverloadedError
@@ -12,46 +11,14 @@ from app.core.types import EncodedAd, Scores
 from app.serving.metrics import Metrics
 from app.serving.scheduling.lanes import Lane
 from app.serving.scheduling.micro_batcher import MicroBatcher
-
-
-def ad(tokens: int = 10) -> EncodedAd:
-    return EncodedAd((np.zeros(tokens, dtype=np.int32),))
-
-
-def score(encoded: EncodedAd) -> Scores:
-    return Scores({"job_category": np.array([encoded.tokens], dtype=np.float32)})
-
-
-class HeldEngine:
-    """Runs a batch when a test releases it, with the outcome that the test chooses."""
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.outcome: Callable[[list[EncodedAd]], list[Scores | EngineError]] = lambda batch: [
-            score(item) for item in batch
-        ]
-        self._go = threading.Semaphore(0)
-        self._began = threading.Semaphore(0)
-
-    def run(self, batch):
-        self.batches.append([item.tokens for item in batch])
-        self._began.release()
-        self._go.acquire()
-        return self.outcome(batch)
-
-    def release(self, batches: int = 1) -> None:
-        self._go.release(batches)
-
-    async def began(self) -> None:
-        """Wait until one more batch has started."""
-        assert await asyncio.to_thread(self._began.acquire, timeout=10)
+from tests.support.step_engine import StepEngine, encoded_ad, score
 
 
 class Harness:
     """A batcher with its engine, clock and metrics."""
 
     def __init__(self, **options) -> None:
-        self.engine, self.metrics, self.now, self.fatal = HeldEngine(), Metrics(), 0.0, 0
+        self.engine, self.metrics, self.now, self.fatal = StepEngine(), Metrics(), 0.0, 0
         self.batcher = MicroBatcher(
             self.engine.run,
             metrics=self.metrics,
@@ -107,7 +74,7 @@ async def run_pending_tasks() -> None:
 def test_a_single_ad_is_run_at_once():
     async def test(harness: Harness) -> None:
         assert harness.value("max_batch_tokens") == 100
-        task = harness.begin(ad(7))
+        task = harness.begin(encoded_ad(7))
         await harness.engine.began()
         harness.engine.release()
         assert (await task)[0].probabilities["job_category"] == [7]
@@ -118,9 +85,9 @@ def test_a_single_ad_is_run_at_once():
 
 def test_the_next_batch_forms_while_one_runs():
     async def test(harness: Harness) -> None:
-        first = harness.begin(ad(1))
+        first = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        rest = [harness.begin(ad(tokens)) for tokens in (2, 3, 4)]
+        rest = [harness.begin(encoded_ad(tokens)) for tokens in (2, 3, 4)]
         await run_pending_tasks()
         harness.engine.release(2)
         await asyncio.gather(first, *rest)
@@ -133,7 +100,7 @@ def test_a_request_over_several_batches_keeps_its_order():
     async def test(harness: Harness) -> None:
         harness.engine.release(10)
         sizes = [60, 50, 40, 30, 20]
-        answers = await harness.classify(*(ad(size) for size in sizes))
+        answers = await harness.classify(*(encoded_ad(size) for size in sizes))
         assert [answer.probabilities["job_category"][0] for answer in answers] == sizes
         assert all(sum(batch) <= 100 for batch in harness.engine.batches)
         assert harness.value("batch_ads_sum") == 5
@@ -144,9 +111,9 @@ def test_a_request_over_several_batches_keeps_its_order():
 
 def test_with_depth_two_a_second_batch_starts():
     async def test(harness: Harness) -> None:
-        tasks = [harness.begin(ad(1))]
+        tasks = [harness.begin(encoded_ad(1))]
         await harness.engine.began()
-        tasks.append(harness.begin(ad(2)))
+        tasks.append(harness.begin(encoded_ad(2)))
         await harness.engine.began()
         assert harness.engine.batches == [[1], [2]]
         harness.engine.release(2)
@@ -157,9 +124,9 @@ def test_with_depth_two_a_second_batch_starts():
 
 def test_a_cancelled_request_never_runs():
     async def test(harness: Harness) -> None:
-        first = harness.begin(ad(1))
+        first = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        gone, stays = harness.begin(ad(2), ad(3)), harness.begin(ad(4))
+        gone, stays = harness.begin(encoded_ad(2), encoded_ad(3)), harness.begin(encoded_ad(4))
         await run_pending_tasks()
         assert harness.value("queued_ads") == 4
         gone.cancel()
@@ -175,10 +142,10 @@ def test_a_cancelled_request_never_runs():
 
 def test_the_loop_continues_after_a_running_ad_was_cancelled():
     async def test(harness: Harness) -> None:
-        gone = harness.begin(ad(1))
+        gone = harness.begin(encoded_ad(1))
         await harness.engine.began()
         gone.cancel()
-        stays = harness.begin(ad(2))
+        stays = harness.begin(encoded_ad(2))
         harness.engine.release(2)
         assert (await stays)[0].probabilities["job_category"] == [2]
 
@@ -191,9 +158,9 @@ def test_a_failed_batch_fails_its_callers_only(caplog):
             raise RuntimeError("a secret of the engine")
 
         works, harness.engine.outcome = harness.engine.outcome, explode
-        bad = harness.begin(ad(1))
+        bad = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        good = harness.begin(ad(2))
+        good = harness.begin(encoded_ad(2))
         harness.engine.release()
         with pytest.raises(EngineError) as caught:
             await bad
@@ -212,9 +179,9 @@ def test_a_failed_ad_does_not_fail_its_batch():
         harness.engine.outcome = lambda batch: [
             EngineError("does not fit") if item.tokens == 3 else score(item) for item in batch
         ]
-        hold = harness.begin(ad(1))
+        hold = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        bad, good = harness.begin(ad(3)), harness.begin(ad(4))
+        bad, good = harness.begin(encoded_ad(3)), harness.begin(encoded_ad(4))
         harness.engine.release(2)
         await hold
         with pytest.raises(EngineError, match="does not fit"):
@@ -230,7 +197,7 @@ def test_a_wrong_number_of_results_fails_the_batch():
         harness.engine.outcome = lambda _: []
         harness.engine.release()
         with pytest.raises(EngineError):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
 
     in_harness(test)
 
@@ -243,16 +210,16 @@ def test_a_lost_device_fails_all_requests():
             raise FatalEngineError("The device failed.")
 
         harness.engine.outcome = lost
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        waiting = harness.begin(ad(2))
+        waiting = harness.begin(encoded_ad(2))
         await run_pending_tasks()
         harness.engine.release()
         for task in (running, waiting):
             with pytest.raises(FatalEngineError):
                 await task
         with pytest.raises(NotReadyError):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         with pytest.raises(NotReadyError):
             harness.batcher.admission.require_ready()
         assert harness.fatal == 1
@@ -263,9 +230,9 @@ def test_a_lost_device_fails_all_requests():
 
 def test_a_slow_queue_refuses_single_ads_and_batches():
     async def test(harness: Harness) -> None:
-        waiting = harness.begin(*(ad(100) for _ in range(6)), lane=Lane.BULK)
+        waiting = harness.begin(*(encoded_ad(100) for _ in range(6)), lane=Lane.BULK)
         await harness.engine.began()
-        for ads, retry_after in (([ad()], 1), ([ad()] * 10, 2)):
+        for ads, retry_after in (([encoded_ad()], 1), ([encoded_ad()] * 10, 2)):
             with pytest.raises(OverloadedError) as caught:
                 await harness.classify(*ads, lane=Lane.BULK)
             # 600 tokens at 100 a second are ahead, of which 5 seconds are allowed. The second
@@ -280,9 +247,9 @@ def test_a_slow_queue_refuses_single_ads_and_batches():
 
 def test_bulk_ads_do_not_cause_refusals_of_interactive_ads():
     async def test(harness: Harness) -> None:
-        bulk = harness.begin(*(ad(100) for _ in range(6)), lane=Lane.BULK)
+        bulk = harness.begin(*(encoded_ad(100) for _ in range(6)), lane=Lane.BULK)
         await harness.engine.began()
-        single = harness.begin(ad(5))
+        single = harness.begin(encoded_ad(5))
         harness.engine.release(7)
         assert await single
         await bulk
@@ -292,12 +259,12 @@ def test_bulk_ads_do_not_cause_refusals_of_interactive_ads():
 
 def test_no_more_than_max_queued_ads_are_admitted():
     async def test(harness: Harness) -> None:
-        waiting = harness.begin(*(ad(1) for _ in range(49)))
+        waiting = harness.begin(*(encoded_ad(1) for _ in range(49)))
         await harness.engine.began()
         with pytest.raises(OverloadedError):
-            await harness.classify(ad(1), ad(1))
+            await harness.classify(encoded_ad(1), encoded_ad(1))
         assert harness.value("rejected_total", reason="queue_full") == 1
-        last = harness.begin(ad(1))
+        last = harness.begin(encoded_ad(1))
         harness.engine.release(2)
         await asyncio.gather(waiting, last)
 
@@ -306,10 +273,10 @@ def test_no_more_than_max_queued_ads_are_admitted():
 
 def test_retry_after_grows_with_the_work_ahead():
     async def test(harness: Harness) -> None:
-        waiting = harness.begin(*(ad(100) for _ in range(30)))
+        waiting = harness.begin(*(encoded_ad(100) for _ in range(30)))
         await harness.engine.began()
         with pytest.raises(OverloadedError) as caught:
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         assert caught.value.retry_after == 25
         assert "25 s" in str(caught.value)
         harness.engine.release(30)
@@ -327,11 +294,11 @@ def test_the_measured_rate_follows_the_engine():
         harness.engine.outcome = slow
         harness.engine.release(100)
         # Full batches at 10 tokens a second, where the warm-up measured 100.
-        await harness.classify(*(ad(100) for _ in range(40)), lane=Lane.BULK)
-        hold = harness.begin(ad(100), lane=Lane.BULK)
+        await harness.classify(*(encoded_ad(100) for _ in range(40)), lane=Lane.BULK)
+        hold = harness.begin(encoded_ad(100), lane=Lane.BULK)
         await asyncio.sleep(0)
         with pytest.raises(OverloadedError):
-            await harness.classify(ad(), lane=Lane.BULK)
+            await harness.classify(encoded_ad(), lane=Lane.BULK)
         await hold
 
     in_harness(test)
@@ -339,14 +306,14 @@ def test_the_measured_rate_follows_the_engine():
 
 def test_drain_finishes_admitted_ads_and_refuses_new_ones():
     async def test(harness: Harness) -> None:
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        waiting = harness.begin(ad(2))
+        waiting = harness.begin(encoded_ad(2))
         await run_pending_tasks()
         draining = asyncio.create_task(harness.batcher.drain(10))
         await run_pending_tasks()
         with pytest.raises(NotReadyError, match="shutting down"):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         harness.engine.release(2)
         await draining
         assert running.done()
@@ -358,9 +325,9 @@ def test_drain_finishes_admitted_ads_and_refuses_new_ones():
 
 def test_drain_fails_queued_ads_after_the_grace_period():
     async def test(harness: Harness) -> None:
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        waiting = harness.begin(ad(2))
+        waiting = harness.begin(encoded_ad(2))
         await run_pending_tasks()
         draining = asyncio.create_task(harness.batcher.drain(0))
         with pytest.raises(NotReadyError):
@@ -374,9 +341,9 @@ def test_drain_fails_queued_ads_after_the_grace_period():
 
 def test_queue_seconds_end_when_the_batch_starts():
     async def test(harness: Harness) -> None:
-        first = harness.begin(ad(1))
+        first = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        second = harness.begin(ad(2))
+        second = harness.begin(encoded_ad(2))
         await run_pending_tasks()
         harness.now += 3.0
         harness.engine.release(2)
@@ -389,12 +356,12 @@ def test_queue_seconds_end_when_the_batch_starts():
 
 def test_a_request_that_waits_too_long_is_refused_whole():
     async def test(harness: Harness) -> None:
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        late = harness.begin(ad(60), ad(70))
+        late = harness.begin(encoded_ad(60), encoded_ad(70))
         await run_pending_tasks()
         harness.now += 5.5
-        fresh = harness.begin(ad(3))
+        fresh = harness.begin(encoded_ad(3))
         await run_pending_tasks()
         harness.engine.release(2)
         with pytest.raises(OverloadedError):
@@ -409,7 +376,7 @@ def test_a_request_that_waits_too_long_is_refused_whole():
 
 def test_a_started_request_is_finished_however_long_it_takes():
     async def test(harness: Harness) -> None:
-        request = harness.begin(ad(60), ad(70), ad(80))
+        request = harness.begin(encoded_ad(60), encoded_ad(70), encoded_ad(80))
         await harness.engine.began()
         harness.now += 100.0
         harness.engine.release(3)
@@ -422,9 +389,9 @@ def test_bulk_ads_may_wait_longer():
     """5 seconds divided by their share, a quarter."""
 
     async def test(harness: Harness) -> None:
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        bulk = harness.begin(ad(100), lane=Lane.BULK)
+        bulk = harness.begin(encoded_ad(100), lane=Lane.BULK)
         await run_pending_tasks()
         harness.now += 19.5
         harness.engine.release(2)
@@ -436,9 +403,9 @@ def test_bulk_ads_may_wait_longer():
 
 def test_a_hanging_batch_fails_all_requests():
     async def test(harness: Harness) -> None:
-        running = harness.begin(ad(1))
+        running = harness.begin(encoded_ad(1))
         await harness.engine.began()
-        waiting = harness.begin(ad(2))
+        waiting = harness.begin(encoded_ad(2))
         await run_pending_tasks()
         for _ in range(12):
             harness.batcher.watchdog.tick()
@@ -447,7 +414,7 @@ def test_a_hanging_batch_fails_all_requests():
                 await call
         assert harness.fatal == 1
         with pytest.raises(NotReadyError):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         # Draining does not wait for the batch either.
         await harness.batcher.drain(10)
         harness.engine.release()
@@ -463,7 +430,7 @@ def test_a_system_exit_in_the_engine_is_a_lost_device():
         harness.engine.outcome = end
         harness.engine.release()
         with pytest.raises(FatalEngineError):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         assert harness.fatal == 1
 
     in_harness(test)
@@ -478,9 +445,9 @@ def test_a_request_admitted_before_the_loss_fails_too():
             harness.engine.outcome = lose
             harness.engine.release()
             with pytest.raises(FatalEngineError):
-                await harness.classify(ad())
+                await harness.classify(encoded_ad())
             with pytest.raises(FatalEngineError):
-                await harness.batcher.classify([ad()], tokenizing)
+                await harness.batcher.classify([encoded_ad()], tokenizing)
 
     in_harness(test)
 
@@ -488,7 +455,7 @@ def test_a_request_admitted_before_the_loss_fails_too():
 def test_a_successor_shares_admission_and_the_measured_rate():
     async def test():
         harness = Harness(tokens_per_second=100.0)
-        task = asyncio.create_task(harness.classify(ad(90)))
+        task = asyncio.create_task(harness.classify(encoded_ad(90)))
         await harness.engine.began()
         # A warm-up beside a working engine measures a low rate.
         successor = Harness(admission=harness.batcher.admission, tokens_per_second=40.0)
@@ -508,7 +475,7 @@ def test_a_retired_batcher_finishes_its_batch_and_closes_the_engine():
     async def test():
         closed = threading.Event()
         harness = Harness(close_engine=closed.set)
-        task = asyncio.create_task(harness.classify(ad()))
+        task = asyncio.create_task(harness.classify(encoded_ad()))
         await harness.engine.began()
         leaving = asyncio.create_task(harness.batcher.retire())
         await asyncio.wait({leaving}, timeout=0.05)
@@ -518,7 +485,7 @@ def test_a_retired_batcher_finishes_its_batch_and_closes_the_engine():
         assert closed.is_set()
         assert len(await task) == 1
         with pytest.raises(NotReadyError, match="replaced"):
-            await harness.classify(ad())
+            await harness.classify(encoded_ad())
         assert harness.batcher.admission.ads == 0
         harness.batcher.admission.require_ready()
 

@@ -9,15 +9,15 @@ import zmq
 from app.core.errors import EngineError, FatalEngineError, OverloadedError
 from app.serving.scheduling.lanes import Lane
 from app.serving.workers.frames import SubmittedRequest, decode_results, encode_requests
-from tests.serving.scheduling.test_micro_batcher import ad
 from tests.support.front_ends import FRONT_ENDS, FrontEndsAndEngine, in_event_loop, scores, until
+from tests.support.step_engine import encoded_ad
 
 
 def test_ads_of_all_front_ends_share_a_batch(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        first = setup.begin(ad(1))
+        first = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        rest = [setup.begin(ad(2 + front), front=front) for front in range(FRONT_ENDS)]
+        rest = [setup.begin(encoded_ad(2 + front), front=front) for front in range(FRONT_ENDS)]
         await setup.queued(FRONT_ENDS)
         setup.engine.release(2)
         await asyncio.gather(first, *rest)
@@ -28,17 +28,17 @@ def test_ads_of_all_front_ends_share_a_batch(tmp_path):
 
 def test_queued_requests_of_a_dead_front_end_are_dropped(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        first = setup.begin(ad(1), front=1)
+        first = setup.begin(encoded_ad(1), front=1)
         await setup.engine.began()
-        orphan, stays = setup.begin(ad(2), front=0), setup.begin(ad(3), front=1)
+        orphan, stays = setup.begin(encoded_ad(2), front=0), setup.begin(encoded_ad(3), front=1)
         await setup.queued(2)
         setup.broker.drop_front_end(b"front-0")
         await setup.queued(1)
         # Its last messages may arrive after the supervisor has reported its end.
-        setup.begin(ad(4), front=0)
+        setup.begin(encoded_ad(4), front=0)
         setup.engine.release(2)
         await asyncio.gather(first, stays)
-        last = setup.begin(ad(5), front=1)
+        last = setup.begin(encoded_ad(5), front=1)
         setup.engine.release()
         await last
         assert setup.engine.batches == [[1], [3], [5]]
@@ -56,7 +56,7 @@ def test_a_failed_batch_fails_its_requests_and_logs_their_ids(tmp_path, caplog):
         setup.engine.outcome = explode
         setup.engine.release()
         with pytest.raises(EngineError) as caught:
-            await setup.classify(ad(1), request_id="job-7")
+            await setup.classify(encoded_ad(1), request_id="job-7")
         assert "secret" not in str(caught.value)
 
     with caplog.at_level(logging.ERROR):
@@ -69,9 +69,9 @@ def test_a_failed_ad_fails_its_own_request_only(tmp_path):
         setup.engine.outcome = lambda batch: [
             EngineError("does not fit") if item.tokens == 3 else scores(item) for item in batch
         ]
-        first = setup.begin(ad(1))
+        first = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        bad, good = setup.begin(ad(3), ad(98)), setup.begin(ad(4))
+        bad, good = setup.begin(encoded_ad(3), encoded_ad(98)), setup.begin(encoded_ad(4))
         await setup.queued(3)
         setup.engine.release(3)
         await first
@@ -84,9 +84,9 @@ def test_a_failed_ad_fails_its_own_request_only(tmp_path):
 
 def test_a_request_that_waited_too_long_gets_a_retry_time(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        first = setup.begin(ad(1))
+        first = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        late = setup.begin(ad(60), ad(70))
+        late = setup.begin(encoded_ad(60), encoded_ad(70))
         await setup.queued(2)
         setup.now += 5.5
         setup.engine.release(2)
@@ -107,7 +107,7 @@ def test_a_request_that_reaches_a_lost_engine_fails(tmp_path):
         setup.engine.release()
         for _ in range(2):
             with pytest.raises(FatalEngineError, match="device failed"):
-                await setup.classify(ad())
+                await setup.classify(encoded_ad())
 
     in_event_loop(test, tmp_path)
 
@@ -116,7 +116,7 @@ def test_the_results_of_a_batch_come_in_one_message(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
         dealer = setup.dealer(b"bare")
         requests = [
-            SubmittedRequest(number, Lane.BULK, "", [ad(number + 1)]) for number in range(3)
+            SubmittedRequest(number, Lane.BULK, "", [encoded_ad(number + 1)]) for number in range(3)
         ]
         dealer.send_multipart(encode_requests(requests))
         setup.engine.release()

@@ -13,8 +13,8 @@ from app.serving.scheduling.shared_counters import SharedCounters
 from app.serving.workers.frames import decode_requests
 from app.serving.workers.remote_batcher import RemoteBatcher
 from app.serving.workers.zmq_channel import unlimited_socket
-from tests.serving.scheduling.test_micro_batcher import ad
 from tests.support.front_ends import LABELS, FrontEndsAndEngine, in_event_loop, scores, until
+from tests.support.step_engine import encoded_ad
 
 
 def test_every_front_end_gets_its_own_answers_in_order(tmp_path):
@@ -22,12 +22,12 @@ def test_every_front_end_gets_its_own_answers_in_order(tmp_path):
         setup.engine.release(10)
         sizes = ([60, 50, 40], [30, 20, 10])
         both = [
-            setup.begin(*(ad(size) for size in part), front=front)
+            setup.begin(*(encoded_ad(size) for size in part), front=front)
             for front, part in enumerate(sizes)
         ]
         for part, answers in zip(sizes, await asyncio.gather(*both), strict=True):
             for size, answer in zip(part, answers, strict=True):
-                wanted = scores(ad(size)).probabilities
+                wanted = scores(encoded_ad(size)).probabilities
                 assert answer.probabilities.keys() == wanted.keys()
                 for head, values in wanted.items():
                     assert answer.probabilities[head].tolist() == values.tolist()
@@ -38,7 +38,7 @@ def test_every_front_end_gets_its_own_answers_in_order(tmp_path):
 
 def test_an_answered_ad_is_counted_out_before_its_request_ends(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        request = setup.begin(ad(60), ad(50), ad(40))
+        request = setup.begin(encoded_ad(60), encoded_ad(50), encoded_ad(40))
         await setup.engine.began()
         load = setup.counters.loads[0]
         assert (load.ads, load.tokens(Lane.INTERACTIVE)) == (3, 150)
@@ -53,9 +53,9 @@ def test_an_answered_ad_is_counted_out_before_its_request_ends(tmp_path):
 
 def test_a_cancelled_request_is_taken_out_of_the_queue(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        first = setup.begin(ad(1))
+        first = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        gone, stays = setup.begin(ad(2), ad(3)), setup.begin(ad(4))
+        gone, stays = setup.begin(encoded_ad(2), encoded_ad(3)), setup.begin(encoded_ad(4))
         await setup.queued(3)
         gone.cancel()
         await setup.queued(1)
@@ -69,9 +69,9 @@ def test_a_cancelled_request_is_taken_out_of_the_queue(tmp_path):
 
 def test_a_request_cancelled_before_it_is_sent_never_runs(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        first = setup.begin(ad(1))
+        first = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        gone, stays = setup.begin(ad(2)), setup.begin(ad(3))
+        gone, stays = setup.begin(encoded_ad(2)), setup.begin(encoded_ad(3))
         await asyncio.sleep(0)
         gone.cancel()
         await setup.queued(1)
@@ -86,12 +86,12 @@ def test_front_ends_share_the_times_that_refused_clients_are_told(tmp_path):
     """Each refused client is told a later time, whichever front end refuses it."""
 
     async def test(setup: FrontEndsAndEngine) -> None:
-        waiting = setup.begin(*(ad(100) for _ in range(6)), lane=Lane.BULK, front=0)
+        waiting = setup.begin(*(encoded_ad(100) for _ in range(6)), lane=Lane.BULK, front=0)
         await setup.engine.began()
         retry_after = []
         for front in (1, 0, 1):
             with pytest.raises(OverloadedError) as caught:
-                await setup.classify(ad(100), lane=Lane.BULK, front=front)
+                await setup.classify(encoded_ad(100), lane=Lane.BULK, front=front)
             retry_after.append(caught.value.retry_after)
         # One second of work for each that was refused before, by any front end.
         assert retry_after == [1, 2, 3]
@@ -103,13 +103,13 @@ def test_front_ends_share_the_times_that_refused_clients_are_told(tmp_path):
 
 def test_a_draining_front_end_finishes_its_requests_while_others_go_on(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        running = setup.begin(ad(1), front=0)
+        running = setup.begin(encoded_ad(1), front=0)
         await setup.engine.began()
         draining = asyncio.create_task(setup.fronts[0].drain(10))
         await asyncio.sleep(0)
         with pytest.raises(NotReadyError, match="shutting down"):
-            await setup.classify(ad(2), front=0)
-        other = setup.begin(ad(3), front=1)
+            await setup.classify(encoded_ad(2), front=0)
+        other = setup.begin(encoded_ad(3), front=1)
         setup.engine.release(2)
         await draining
         assert running.done()
@@ -123,9 +123,9 @@ def test_after_the_grace_period_queued_requests_are_refused(tmp_path):
     """Ads in a batch are finished all the same, and other front ends are not affected."""
 
     async def test(setup: FrontEndsAndEngine) -> None:
-        running = setup.begin(ad(1), front=0)
+        running = setup.begin(encoded_ad(1), front=0)
         await setup.engine.began()
-        waiting, other = setup.begin(ad(2), front=0), setup.begin(ad(3), front=1)
+        waiting, other = setup.begin(encoded_ad(2), front=0), setup.begin(encoded_ad(3), front=1)
         await setup.queued(2)
         draining = asyncio.create_task(setup.fronts[0].drain(0))
         with pytest.raises(NotReadyError, match="shutting down"):
@@ -141,9 +141,9 @@ def test_after_the_grace_period_queued_requests_are_refused(tmp_path):
 
 def test_a_lost_engine_fails_all_requests_and_refuses_new_ones(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
-        running = setup.begin(ad(1))
+        running = setup.begin(encoded_ad(1))
         await setup.engine.began()
-        waiting = setup.begin(ad(2))
+        waiting = setup.begin(encoded_ad(2))
         await setup.queued(1)
         with setup.fronts[0].admission.admit(1, 10, Lane.INTERACTIVE) as tokenizing:
             setup.fronts[0].fail_all(FatalEngineError("The engine process ended."))
@@ -151,9 +151,9 @@ def test_a_lost_engine_fails_all_requests_and_refuses_new_ones(tmp_path):
                 with pytest.raises(FatalEngineError, match="ended"):
                     await call
             with pytest.raises(FatalEngineError):
-                await setup.fronts[0].classify([ad()], tokenizing)
+                await setup.fronts[0].classify([encoded_ad()], tokenizing)
         with pytest.raises(NotReadyError, match="restarting"):
-            await setup.classify(ad())
+            await setup.classify(encoded_ad())
         setup.engine.release(2)
 
     in_event_loop(test, tmp_path)
@@ -162,7 +162,7 @@ def test_a_lost_engine_fails_all_requests_and_refuses_new_ones(tmp_path):
 def test_the_trace_has_the_queue_and_the_batch_as_stages(tmp_path):
     async def test(setup: FrontEndsAndEngine) -> None:
         setup.engine.release()
-        await setup.classify(ad(1))
+        await setup.classify(encoded_ad(1))
         stages = setup.trace.stages()
         assert list(stages) == ["queue", "batch"]
         assert all(seconds > 0 for seconds in stages.values())
@@ -182,7 +182,9 @@ def test_requests_of_one_loop_turn_go_out_in_one_message(tmp_path):
         remote = RemoteBatcher(admission, [dealer], LABELS)
         remote.start()
         with admission.admit(2, 2, Lane.BULK) as ticket:
-            calls = [asyncio.create_task(remote.classify([ad(1)], ticket)) for _ in range(2)]
+            calls = [
+                asyncio.create_task(remote.classify([encoded_ad(1)], ticket)) for _ in range(2)
+            ]
             async with asyncio.timeout(20):
                 await until(lambda: bool(router.getsockopt(zmq.EVENTS) & zmq.POLLIN))
             assert len(list(decode_requests(router.recv_multipart()[1:]))) == 2
