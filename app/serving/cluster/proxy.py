@@ -30,7 +30,7 @@ NOT_AVAILABLE = "The service is not available yet; try again."
 
 
 def middlewares() -> list[Middleware]:
-    """Return the middlewares of a proxy, and make it use our connections."""
+    """Return the middlewares of a proxy, and make it use `HttpConnection`."""
     # uvicorn's default protocol class, which Serve uses and has no option for.
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:connection"
     window_bytes = 2 * _settings().max_body_bytes
@@ -140,7 +140,7 @@ def _is_of_application(headers: Headers) -> bool:
 
 
 def _error(message: Message, headers: Headers) -> ServiceError:
-    """Return the error that an answer of the proxy itself stands for."""
+    """Return the error that corresponds to an answer of the proxy itself."""
     if message["status"] == OverloadedError.status:
         seconds = max(1, int(headers.get("retry-after", 1)))
         return OverloadedError(f"Too many requests wait; try again in {seconds} s.", seconds, "")
