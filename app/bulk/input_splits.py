@@ -1,6 +1,6 @@
 """Splits of files of ads, which any machine can read without reading what comes before.
 
-A split is a whole number of `CHUNK`s, counted from the first row of its file: a predictor that
+A split consists of whole chunks (`CHUNK_ROWS`) from the first row of its file on: a predictor that
 works chunk by chunk gives the same predictions as if it read the file from its beginning.
 """
 

@@ -9,7 +9,7 @@ from app.core.head_labels import HEADS
 from app.core.types import LabelProbability
 
 PredictionColumns = dict[str, Any]
-"""The values of one row, by column name; every column is there, and None where it is empty."""
+"""The values of one row, by column name; every column is present, and None if it is empty."""
 
 ERROR_COLUMN = "prediction_error"
 PROBABILITY_COLUMNS = frozenset(f"{head}_probability" for head in HEADS)

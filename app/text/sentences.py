@@ -51,7 +51,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def merge_spans(spans: list[Span], most: int) -> list[Span]:
-    """Join neighbouring spans so that at most `most` are left, each joined from about equally many."""
+    """Join neighbouring spans, about equally many at a time, until at most `most` are left."""
     if len(spans) <= most:
         return spans
     edges = [round(index * len(spans) / most) for index in range(most + 1)]

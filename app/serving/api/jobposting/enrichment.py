@@ -66,7 +66,7 @@ class JobPostingEnricher:
         self._matchers = {name: LabelMatcher(head) for name, head in heads.items()}
 
     def answer(self, posting: JobPosting, prediction: Prediction) -> JobPostingAnswer:
-        """Return a posting's prediction, the patch, and the labels that the posting itself states."""
+        """Return the prediction, the patch, and the labels that the posting itself states."""
         best = {name: top[: posting.top_k] for name, top in prediction.heads.items()}
         base = ClassifyResponse.of(posting, replace(prediction, heads=best))
         predicted = {
