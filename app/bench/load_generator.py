@@ -64,7 +64,7 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What a load sends, and for how long.
+    """The requests of a load, their rate, and its duration.
 
     `rate`, in requests per second, makes an open loop. Without it `connections` clients make a
     closed loop. All other figures are seconds: requests of the first `warm_up` are not measured,

@@ -62,7 +62,7 @@ def run_sweep(
 
     Args:
         plan: what to send; its rate is the first one.
-        workers: send it.
+        workers: the processes that send it.
         max_rate: the highest rate, requests per second.
         p99_ms: bound of the 99th percentile, milliseconds.
     """

@@ -59,7 +59,7 @@ class EngineSpec:
     folder: Path
     """The checkpoint, under the same path on all machines."""
     revision: str
-    """Of the checkpoint on the driver's machine; others have to have the same."""
+    """Revision of the checkpoint on the driver's machine; all machines need the same one."""
     device: str
     dtype: str
     batch_tokens: int | None

@@ -32,7 +32,7 @@ class InputSplit:
     """Counts the splits of all files from 0."""
     path: str
     size: int
-    """Of the file in bytes, when it was scanned."""
+    """Size of the file in bytes, when it was scanned."""
     modified_ns: int
     first_row: int
     rows: int

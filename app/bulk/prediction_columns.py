@@ -17,7 +17,7 @@ COLUMN_NAMES = (
     *(f"{head}_{what}" for head in HEADS for what in ("predicted", "probability")),
     ERROR_COLUMN,
 )
-"""All of them, in order."""
+"""The names of all columns, in order."""
 
 EMPTY_TEXT = "The text is empty."
 

@@ -19,8 +19,8 @@ _CONNECT_SECONDS = 5
 """Timeout for a connection to a cluster's port. Ray itself would try for minutes."""
 
 _NO_PROGRESS_SECONDS = 6 * 60 * 60
-"""A run ends after this time without a finished partition: Ray restarts failing engines endlessly. A
-slow machine takes an hour for a large partition, and a full cluster makes a run wait.
+"""A run ends after this time without a finished partition: Ray restarts failing engines endlessly.
+A slow machine takes an hour for a large partition, and a full cluster makes a run wait.
 """
 
 

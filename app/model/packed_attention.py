@@ -1,7 +1,7 @@
 """Attention over a packed row: windows laid end to end, each of which attends to itself only.
 
 It is registered with transformers under the name `PACKED`, so the encoders of that library can be
-used unchanged: they pass query, key and value to this function, and the bounds of the windows unchanged.
+used unchanged: they pass query, key, value and the bounds of the windows to `packed_attention`.
 """
 
 from itertools import pairwise

@@ -25,7 +25,7 @@ Access = Literal["open", "key", "off"]
 
 
 class Settings(BaseSettings):
-    """What an operator can set. A field's description is the help text of its option."""
+    """The server's settings. A field's description is the help text of its option."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 

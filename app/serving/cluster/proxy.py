@@ -62,7 +62,7 @@ class UploadWindow:
         """Set the window's size; the chunk that exceeds it is still read."""
         self._max_bytes = max_bytes
         self._chunks: deque[tuple[int, int]] = deque()
-        """Of each chunk without an answer: the lines up to its end, and its bytes."""
+        """For each chunk without an answer: the lines up to its end, and its bytes."""
         self._bytes = self._request_lines = self._answer_lines = 0
         self._open = asyncio.Event()
         self._open.set()
@@ -124,7 +124,7 @@ class ProblemDocumentMiddleware:
                 headers = MutableHeaders(scope=message)
                 is_ours = _is_of_application(headers)
                 problem = None if is_ours else _problem(scope, _error(message, headers))
-                # The proxy has added an id of its own behind the application's.
+                # The proxy has added an id of its own after the application's.
                 headers[REQUEST_ID] = headers.get(REQUEST_ID, "")
             if not problem:
                 await send(message)

@@ -27,7 +27,7 @@ class StartProcess:
 
     name: str
     number: int
-    """Of a front end, its row of the shared counters; of an engine process, its engine there."""
+    """A front end's row in the shared counters, or an engine process's engine number there."""
     settings: Settings
     folder: RuntimeFolder
     identity: str = ""

@@ -17,7 +17,7 @@ from app.training.demo.taxonomy import Taxonomy
 
 COLUMNS = ("title", "text", "job_category", "min_education", "group")
 SOURCE_WEIGHTS = {"chosen": 12, "own": 12, "ba": 3, "esco": 2, "kldb": 1}
-"""Weight of a title by its source: titles that employers use today weigh more than those of the index."""
+"""Weight of a title by its source; titles that employers use today have the largest."""
 
 BALANCE_EXPONENT = 0.3
 """A category gets rows in proportion to its weighted titles to this power; 0 is an equal share."""
