@@ -22,7 +22,7 @@ ROUNDS = 5
 """Every variant runs once a round, in turn, so that a machine that slows down slows all of them."""
 
 MIN_ADS = 8
-"""Ads of a round at least, and those of the warm-up."""
+"""Minimum ads of a round, and the ads of the warm-up."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class EngineReport:
     """GFLOP per second of the bare matrix products, a value per round."""
 
     def rows(self) -> Iterator[dict[str, str | float]]:
-        """Yield each variant's medians; `share` is that of its rate in the round's matmul rate."""
+        """Yield each variant's medians; `share` is its rate divided by the round's matmul rate."""
         for rates in self.ways:
             shares = [own / best for own, best in zip(rates.gflops, self.matmul, strict=True)]
             yield {"name": rates.name, **rates.medians(), "share": statistics.median(shares)}

@@ -1,4 +1,4 @@
-"""Sends requests in an open or a closed loop and records what became of each.
+"""Sends requests in an open or a closed loop and records the outcome of each.
 
 In an open loop requests are sent at random times whatever the server does, as many independent
 users would send them. Their latency counts from the intended time of sending, so that a server that
@@ -26,13 +26,13 @@ HELD_BACK = -2
 """The status of a request that was not sent, because `MAX_IN_FLIGHT` others had no answer yet."""
 
 MAX_IN_FLIGHT = 4000
-"""Requests of one process that wait for an answer at a time."""
+"""Maximum requests of one process that wait for an answer."""
 
 MAX_SAMPLES = 1_000_000
-"""Requests of one process; their samples take less than 100 MB."""
+"""Maximum requests of one process; their samples take less than 100 MB."""
 
 TICK_SECONDS = 0.1
-"""Between two checks whether the load was stopped."""
+"""Time between two checks whether the load was stopped."""
 
 REQUEST_SAMPLE = np.dtype(
     [
@@ -64,7 +64,7 @@ class PreparedRequest:
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What a load sends, and for how long.
+    """The requests of a load, their rate, and its duration.
 
     `rate`, in requests per second, makes an open loop. Without it `connections` clients make a
     closed loop. All other figures are seconds: requests of the first `warm_up` are not measured,
@@ -111,7 +111,7 @@ class LoadGenerator:
         send: sends one request.
         clock: returns seconds.
         sleep: waits for some seconds.
-        max_in_flight: how many requests of an open loop wait for an answer at a time.
+        max_in_flight: maximum requests of an open loop that wait for an answer.
     """
 
     def __init__(

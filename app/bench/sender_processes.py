@@ -16,7 +16,7 @@ from app.bench.interrupt import Interrupt
 from app.bench.load_generator import LoadGenerator, LoadPlan, RequestSamples
 
 START_SECONDS = 60.0
-"""Within which all processes have to be up."""
+"""Time limit for the start of all processes."""
 
 _stop: Event
 _ready: Barrier

@@ -13,10 +13,10 @@ from app.bench.load_generator import HELD_BACK, MAX_IN_FLIGHT, UNANSWERED, LoadP
 PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 
 FAILURES = {LOST: "lost", UNANSWERED: "unanswered", HELD_BACK: "held back"}
-"""Names of the statuses that stand for a request without an answer."""
+"""Names of the statuses of requests without an answer."""
 
 LATE_MS = 20.0
-"""Above this p99 of its own delay the generator, and not the service, makes the latencies."""
+"""If the p99 of the generator's own delay is above this, the latencies are not the service's."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ RESOLUTION = 1.1
 as a ratio."""
 
 MAX_STEPS = 20
-"""Loads of a sweep."""
+"""Maximum loads of a sweep."""
 
 FIRST_RATE = 5.0
 """Requests per second of a sweep's first load, unless the plan has a rate."""
@@ -28,7 +28,7 @@ def check_plan(plan: LoadPlan, processes: int, *, sweeping: bool) -> None:
     """Check that the plan is either an open or a closed loop, and fits the processes' memory.
 
     Raises:
-        StartupError: it is not, or does not.
+        StartupError: the plan is neither or both, or does not fit.
     """
     if sweeping and plan.connections:
         raise StartupError("--sweep is an open loop and takes no --connections.")
@@ -62,7 +62,7 @@ def run_sweep(
 
     Args:
         plan: what to send; its rate is the first one.
-        workers: send it.
+        workers: the processes that send it.
         max_rate: the highest rate, requests per second.
         p99_ms: bound of the 99th percentile, milliseconds.
     """

@@ -59,7 +59,7 @@ class EngineSpec:
     folder: Path
     """The checkpoint, under the same path on all machines."""
     revision: str
-    """Of the checkpoint on the driver's machine; others have to have the same."""
+    """Revision of the checkpoint on the driver's machine; all machines need the same one."""
     device: str
     dtype: str
     batch_tokens: int | None
@@ -209,7 +209,7 @@ def _predict_splits(
     predicted = items.map(
         BackfillWorker,  # type: ignore[arg-type]  # the type of its instances
         fn_constructor_args=worker_args,
-        # A pool of fixed size keeps an idle engine until all splits are given out.
+        # A pool of fixed size keeps an idle engine until all splits are assigned.
         compute=ray.data.ActorPoolStrategy(size=min(pool.engines, len(splits))),
         num_cpus=pool.cpus,
         num_gpus=pool.gpus,
@@ -219,5 +219,5 @@ def _predict_splits(
     except (ray.exceptions.RayActorError, ExecutionTimeoutError) as error:
         raise StartupError(
             "The engines die or make no progress; the logs of Ray say why. "
-            "Repeat the command to go on."
+            "Repeat the command to continue."
         ) from error

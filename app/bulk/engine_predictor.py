@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.model.checkpoint import Checkpoint
 
 ENGINE = "app.engine:Engine"
-"""The class of the engine, by name: this room must not import the engine's."""
+"""The engine's class, by name: `app.bulk` must not import `app.engine`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class EnginePredictor:
         batch_tokens: int | None,
         engine: str = ENGINE,
     ) -> "EnginePredictor":
-        """Load a checkpoint into an engine, and check with one pass that its answers are numbers.
+        """Load a checkpoint into an engine, and check with one pass that its logits are finite.
 
         Args:
             checkpoint: to load.

@@ -38,7 +38,7 @@ class ScannedFile:
     cuts: Sequence[int]
     """The byte at which each split begins, and the one at which the last ends; none for Parquet."""
     schema: bytes
-    """Of its columns, in the format of Arrow IPC."""
+    """The schema of the columns, in the format of Arrow IPC."""
     text: str
     """The column of texts; empty if the file has no rows."""
     title: str | None

@@ -1,6 +1,6 @@
 """Splits of files of ads, which any machine can read without reading what comes before.
 
-A split is a whole number of `CHUNK`s, counted from the first row of its file: a predictor that
+A split consists of whole chunks (`CHUNK_ROWS`) from the first row of its file on: a predictor that
 works chunk by chunk gives the same predictions as if it read the file from its beginning.
 """
 
@@ -32,7 +32,7 @@ class InputSplit:
     """Counts the splits of all files from 0."""
     path: str
     size: int
-    """Of the file in bytes, when it was scanned."""
+    """Size of the file in bytes, when it was scanned."""
     modified_ns: int
     first_row: int
     rows: int

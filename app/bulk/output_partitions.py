@@ -1,7 +1,7 @@
 """The output folder of a backfill: Parquet partitions, each of which appears when it is complete.
 
 The file `_about.json` in it says what the partitions depend on, so that only the same run continues
-an interrupted one. The file `_SUCCESS` says that all partitions are there.
+an interrupted one. The file `_SUCCESS` says that all partitions are complete.
 """
 
 import json
@@ -43,8 +43,8 @@ class PartitionFolder:
         """Check before the work that its result may be written here.
 
         Raises:
-            DataError: the folder holds a finished run and `overwrite` is off, or files that are of
-                no run.
+            DataError: the folder holds a finished run and `overwrite` is off, or files that
+                no run wrote.
         """
         names = self._names()
         if _SUCCESS in names and not overwrite:
@@ -79,7 +79,7 @@ class PartitionFolder:
             return about
 
     def present(self) -> dict[int, RowCount]:
-        """Return the counts of all partitions that are there and sound, by their number."""
+        """Return the row counts of all intact partitions, by partition number."""
         numbers = {_number(name): name for name in self._names() if name.endswith(".parquet")}
         with ThreadPoolExecutor(16) as pool:
             counts = pool.map(self._count, numbers.values())
@@ -121,7 +121,7 @@ class PartitionFolder:
         )
         if total.rows != rows or sorted(counts) != [*range(len(counts))]:
             raise DataError.at(
-                self.place.path, f"has {total.rows} of {rows} rows; repeat the command to go on."
+                self.place.path, f"has {total.rows} of {rows} rows; repeat the command to continue."
             )
         self._remove_partial_files()
         self._put(_SUCCESS, json.dumps({"rows": total.rows, "errors": total.errors}).encode())

@@ -9,7 +9,7 @@ from app.core.head_labels import HEADS
 from app.core.types import LabelProbability
 
 PredictionColumns = dict[str, Any]
-"""The values of one row, by column name; every column is there, and None where it is empty."""
+"""The values of one row, by column name; every column is present, and None if it is empty."""
 
 ERROR_COLUMN = "prediction_error"
 PROBABILITY_COLUMNS = frozenset(f"{head}_probability" for head in HEADS)
@@ -17,7 +17,7 @@ COLUMN_NAMES = (
     *(f"{head}_{what}" for head in HEADS for what in ("predicted", "probability")),
     ERROR_COLUMN,
 )
-"""All of them, in order."""
+"""The names of all columns, in order."""
 
 EMPTY_TEXT = "The text is empty."
 

@@ -16,11 +16,11 @@ from ray._private.utils import read_ray_address
 from app.core.errors import StartupError
 
 _CONNECT_SECONDS = 5
-"""To wait for a cluster's port. Ray itself would try for minutes."""
+"""Timeout for a connection to a cluster's port. Ray itself would try for minutes."""
 
 _NO_PROGRESS_SECONDS = 6 * 60 * 60
-"""Without any partition before a run ends, because Ray restarts engines that die without end. A
-slow machine takes an hour for a large partition, and a full cluster makes a run wait.
+"""A run ends after this time without a finished partition: Ray restarts failing engines endlessly.
+A slow machine takes an hour for a large partition, and a full cluster makes a run wait.
 """
 
 
@@ -35,7 +35,7 @@ class EnginePool:
 
     @classmethod
     def of_cluster(cls, device: str) -> "EnginePool":
-        """Return a pool of an engine per GPU of the cluster, or if it has none, per machine.
+        """Return a pool with an engine per GPU of the cluster, or per machine if it has no GPU.
 
         Args:
             device: "auto", "cpu" or "cuda".

@@ -20,12 +20,12 @@ from app.schemas.model import ModelRef
 
 
 class ServerError(StartupError):
-    """The server cannot be used, or no longer; the journal keeps what it predicted before."""
+    """The server cannot be used (any more); the journal keeps what it has predicted."""
 
 
 @contextmanager
 def connect_to_server(url: str, api_key: str | None) -> Iterator["ServerPredictor"]:
-    """Connect to a server for the time of a run.
+    """Connect to a server; the connections are closed at the end of the block.
 
     Args:
         url: its address.
@@ -43,7 +43,7 @@ def connect_to_server(url: str, api_key: str | None) -> Iterator["ServerPredicto
 
 
 class ServerPredictor:
-    """Predicts ads through a client, as `Predictor` does with an engine.
+    """Predicts ads through a client, as `EnginePredictor` does with an engine.
 
     Args:
         client: of the server.
@@ -71,7 +71,7 @@ class ServerPredictor:
         try:
             found = [*self._client.stream(lines, top_k=1)]
         except CallError as error:
-            raise ServerError(f"{error} Repeat the command to go on.") from error
+            raise ServerError(f"{error} Repeat the command to continue.") from error
         errors = [None if ad.text else columns_of_error(EMPTY_TEXT) for ad in ads]
         return fill_gaps(errors, map(self._columns, found))
 

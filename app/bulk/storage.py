@@ -22,7 +22,7 @@ class StoragePath:
 
     @classmethod
     def of(cls, name: str) -> "StoragePath":
-        """Return the place of a local path, or of an address such as s3://bucket/ads.csv.
+        """Return the `StoragePath` of a local path, or of an address such as s3://bucket/ads.csv.
 
         Raises:
             DataError: the scheme of the address is unknown, or the package that opens it is not

@@ -127,7 +127,7 @@ def bench(
 def _bench_engine(
     folder: Path, ads: "Sequence[Ad]", seconds: float, device: str, dtype: str, out: Path | None
 ) -> None:
-    """Measure the ways to run one engine, print a table, and write `out` if it is given."""
+    """Measure the variants of one engine's pass, print a table, and write `out` if it is given."""
     silence_libraries()
     with stderr.status("Loading"):
         import torch

@@ -1,4 +1,4 @@
-"""The terminal: where commands print, and what they check and silence first."""
+"""Output to the terminal, the check for optional extras, and the silencing of libraries."""
 
 import logging
 import os
@@ -42,7 +42,7 @@ def require_extra(modules: Sequence[str] = TRAIN_EXTRA, extra: str = "train") ->
 def silence_libraries() -> None:
     """Turn off the progress bars, load reports and retry messages of transformers and the hub.
 
-    What a user has to know is in the errors that the commands raise.
+    The errors that the commands raise contain everything a user needs to know.
     """
     from transformers.utils import logging as transformers_logging
 

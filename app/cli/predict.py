@@ -32,7 +32,7 @@ class TextFormat(StrEnum):
 
 @dataclass(frozen=True)
 class _Choices:
-    """The options, beside the ads and the checkpoint, on which predictions depend."""
+    """The options on which predictions depend, besides the ads and the checkpoint."""
 
     columns: "ColumnNames"
     format: TextFormat
@@ -41,7 +41,7 @@ class _Choices:
     batch_tokens: int | None
 
     def noted(self, device: str | None = None) -> dict[str, str]:
-        """Return what a run that continues another has to have in common with it.
+        """Return the options that have to be the same to continue an interrupted run.
 
         Args:
             device: the one that was chosen, where the option may be "auto".
@@ -107,7 +107,7 @@ def predict(
     with the API key of the variable DOPPELKOPF_API_KEY. The server answers single ads first.
 
     After an interrupt, repeat the command to continue; answers are kept in the hidden file
-    .NAME.answers beside --out until it is complete.
+    .NAME.answers next to --out until it is complete.
 
     With --ray every device of a cluster gets an engine. All machines need DIR, --data and --out
     under the same paths. Predictions are those of one machine with the same kind of device.
@@ -130,9 +130,9 @@ def predict(
     else:
         source = folder or str(server)
         rows, errors = _on_file(Path(data), Path(out), source, choices, overwrite=overwrite)
-    told = f", {errors} of them with an error" if errors else ""
+    error_note = f", {errors} of them with an error" if errors else ""
     # On one line, however long the path is, because programs read it too.
-    stdout.print(f"Wrote {rows} rows to {out}{told}.", highlight=False, soft_wrap=True)
+    stdout.print(f"Wrote {rows} rows to {out}{error_note}.", highlight=False, soft_wrap=True)
 
 
 def _on_file(
@@ -174,7 +174,7 @@ def _on_file(
 
 
 def _by_engine(folder: Path, choices: _Choices) -> "tuple[PredictAds, str]":
-    """Return what predicts with a checkpoint, and the checkpoint's revision."""
+    """Return the function that predicts with a checkpoint, and the checkpoint's revision."""
     from app.bulk.engine_predictor import EnginePredictor
     from app.model.checkpoint import open_checkpoint
 
@@ -184,7 +184,7 @@ def _by_engine(folder: Path, choices: _Choices) -> "tuple[PredictAds, str]":
 
 
 def _by_server(opened: ExitStack, url: str) -> "tuple[PredictAds, str]":
-    """Return what sends ads to a server until `opened` closes, and the revision it serves."""
+    """Return the function that predicts by a server, and the revision that the server serves."""
     from app.bulk.server_predictor import connect_to_server
 
     key = os.environ.get(f"{PREFIX}{CLIENT_KEY.upper()}")

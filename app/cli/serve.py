@@ -36,7 +36,7 @@ def serve(**options: str | None) -> None:
     if (name := f"{PREFIX}{CLIENT_KEY.upper()}") in os.environ and not settings.api_keys:
         # Someone who mistakes the client's variable for the server's would run an open service.
         print_error(
-            f"{name} is what clients send; this server asks for no key without {PREFIX}API_KEYS."
+            f"{name} is what clients send; this server requires no key without {PREFIX}API_KEYS."
         )
     from app.serving.process import frozen_gc
 

@@ -69,7 +69,7 @@ def evaluation_tables(evaluation: "Evaluation") -> Iterator[RenderableType]:
 
 
 def comparison_tables(checkpoint: Checkpoint) -> Iterator[RenderableType]:
-    """Yield for each head how the contenders did on hand-labelled ads, and this one by source."""
+    """Yield for each head the metrics of all contenders, and those of this checkpoint by source."""
     from app.training.demo.comparison_tables import KEY, contender_rows, source_rows
 
     comparison = checkpoint.metrics[KEY]

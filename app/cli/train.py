@@ -25,7 +25,7 @@ def train(**options: Any) -> None:
 
     A row without a label for a head does not train that head.
 
-    Progress is kept in the hidden folder .NAME.training beside --out until the checkpoint is
+    Progress is kept in the hidden folder .NAME.training next to --out until the checkpoint is
     complete.
 
     Several GPUs: accelerate launch -m app.cli train ...

@@ -12,8 +12,8 @@ from app.client.errors import BusyError, CallError, UnreachableError
 class Retries:
     """How often and after which pauses a call is retried, within its timeout.
 
-    Retried are answers of 429 and 503, and requests without an answer. This is safe, since
-    requests change nothing in the service.
+    Answers of 429 and 503 and requests without an answer are retried. This is safe, since requests
+    change nothing in the service.
     """
 
     tries: int = 10
@@ -67,12 +67,12 @@ class Attempts:
     def pause_after(self, error: CallError) -> float:
         """Count a failed attempt; return the seconds to wait before the next one.
 
-        A random number up to a bound that doubles each time ("full jitter", Brooker 2015,
+        It is a random number up to a bound that doubles each time ("full jitter", Brooker 2015,
         "Exponential Backoff and Jitter"), so that clients rejected together do not return together;
         plus the service's `Retry-After`.
 
         Raises:
-            CallError: `error` itself, if it is of no kind to retry, or no attempt or time is left.
+            CallError: `error` itself, if its kind is not retried, or no attempt or time is left.
         """
         self._failed += 1
         if not isinstance(error, BusyError | UnreachableError):

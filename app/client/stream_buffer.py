@@ -18,7 +18,7 @@ class StreamBuffer:
 
     Most HTTP libraries, httpx among them, and most proxies send a whole request before they read
     its response. So a stream is sent in parts, each a request of at most as many ads and bytes as
-    the service admits at once, whose line numbers continue those of the part before. After a
+    the service admits at once, whose line numbers continue those of the previous part. After a
     failure the lines without an answer are sent again.
 
     Args:

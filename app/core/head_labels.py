@@ -72,10 +72,11 @@ class Head(BaseModel):
             raise ValueError(
                 f"codes of '{scheme}' for {len(codes)} labels do not fit {len(self.labels)} labels"
             )
-        for label, own in zip(self.labels, codes, strict=True):
-            if repeated := first_repeated(own):
+        for label, label_codes in zip(self.labels, codes, strict=True):
+            if repeated := first_repeated(label_codes):
                 raise ValueError(f"the label '{label}' has the {scheme} code '{repeated}' twice")
-            if scheme == CREDENTIAL and (foreign := [c for c in own if c not in CREDENTIALS]):
+            foreign = [code for code in label_codes if code not in CREDENTIALS]
+            if scheme == CREDENTIAL and foreign:
                 raise ValueError(
                     f"the label '{label}' has the credential '{foreign[0]}'; "
                     f"known are {', '.join(CREDENTIALS)}"

@@ -36,7 +36,8 @@ def probabilities(logits: FloatArray, temperature: float) -> FloatArray:
 def scores(ads: Sequence[WindowLogits], temperatures: Mapping[str, float]) -> list[Scores | None]:
     """Return the `probabilities` of every ad of a batch, for all heads.
 
-    Computed over the concatenated windows of the batch: a few array operations a head, not an ad.
+    Computed over the concatenated windows of the batch, so that a large batch takes no more array
+    operations than a single ad.
 
     Args:
         ads: each ad's logits.

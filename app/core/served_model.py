@@ -14,7 +14,7 @@ SWAP_RUNNING = "Another checkpoint is being loaded; try again when it is done."
 class ServedModel:
     """The model that a server serves: the checkpoint, its device and dtype, its heads and limits.
 
-    `max_length` is the number of tokens of a window, `max_windows` of windows an ad is read in.
+    `max_length` is the maximum number of tokens of a window, `max_windows` of windows of an ad.
     """
 
     name: str

@@ -178,7 +178,7 @@ def read_ads(path: Path, columns: ColumnNames) -> Iterator[tuple[int, Row, Ad]]:
 
 
 def read_first_ads(path: Path, count: int = 5000) -> list[Ad]:
-    """Read the `text` and, where there is one, the `title` of a file's first `count` rows.
+    """Read the `text` column, and the `title` column if any, of a file's first `count` rows.
 
     Raises:
         DataError: the file cannot be read, a row has no text, or there are no rows.

@@ -26,7 +26,7 @@ SMALLEST_TOKENS = 128
 
 TOKENS_PER_WINDOW = 64
 """Mean length of the windows that a size has room for; a batch of shorter windows may need a larger
-size. Unused windows are computed too: one costs next to nothing, a thousand some per cent."""
+size. Unused windows are computed too: one costs next to nothing, a thousand cost a few per cent."""
 
 PackedForward = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 """Takes ids and positions, int64 of shape (1, tokens), bounds, int32 of shape (windows + 1,), and

@@ -44,7 +44,7 @@ def resolve_device(requested: str) -> torch.device:
         raise SettingsError(f"DEVICE has to be auto, cpu, cuda or cuda:N, not '{requested}'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
-            f"DEVICE is '{requested}', but {torch.cuda.device_count()} CUDA devices are there."
+            f"DEVICE is '{requested}', but there are {torch.cuda.device_count()} CUDA devices."
         )
     return device
 

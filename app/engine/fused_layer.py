@@ -1,7 +1,7 @@
 """Encoder layers in fewer kernels, for CUDA in 16 bit.
 
 Query, key and value are one matrix product, and each residual sum is one kernel with the layer
-norm behind it. The outputs are those of the transformers layers, whose weights are used.
+norm that follows it. The outputs are those of the transformers layers, whose weights are used.
 """
 
 from typing import Any

@@ -21,7 +21,7 @@ to half a step to each weight of a pair, and 255 * (127 + 1) is below 2**15.
 ACTIVATION_STEPS = 255
 """Quantization steps from a token's smallest activation to its largest.
 
-Activations are not symmetric around 0, and nearly all positive behind GELU: with a range symmetric
+Activations are not symmetric around 0, and nearly all positive after GELU: with a range symmetric
 around 0 up to half of the steps would be unused.
 """
 

@@ -30,7 +30,7 @@ def padded_rows(rows: int) -> int:
 
 
 def can_prepack(dtype: torch.dtype) -> bool:
-    """Tell whether oneDNN multiplies prepacked weights of a dtype on this processor.
+    """Return whether oneDNN multiplies prepacked weights of a dtype on this processor.
 
     It does so in float32 on all of them; in bfloat16 it needs AVX-512 or AVX-NE-CONVERT, and raises
     a RuntimeError without.

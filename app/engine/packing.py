@@ -17,7 +17,7 @@ class PackedBatch:
 
     `input_ids` and `position_ids` are int64 of shape (1, tokens); `cu_seq_lens` are the windows'
     bounds, int32 of shape (windows + 1,); `longest` is the number of tokens of the longest window.
-    Tokens behind the last bound are padding and belong to no window.
+    Tokens after the last bound are padding and belong to no window.
     """
 
     input_ids: Tensor

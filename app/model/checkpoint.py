@@ -1,8 +1,8 @@
 """Opens and saves checkpoint folders.
 
 A checkpoint folder holds `config.json`, `model.safetensors`, `tokenizer.json`,
-`tokenizer_config.json`, `metrics.json` and `README.md`, its card. Weights are read from safetensors
-only: no pickle is loaded and no remote code is executed.
+`tokenizer_config.json`, `metrics.json` and `README.md` (the model card). Weights are read from
+safetensors only: no pickle is loaded and no remote code is executed.
 """
 
 import hashlib
@@ -66,7 +66,7 @@ class Checkpoint:
 
         Args:
             dtype: of the weights, whatever they were saved in.
-            attention: the name of an attention registered with transformers, as "sdpa" or `PACKED`.
+            attention: name of an attention registered with transformers: "sdpa" or `PACKED`.
         """
         model: TwoHeadClassifier = TwoHeadClassifier.from_pretrained(
             self.path,

@@ -159,9 +159,9 @@ def _saved_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file: {_one_line(error)}."
         ) from error
-    if strange := sorted(types - FLOAT_TYPES.keys()):
+    if unsupported := sorted(types - FLOAT_TYPES.keys()):
         raise CheckpointError(
-            f"{path} holds {strange[0]}; weights have to be {', '.join(FLOAT_TYPES)}."
+            f"{path} holds {unsupported[0]}; weights have to be {', '.join(FLOAT_TYPES)}."
         )
     return shapes
 

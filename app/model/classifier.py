@@ -151,7 +151,7 @@ class TwoHeadClassifier(PreTrainedModel):  # type: ignore[misc]  # checked as un
             cu_seq_lens: for packed input only, which needs the attention named `PACKED`: the
                 bounds of the windows, int32 of shape (windows + 1,).
             longest: tokens of the longest window; packed only.
-            job_category: targets, int64 of shape (windows,), `IGNORED` for a row without label.
+            job_category: targets, int64 of shape (windows,), `IGNORE_INDEX` for no label.
             min_education: likewise.
             output_hidden_states: whether to return the hidden states of all layers too.
 

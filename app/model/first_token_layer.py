@@ -1,9 +1,9 @@
 """The last encoder layer of a packed pass, computed for each window's first token only.
 
-The pooler reads nothing but a window's first token, which depends on the other tokens only through
-their keys and values. So of a layer's weights, counted in matrices of (hidden, hidden), two (key
-and value) are multiplied with every token, and ten (query, attention output, and twice four of the
-feed-forward part) with one token a window. The logits are the same.
+The pooler reads only a window's first token, which depends on the other tokens only through
+their keys and values. A layer has as many weights as twelve matrices of (hidden, hidden). Here
+only two of them (key and value) are multiplied with every token; the other ten (query, attention
+output, and eight of the feed-forward part) with one token a window. The logits are the same.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Attention over a packed row: windows laid end to end, each of which attends to itself only.
 
 It is registered with transformers under the name `PACKED`, so the encoders of that library can be
-used unchanged: they pass query, key and value, and hand the bounds of the windows through.
+used unchanged: they pass query, key, value and the bounds of the windows to `packed_attention`.
 """
 
 from itertools import pairwise
@@ -86,7 +86,7 @@ def _window_by_window(
 ) -> Tensor:
     """Call the attention once a window; for any device and dtype."""
     attended = torch.empty_like(query)
-    # Padding behind the last window goes through the following layers too. Zeros keep NaN and
+    # Padding after the last window goes through the following layers too. Zeros keep NaN and
     # infinity, which uninitialized memory may hold, out of them.
     attended[:, :, query_bounds[-1] :] = 0
     for queries, keys in zip(_slices(query_bounds), _slices(key_bounds), strict=True):

@@ -26,7 +26,7 @@ class AdIn(StrictModel):
     )
 
     def ad(self) -> Ad:
-        """Return the ad as the rest of the service takes it."""
+        """Convert the ad to the value type that the rest of the service uses."""
         return Ad(text=self.text, title=self.title, format=self.format)
 
 
@@ -68,11 +68,11 @@ class HeadOut(LabelOut):
 
 
 class Identified(Protocol):
-    """Anything that has the `id` that its answer repeats: an ad or a posting."""
+    """An ad or a posting, with the `id` that its answer repeats."""
 
     @property
     def id(self) -> str | None:
-        """The client's own name for it, None where it has none."""
+        """The client's own id for it, or None."""
 
 
 class ClassifyResponse(StrictModel):
@@ -97,7 +97,7 @@ class ClassifyResponse(StrictModel):
     def of(
         cls, ad: Identified, answer: Prediction, explanation: Explanation | None = None
     ) -> "ClassifyResponse":
-        """Return the answer for one ad: its id, its prediction, perhaps its explanation."""
+        """Return the answer for one ad: its id, its prediction, and its explanation if any."""
         heads = {
             head: HeadOut(
                 label=top[0].label,

@@ -1,4 +1,4 @@
-"""Example bodies and answers that stand in the OpenAPI document."""
+"""Example bodies and answers for the OpenAPI document."""
 
 from pydantic import JsonValue
 

@@ -126,7 +126,7 @@ class JobPosting(BaseModel):
         json_schema_extra={
             "examples": [EXAMPLE_POSTING],
             # Wrapped in `allOf`: client generators take a bare `anyOf` for the whole schema and
-            # drop the properties beside it.
+            # drop the properties next to it.
             "allOf": [
                 {
                     "anyOf": [
@@ -152,12 +152,12 @@ class JobPosting(BaseModel):
         return self
 
     def value(self, name: str) -> Any:
-        """Return a property that this model has no field for, None where it is missing."""
+        """Return a property that this model has no field for; None if it is missing."""
         return (self.model_extra or {}).get(name)
 
     @property
     def id(self) -> str | None:
-        """The author's own name for it: its `identifier`, or else its `@id`."""
+        """The author's own id: the posting's `identifier`, or else its `@id`."""
         identifier = self.value("identifier")
         if isinstance(identifier, dict):
             identifier = identifier.get("value")

@@ -1,4 +1,4 @@
-"""The answers of `POST /classify/jobposting`: predictions, what to add, and what is stated."""
+"""The answers of `POST /classify/jobposting`: predictions, patches, and stated labels."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What is served: `GET /model`, the checkpoint that an answer names, and `GET /health`."""
+"""The answers of `GET /model` and `GET /health`, and the checkpoint that every answer names."""
 
 from typing import Literal
 

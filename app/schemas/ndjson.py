@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 
 NDJSON = "application/x-ndjson"
-"""The media type that is sent; servers take its other names too."""
+"""The media type that is sent; servers accept its other names too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Line:
 
     number: int
     content: bytes | None
-    """Without its end; None where the line was longer than allowed."""
+    """Without its line end; None if the line was longer than allowed."""
 
     @property
     def size(self) -> int:

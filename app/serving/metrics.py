@@ -186,7 +186,7 @@ class Metrics:
         return Counter(name, text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, merge: MergeMode, *labels: str) -> Gauge:
-        """`merge`: how the values of several processes become one, a mode of the library."""
+        """Make a gauge; `merge` is the library's mode for merging the values of processes."""
         return Gauge(name, text, labels, multiprocess_mode=merge, registry=self.registry)
 
     def _histogram(
@@ -209,7 +209,7 @@ class Metrics:
                 self.predictions.labels(head, name)
 
     def set_model(self, name: str, revision: str, device: str, dtype: str) -> None:
-        """Set `doppelkopf_model_info` to the served checkpoint; removes the one before."""
+        """Set `doppelkopf_model_info` to the served checkpoint, and remove the previous one."""
         labels = (name, revision, device, dtype)
         if self._model and self._model != labels:
             if self._supervision:

@@ -10,7 +10,7 @@ FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 """One folder's name: no path, and no hidden folder."""
 
 MODEL_STORE = Path("model_store")
-"""The store that the default of the setting `MODEL` lies in."""
+"""The store that contains the default of the setting `MODEL`."""
 
 
 def checkpoint_folder(model: Path, name: str | None) -> Path:

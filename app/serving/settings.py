@@ -17,15 +17,15 @@ from app.core.errors import SettingsError
 
 PREFIX = "DOPPELKOPF_"
 CLIENT_KEY = "api_key"
-"""The variable with the key that client commands send. No setting, but no error in a server's
-environment either: operators run both in one shell."""
+"""The variable with the key that client commands send. It is not a setting, but is allowed
+in a server's environment, because operators run both in one shell."""
 
 KEY_PATTERN = re.compile(r"[\x21-\x7e]{16,}")
 Access = Literal["open", "key", "off"]
 
 
 class Settings(BaseSettings):
-    """What an operator can set. A field's description is the help text of its option."""
+    """The server's settings. A field's description is the help text of its option."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 

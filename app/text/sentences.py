@@ -2,7 +2,7 @@
 
 About half of an ad is headings and list items without a full stop, in German, English or French,
 so line breaks matter more than the grammar of a language. Sentence splitting libraries need to
-know the language, expect prose, and none that is maintained handles lists; hence this simple rule.
+know the language and expect prose, and no maintained one handles lists; hence this simple rule.
 """
 
 import re
@@ -51,7 +51,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def merge_spans(spans: list[Span], most: int) -> list[Span]:
-    """Join neighbouring spans so that at most `most` are left, each of about as many spans."""
+    """Join neighbouring spans, about equally many at a time, until at most `most` are left."""
     if len(spans) <= most:
         return spans
     edges = [round(index * len(spans) / most) for index in range(most + 1)]
@@ -68,7 +68,7 @@ def _is_abbreviation_or_number(text: str, start: int, end: int) -> bool:
     while word_start > max(0, start - LONGEST_ABBREVIATION - 1) and text[word_start - 1].isalnum():
         word_start -= 1
     word = text[word_start:start].casefold()
-    # At most two digits: days and list numbers go on, but a year may end a sentence.
+    # At most two digits: a day or a list number does not end a sentence, but a year may.
     return len(word) == 1 or word in ABBREVIATIONS or (word.isdecimal() and len(word) <= 2)
 
 

@@ -25,7 +25,7 @@ SMALLEST_WINDOW = 8
 
 # German prose has 4.6 characters a token, and no real ad more than 5.8; a list of long words that
 # are all in the vocabulary may have more. Text beyond this is cut, so that a hostile megabyte costs
-# no more than a long ad.
+# as much as a long ad at most.
 CHARACTERS_PER_TOKEN = 8
 
 CHUNK_CHARACTERS = 1024

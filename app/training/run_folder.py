@@ -30,7 +30,7 @@ def check_run_folder(options: TrainOptions, fingerprint: Mapping[str, str], noti
     """Check that a training can start, or with `--resume` that it can continue.
 
     Raises:
-        CheckpointError: an interrupted training is there without `--resume`, or has another
+        CheckpointError: there is an interrupted training but no `--resume`, or it has another
             fingerprint.
     """
     folder = run_folder(options.out)

@@ -1,4 +1,4 @@
-"""The application: all routes, what they share, and its start and end."""
+"""Builds the HTTP application: its routes, their shared state, startup and shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,7 +46,7 @@ def create_app(
         settings: limits, keys, and which routes there are.
         load: returns the service; runs in the background once the application has started.
         metrics: where everything is recorded.
-        on_failure: called with what `load` raised.
+        on_failure: called with the exception that `load` raised.
         explain: explains an ad; by default an `Explainer` of this process.
         expose: returns the answer of `GET /metrics`; by default that of `metrics`.
     """
@@ -71,7 +71,7 @@ def create_app(
         # Added below, where the settings allow it.
         openapi_url=None,
         redirect_slashes=False,
-        # It would report to whatever collector the environment names.
+        # Otherwise it would send telemetry to any collector that the environment names.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.application = state
@@ -141,7 +141,7 @@ def _closed_links(settings: Settings) -> list[str]:
 def _documented_statuses(app: FastAPI) -> list[tuple[str, list[int]]]:
     """List every documented route with its statuses, for counters that begin at 0.
 
-    Those of `POST` have one more, which is recorded but never sent: the client has disconnected.
+    A `POST` route has one more, recorded for a client that has disconnected, and never sent.
     """
     return [
         (path, [*map(int, operation["responses"]), *([ClientLeftError.status] * (verb == "post"))])

@@ -40,8 +40,8 @@ class ApiKeys:
             raise UnauthorizedError("Send an API key as 'Authorization: Bearer <key>'.")
 
     def accept(self, sent: str) -> bool:
-        """Tell whether `sent` is one of the keys, in a time that reveals nothing about them."""
-        # Digests have one length, and the comparison goes on after a match.
+        """Return whether `sent` is one of the keys, in a time that reveals nothing about them."""
+        # All digests have the same length, and all of them are compared, even after a match.
         digest = _digest(sent)
         matches = [self._same(digest, one) for one in self._digests]
         return any(matches)

@@ -51,10 +51,10 @@ async def predict(
     top_k: int,
     timeout_ms: int | None,
 ) -> list[Prediction]:
-    """Classify ads while their client waits.
+    """Classify ads for a waiting client, and drop the work if the client disconnects.
 
     Raises:
-        ClientLeftError: the client disconnected before its answer was there.
+        ClientLeftError: the client disconnected before the answer was ready.
         ServiceError: what `Service.classify` raises.
     """
     work = service.classify(ads, lane=lane, top_k=top_k, timeout_seconds=_seconds(timeout_ms))
@@ -62,7 +62,7 @@ async def predict(
 
 
 def classify_routes(max_batch_ads: int) -> APIRouter:
-    """Return both routes; the body's schema of the second one tells how many ads a batch has."""
+    """Return both routes; the schema of a batch's body contains the maximum number of ads."""
     router = guarded_router()
 
     @router.post(

@@ -1,4 +1,4 @@
-"""What endpoints declare: the service, no query parameters, and the deadline's header."""
+"""Dependencies of endpoints: the loaded service, no query parameters, and the timeout header."""
 
 from typing import Annotated
 

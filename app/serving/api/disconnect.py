@@ -1,4 +1,4 @@
-"""Work for a client is cancelled when the client disconnects."""
+"""Cancels the work for a request when its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -28,8 +28,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Answer
         gone = True
         task.cancel()
 
-    # The work stays in this task: a task of its own would cost as much again as the route's own
-    # bookkeeping.
+    # The work runs in this task: a task of its own would double the overhead of the route.
     watching = asyncio.create_task(watch())
     try:
         return await work

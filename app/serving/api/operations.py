@@ -55,7 +55,7 @@ def add_metrics(
     Args:
         router: gets the route.
         expose: returns all metrics in Prometheus' text format.
-        needs_key: whether the router asks for a key, as the OpenAPI document then says.
+        needs_key: whether the router requires an API key; the OpenAPI document then says so.
     """
 
     @router.get(

@@ -58,7 +58,7 @@ def try_it_page(closed: Iterable[str]) -> APIRouter:
 
 
 def documentation() -> APIRouter:
-    """Return the routes of Swagger UI, which loads the document `openapi.json` beside it."""
+    """Return the routes of Swagger UI, which loads `openapi.json` from the same folder."""
     router = APIRouter(include_in_schema=False)
     markup = bytes(
         get_swagger_ui_html(

@@ -111,7 +111,7 @@ def invalid_value(first: Mapping[str, Any], *place: str) -> InvalidRequestError:
 
 
 def reason_of(title: str) -> str:
-    """Return a problem's title as log lines have it, one word: `not_ready`."""
+    """Return a problem's title as one word for log lines, such as `not_ready`."""
     return title.lower().replace(" ", "_")
 
 

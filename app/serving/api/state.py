@@ -1,4 +1,4 @@
-"""What the routes of one application share."""
+"""The state that all routes of an application share."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -23,7 +23,7 @@ AnyClassifier = TypeVar("AnyClassifier", bound=Classifier)
 
 @dataclass(slots=True)
 class ApplicationState(Generic[AnyClassifier]):
-    """What the routes of one application share.
+    """The state that all routes of one application share.
 
     `service` and `swapper` are None until the checkpoint is loaded; a hot swap replaces `service`.
     """

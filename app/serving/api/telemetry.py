@@ -33,7 +33,7 @@ TIMED_ANSWER: dict[str, Any] = {
 """The header that `Telemetry` adds, as the OpenAPI document describes it."""
 
 UNROUTED = "unmatched"
-"""The route in metrics and log lines where no route matched."""
+"""The route in metrics and log lines for requests that match no route."""
 
 PROBES = ("/health", "/health/live", "/health/ready", "/metrics")
 """Routes that monitoring requests every few seconds: only failures are written to the log."""
@@ -54,8 +54,8 @@ def given_or_new_id(scope: Scope) -> str:
 class Telemetry:
     """Gives each request an id, counts and times it, and logs one line when it has ended.
 
-    Metrics and the line name the route's template, never the raw path. Of what the client sent, the
-    line holds only the method and the id.
+    Metrics and the line name the route's template, never the raw path. Of the request, the line
+    contains only the method and the id.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -67,7 +67,7 @@ def deployments(settings: Settings, engine: str, *, gpu: bool) -> serve.Applicat
         "health_check_timeout_s": 10,
         "graceful_shutdown_timeout_s": settings.grace_seconds + 5,
         "graceful_shutdown_wait_loop_s": 0.5,
-        # Admission control has a limit of its own, and tells refused clients when to come back.
+        # Admission control has a limit of its own, and sends refused clients the time to retry.
         "max_ongoing_requests": settings.max_queued_ads,
         # The application writes its own access lines, which have the stages of a request.
         "logging_config": {"enable_access_log": False},

@@ -1,7 +1,7 @@
 """Coalesces single-item calls to another machine into calls with many items.
 
-A call costs both sides milliseconds, however much it carries. So an item waits the longer for
-others to join its call, the more calls are in flight; when none is, it is sent at once.
+A call costs both sides milliseconds, however much it carries. The more calls are in flight, the
+longer an item waits for others to share its call; when none is in flight, it is sent at once.
 """
 
 import asyncio

@@ -27,7 +27,7 @@ from app.serving.settings import Settings
 log = logging.getLogger(__name__)
 
 LOST_SECONDS = 0.5
-"""How long a replica whose device is lost lives on, to send the errors of its requests."""
+"""How long a replica whose device is lost keeps running, to send the errors of its requests."""
 
 
 class EngineReplica:

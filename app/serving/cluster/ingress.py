@@ -46,7 +46,7 @@ class Ingress:
         return self._app
 
     async def check_health(self) -> None:
-        """Return once the engines' model is known; raise if it could not be learnt."""
+        """Return once the engine replicas' model is known; raise the error if loading failed."""
         await state_of(self._app).loading_ended()
         for error in self._failures:
             raise error

@@ -20,7 +20,7 @@ class MergedMetrics(Collector):
     """The metrics of several replicas, each series labelled with its replica.
 
     They are not summed: when a replica ends, the sum would fall by its counters, which Prometheus
-    would take for a restart of all replicas.
+    would interpret as a restart of all replicas.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ NOT_AVAILABLE = "The service is not available yet; try again."
 
 
 def middlewares() -> list[Middleware]:
-    """Return the middlewares of a proxy, and make it use our connections."""
+    """Return the middlewares of a proxy, and make it use `HttpConnection`."""
     # uvicorn's default protocol class, which Serve uses and has no option for.
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:connection"
     window_bytes = 2 * _settings().max_body_bytes
@@ -62,7 +62,7 @@ class UploadWindow:
         """Set the window's size; the chunk that exceeds it is still read."""
         self._max_bytes = max_bytes
         self._chunks: deque[tuple[int, int]] = deque()
-        """Of each chunk without an answer: the lines up to its end, and its bytes."""
+        """For each chunk without an answer: the lines up to its end, and its bytes."""
         self._bytes = self._request_lines = self._answer_lines = 0
         self._open = asyncio.Event()
         self._open.set()
@@ -124,7 +124,7 @@ class ProblemDocumentMiddleware:
                 headers = MutableHeaders(scope=message)
                 is_ours = _is_of_application(headers)
                 problem = None if is_ours else _problem(scope, _error(message, headers))
-                # The proxy has added an id of its own behind the application's.
+                # The proxy has added an id of its own after the application's.
                 headers[REQUEST_ID] = headers.get(REQUEST_ID, "")
             if not problem:
                 await send(message)
@@ -140,7 +140,7 @@ def _is_of_application(headers: Headers) -> bool:
 
 
 def _error(message: Message, headers: Headers) -> ServiceError:
-    """Return the error that an answer of the proxy itself stands for."""
+    """Return the error that corresponds to an answer of the proxy itself."""
     if message["status"] == OverloadedError.status:
         seconds = max(1, int(headers.get("retry-after", 1)))
         return OverloadedError(f"Too many requests wait; try again in {seconds} s.", seconds, "")

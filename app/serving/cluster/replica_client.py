@@ -37,7 +37,7 @@ KEPT_MODELS = 8
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What every call to a replica carries besides its arguments."""
+    """The data that every call to a replica carries besides its arguments."""
 
     request_id: str
     known_model: ModelIdentity | None

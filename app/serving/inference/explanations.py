@@ -18,7 +18,7 @@ from app.serving.settings import Settings
 from app.text.sentences import Span, merge_spans, sentences
 
 MAX_VARIANTS = 32
-"""The most variants of an ad: one without its title, and one without each of its sentences."""
+"""Maximum variants of an ad: one without its title, and one without each of its sentences."""
 
 BUSY = "explain_busy"
 """The refusal's reason, as in `doppelkopf_rejected_total`."""

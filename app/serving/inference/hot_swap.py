@@ -1,4 +1,4 @@
-"""Hot swap: a running server loads another checkpoint beside the served one, then serves it."""
+"""Hot swap: a running server loads another checkpoint while it serves the old one, then swaps."""
 
 import asyncio
 import logging
@@ -59,8 +59,8 @@ class Swapper:
     Args:
         state: holds the service.
         model: the setting `MODEL`.
-        load: loads a checkpoint; raises a `StartupError` if it cannot be served.
-        identify: verifies a checkpoint and returns its name and revision, or raises a
+        load_checkpoint: loads a checkpoint; raises a `StartupError` if it cannot be served.
+        identify_checkpoint: verifies a checkpoint and returns its name and revision, or raises a
             `StartupError`. Called in a thread.
         metrics: where swaps are counted.
         quiet_seconds: see `Service.retire`.
@@ -92,7 +92,7 @@ class Swapper:
         """Serve the checkpoint `name` of the model store; None: the setting, read again.
 
         Returns:
-            What was replaced, once all new requests are answered by the new checkpoint.
+            The completed swap, once all new requests are answered by the new checkpoint.
 
         Raises:
             SwapRunningError: another swap is running.
@@ -200,7 +200,7 @@ async def load_service(
     loaded = await run_in_short_lived_thread(load_checkpoint, settings, engine)
     batcher = loaded.batcher(settings, metrics, on_fatal)
 
-    async def load_beside(model: Path) -> Callable[[], Service]:
+    async def load_successor(model: Path) -> Callable[[], Service]:
         its_settings = settings.model_copy(update={"model": model})
         successor = await run_in_short_lived_thread(load_checkpoint, its_settings, engine)
 
@@ -211,7 +211,7 @@ async def load_service(
         return make_service
 
     service = Service(loaded.model, loaded.tokenizer, batcher, metrics)
-    return service, Swapper(state, settings.model, load_beside, identify_checkpoint, metrics)
+    return service, Swapper(state, settings.model, load_successor, identify_checkpoint, metrics)
 
 
 def checkpoint_refusal(error: Exception) -> CheckpointRefusedError:

@@ -56,11 +56,11 @@ class Batcher(Protocol):
         """Stop admitting and finish what was admitted."""
 
     async def retire(self) -> None:
-        """Stop and free the engine, once no request uses it; admission goes on for a successor."""
+        """Stop and free the engine, once no request uses it; admission stays open."""
 
 
 class Classifier(Protocol):
-    """What the routes call: a `Service`, or a client of services on other machines."""
+    """The interface that routes call: a `Service`, or a client of services on other machines."""
 
     @property
     def model(self) -> ServedModel:
@@ -149,7 +149,7 @@ class Service:
                     try:
                         encoded, scores = await self._compute(ads, ticket)
                     except OverloadedError:
-                        continue  # the engine became slow: wait again, behind other jobs
+                        continue  # the engine became slow: wait again, after other jobs
                 return self._predictions(encoded, scores, top_k)
 
     async def score_variants(self, variants: Sequence[Ad], lane: Lane) -> list[Scores]:

@@ -25,14 +25,14 @@ WAITING_SHARE = 0.5
 which are refused instead of waiting."""
 
 POLL_SECONDS = 0.05
-"""How often waiting bulk jobs look at shared counters: another process frees capacity without
-waking them. It is shorter than most batches, so no engine runs dry between two looks."""
+"""How often waiting bulk jobs read shared counters: another process frees capacity without
+waking them. It is shorter than most batches, so no engine runs dry between two reads."""
 
 
 class Ticket:
     """An admitted request's ads and tokens in the counters.
 
-    Leaving the `with` block takes out of the counters what is left of them.
+    Leaving the `with` block subtracts what is left of them from the counters.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Ticket:
         self.change(ads, tokens)
 
     def change(self, ads: int, tokens: int) -> None:
-        """Add `ads` and `tokens` to the counters; negative numbers take out."""
+        """Add `ads` and `tokens` to the counters; negative numbers subtract."""
         # A cancelled ad ends after its request has left the block and returned everything.
         if self._returned:
             return
@@ -86,7 +86,7 @@ class AdmissionController:
         counters: what is admitted, by this process and by those that share the counters.
         metrics: where refusals and the queue's length are recorded.
         clock: seconds, monotonic, the same for all that share the counters.
-        poll_seconds: how often bulk jobs that wait for capacity look at shared counters; None
+        poll_seconds: how often bulk jobs that wait for capacity read shared counters; None
             if no other process uses them.
     """
 
@@ -161,8 +161,8 @@ class AdmissionController:
     def refuse(self, reason: str, tokens: int, seconds: float = 0.0) -> OverloadedError:
         """Count a refusal and return its error, with the time to try again.
 
-        Each refused request reserves the time that its tokens take, and the next one is told a
-        later time. If all were told the same second, most of them would be refused again.
+        Each refused request reserves the time that its tokens take, and the next one gets a
+        later time. If all got the same second, most of them would be refused again.
 
         Args:
             reason: one of the reasons of `doppelkopf_rejected_total`.
@@ -182,7 +182,7 @@ class AdmissionController:
 
     def max_wait_seconds(self, lane: Lane) -> float:
         """Return how long an admitted request of this lane may wait for its first batch."""
-        # While interactive ads overtake them, bulk ads get no more than their share.
+        # While interactive ads overtake them, bulk ads get only their share of each batch.
         return self._max_queue_seconds / (BULK_SHARE if lane is Lane.BULK else 1)
 
     @property
@@ -238,7 +238,7 @@ class AdmissionController:
         await self._empty.wait()
 
     def _load_with_capacity(self, ads: int) -> EngineLoad | None:
-        """Return the engine with the least work if both limits leave enough to requests."""
+        """Return the load of the engine with the least work; None if bulk jobs have to wait."""
         load = min(self._loads, key=lambda one: _tokens_ahead(one, Lane.BULK) / one.rate)
         admitted = self.ads
         has_capacity = (
@@ -258,5 +258,5 @@ def _tokens_ahead(load: EngineLoad, lane: Lane) -> int:
     everything = interactive + load.tokens(Lane.BULK)
     if lane is Lane.BULK:
         return everything
-    # Between interactive ads, bulk ads get no more than their share.
+    # While interactive ads wait, bulk ads get only their share of each batch.
     return min(round(interactive / (1 - BULK_SHARE)), everything)

@@ -1,4 +1,4 @@
-"""The two lanes of the queue, and the rule that puts the next batch together."""
+"""The two lanes of the queue, and the rule that composes the next batch."""
 
 import math
 from collections import deque
@@ -36,7 +36,7 @@ class ResultSink(Protocol):
 
 @dataclass(eq=False, slots=True)
 class QueuedAd:
-    """One ad in the queue; times are the batcher's clock's."""
+    """One ad in the queue; its times are those of the batcher's clock."""
 
     encoded: EncodedAd
     future: ResultSink

@@ -76,7 +76,7 @@ class MicroBatcher:
             )
         self.admission = admission
         (self._load,) = admission.loads
-        # A warm-up beside a working engine measures too low a rate; the next batches correct it.
+        # A warm-up while another engine works measures too low a rate; the next batches correct it.
         self._load.rate = max(self._load.rate, tokens_per_second)
         self.watchdog = Watchdog(hang_seconds, self._engine_hangs)
         self._run, self._close_engine, self._on_fatal = run, close_engine, on_fatal
@@ -167,7 +167,7 @@ class MicroBatcher:
     async def retire(self) -> None:
         """Stop the loop and free the engine, once no request uses this batcher.
 
-        Admission goes on, for the batcher that replaces this one.
+        Admission stays open, for the batcher that replaces this one.
         """
         await self._stop(NotReadyError(REPLACED))
         await asyncio.to_thread(self._close_engine)

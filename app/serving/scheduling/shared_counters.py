@@ -88,7 +88,7 @@ class EngineLoad:
 
 
 class SharedCounters:
-    """The load of every engine, and the time that the next refused client is told.
+    """The load of every engine, and the retry time of the next refused client.
 
     The memory holds that time, the engines' rates, and a row of counts for each process. Make one
     with `for_one_process`, `create` or `open`.

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 class DrainingServer(uvicorn.Server):
     """uvicorn's server, which keeps listening until the application has drained.
 
-    By default uvicorn closes its socket and idle connections first and tells the application last;
-    new clients would then get a refused connection instead of a 503.
+    By default uvicorn closes its socket and idle connections first and notifies the application
+    last; new clients would then get a refused connection instead of a 503.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -136,7 +136,7 @@ class HttpConnection(HeadLimitProtocol):
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that the request has been received completely."""
+        """Record that the request has been received completely."""
         self._in_message = False
         super().on_message_complete()
 

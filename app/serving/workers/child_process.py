@@ -77,7 +77,7 @@ class ChildProcess:
         return child
 
     def send(self, message: StartProcess | Message) -> None:
-        """Send a message; if the process has ended, its closed link tells the supervisor so."""
+        """Send a message; it is dropped if the process has ended, which closes its link."""
         try:
             self.link.send(message)
         except OSError:

@@ -1,6 +1,6 @@
 """A child process's end of its control link to the supervisor.
 
-A child takes its orders from this link only. When the supervisor ends, the link closes and the
+A child is controlled through this link only. When the supervisor ends, the link closes and the
 child ends too.
 """
 

@@ -23,11 +23,11 @@ class ServeGeneration:
 
 @dataclass(frozen=True, slots=True)
 class StartProcess:
-    """The first message to a child: who it is and what it needs to start."""
+    """The first message to a child: its name and number, and what it needs to start."""
 
     name: str
     number: int
-    """Of a front end, its row of the shared counters; of an engine process, its engine there."""
+    """A front end's row in the shared counters, or an engine process's engine number there."""
     settings: Settings
     folder: RuntimeFolder
     identity: str = ""
@@ -56,7 +56,7 @@ class DevicesFound:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFailed:
-    """From a child: it cannot start or cannot go on; `sentence` says why."""
+    """From a child: it cannot start or cannot continue; `sentence` says why."""
 
     sentence: str
 
@@ -82,7 +82,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class SwapRequested:
-    """From a front end: a client wants checkpoint `name` served, see `Swapper.swap`.
+    """From a front end: a client requests a swap to checkpoint `name`, see `Swapper.swap`.
 
     `number` is the front end's own, for the `SwapResult`.
     """
@@ -101,7 +101,7 @@ class SwapResult:
 
 @dataclass(frozen=True, slots=True)
 class LoadCheckpoint:
-    """To an engine process: load this checkpoint, while the current one goes on serving."""
+    """To an engine process: load this checkpoint, while the current one stays in service."""
 
     generation: int
     folder: Path

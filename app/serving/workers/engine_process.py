@@ -127,7 +127,7 @@ class EngineProcess:
         result: ServedModel | ServiceError
         try:
             result = await self._load_and_serve(message)
-        except Exception as error:  # noqa: BLE001  whatever fails, the current model goes on
+        except Exception as error:  # noqa: BLE001  after any error the old model stays
             result = checkpoint_refusal(error)
         self._link.send(CheckpointLoaded(message.generation, result))
 

@@ -59,7 +59,7 @@ class AdResult:
     """The result of one ad.
 
     `batch_started` is a time of `time.perf_counter`, which all processes of a machine share.
-    `probabilities` has those of all heads, one head behind the other: float32.
+    `probabilities` are those of all heads, one head after the other: float32.
     """
 
     number: int

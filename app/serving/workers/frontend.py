@@ -58,7 +58,7 @@ class FrontEnd:
         self._first_generation: asyncio.Future[ServeGeneration]
         self._admission: AdmissionController | None = None
         self._batchers: list[RemoteBatcher] = []
-        """Of the served model, and of the one before it, which may have requests left."""
+        """Of the served model and of the previous one, which may have requests left."""
         self._background: list[asyncio.Task[None]] = []
 
     def run(self) -> None:

@@ -62,7 +62,7 @@ class FrontEndSwapper:
             del self._waiting[number]
 
     async def drain(self) -> None:
-        """Fail the swaps that clients wait for, and the requests that the old service has left."""
+        """Fail the swaps that clients wait for, and the unanswered requests of the old service."""
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(NotReadyError(DRAINING))
@@ -88,7 +88,7 @@ class FrontEndSwapper:
     def on_serve_generation(self, message: ServeGeneration) -> None:
         """Start to serve a newer generation.
 
-        The supervisor sends it only after all front ends have finished the swap before.
+        The supervisor sends it only after all front ends have finished the previous swap.
         """
         if message.generation > self._generation:
             self._generation = message.generation

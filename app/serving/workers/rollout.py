@@ -1,6 +1,6 @@
 """The supervisor's part of a checkpoint swap: the steps of all engine processes and front ends.
 
-1. Every engine process loads the new checkpoint, while the old one goes on serving.
+1. Every engine process loads the new checkpoint, while the old one stays in service.
 2. Every front end sends its new requests to the new checkpoint.
 3. When all front ends have finished the requests of the old one, the engine processes drop it.
 
@@ -52,7 +52,7 @@ class Rollout:
 
         Args:
             model: the setting `model`.
-            engines: the supervisor's own list of engine processes that run.
+            engines: the supervisor's own list of running engine processes.
             front_ends: likewise of front ends.
         """
         self._model, self._engines, self._front_ends = model, engines, front_ends
@@ -105,7 +105,7 @@ class Rollout:
             self._start(request)
 
     def on_checkpoint_loaded(self, engine: ChildProcess, message: CheckpointLoaded) -> None:
-        """Note an engine's result; go on, or give up, when all have one."""
+        """Record an engine's result; once all engines have one, continue or give up the swap."""
         self._load_results[engine] = message.result
         results = list(self._load_results.values())
         models = [one for one in results if isinstance(one, ServedModel)]
@@ -126,13 +126,13 @@ class Rollout:
         self._start_next()
 
     def on_now_serving(self, front_end: ChildProcess, message: NowServing) -> None:
-        """Note that a front end sends its new requests to the new generation."""
+        """Record that a front end sends its new requests to the new generation."""
         if message.generation == self.generation:
             self._not_serving.discard(front_end)
             self._advance()
 
     def on_old_requests_done(self, front_end: ChildProcess, message: OldRequestsDone) -> None:
-        """Note that a front end has no request of the old generation left."""
+        """Record that a front end has no request of the old generation left."""
         if message.generation == self.generation:
             self._not_done.discard(front_end)
             self._advance()

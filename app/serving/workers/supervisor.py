@@ -210,7 +210,7 @@ class Supervisor:
         if child in self._front_ends:
             self._front_ends.remove(child)
             self._rollout.on_front_end_gone(child)
-            self._clear_traces(child)
+            self._clean_up_after(child)
             if self._exit_code is None:
                 log.error("%s ended %s and is replaced", child.start.name, how)
                 self._replace(child)
@@ -220,7 +220,7 @@ class Supervisor:
                 self._fail(f"The engine process ended {how}; the service has to restart.")
         self._continue_shutdown()
 
-    def _clear_traces(self, front_end: ChildProcess) -> None:
+    def _clean_up_after(self, front_end: ChildProcess) -> None:
         """Remove an ended front end's metrics, its admitted ads and its queued requests."""
         from prometheus_client.multiprocess import mark_process_dead
 

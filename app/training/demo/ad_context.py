@@ -62,7 +62,7 @@ CATEGORIES_OF_WORDING = (
     (re.compile(r"technische|Techniker|Meister|Gesellen|Facharbeiter"), TECHNICAL),
     (re.compile(r"Dienst\b|Laufbahn|Verwaltung"), PUBLIC),
 )
-"""A sentence with such a word fits only ads of these categories."""
+"""A sentence with a word of the pattern fits only ads of these categories."""
 
 
 @dataclass(slots=True)

@@ -71,13 +71,13 @@ class AdGenerator:
         requirement, label = self.requirements.requirement(context, situation)
         title = self._title(context, situation)
         parts = self._parts(context, title, requirement, situation, long=long)
-        shown = self.rng.random() < 0.6
+        shows_title = self.rng.random() < 0.6
         text = "\n".join(part for part in parts if part)
         text = german_phrasing.with_noise(
             context.spell(german_phrasing.gendered(text, self.rng)), self.rng
         )
         return GeneratedRow(
-            context.spell(title) if shown else "",
+            context.spell(title) if shows_title else "",
             text,
             job.category,
             label,

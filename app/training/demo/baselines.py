@@ -47,14 +47,14 @@ WELCOME = re.compile(
     r"ein plus|nice to have|bonus|optional|willkommen sind|bevorzugt",
     re.IGNORECASE,
 )
-"""Sentences that only welcome a degree."""
+"""Words of sentences that name a degree as an advantage, not as a requirement."""
 
 OFFERED = re.compile(
     r"\bwir (?:bieten|bilden|unterstützen|fördern|ermöglichen)|weiterbildungs|ausbildungsbetrieb|"
     r"aus-? und (?:weiter|fort)bildung|ausbildungsplätze|lehrlingsausbildung",
     re.IGNORECASE,
 )
-"""Sentences about what the employer offers."""
+"""Words of sentences about what the employer offers."""
 
 LEVEL_WORDS = {
     "none": re.compile(

@@ -99,8 +99,8 @@ def measure_baselines(
     """
     table = read_labelled(data / "train.csv", ColumnNames())
     catalog = read_catalog(shared)
-    _, own = read_families(catalog.taxonomy)
-    titles = merge_titles(own, catalog.titles)
+    _, family_titles = read_families(catalog.taxonomy)
+    titles = merge_titles(family_titles, catalog.titles)
     makers: Sequence[Callable[[], Contender]] = (
         lambda: baselines.majority(table, heads, ads.ads),
         lambda: baselines.keywords(table, heads, ads.ads),

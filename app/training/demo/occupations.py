@@ -191,7 +191,7 @@ def _crosswalk_code(taxonomy: Taxonomy, codes: Sequence[str], isco: str) -> str 
     category, votes = Counter(taxonomy.category(code) for code in codes).most_common(1)[0]
     if category is None or votes < 0.75 * len(codes):
         return None
-    # The first digit of ISCO tells the skill: 9 helpers, 4-8 trained, 3 technicians.
+    # The first digit of an ISCO code is the skill level: 9 helpers, 4-8 trained, 3 technicians.
     digit = {"9": "1", "3": "3", "2": "4", "1": "4"}.get(isco[:1], "2")
     candidates = [code for code in codes if taxonomy.category(code) == category]
     return min(candidates, key=lambda code: (abs(int(code[4]) - int(digit)), code))

@@ -61,7 +61,7 @@ STUDENT_OPTIONS = TrainOptions(
         "cut to German and English, taught by all twelve."
     ),
 )  # fmt: skip
-"""The student, which becomes the demo checkpoint, is trained like this; the paths are replaced."""
+"""The options of the student, which becomes the demo checkpoint; the paths are replaced."""
 
 
 def student_options(*, gpu: bool) -> TrainOptions:
@@ -148,7 +148,7 @@ def make_demo(
 
 
 def unpack_base(shared: Path, work: Path) -> Path:
-    """Unpack the base encoder into the work folder, unless it is there already.
+    """Unpack the base encoder into the work folder, unless an earlier run has unpacked it.
 
     Returns:
         The folder of the base encoder.

@@ -17,7 +17,7 @@ from app.training.demo.taxonomy import Taxonomy
 
 COLUMNS = ("title", "text", "job_category", "min_education", "group")
 SOURCE_WEIGHTS = {"chosen": 12, "own": 12, "ba": 3, "esco": 2, "kldb": 1}
-"""Weight of a title by its source: titles that employers use today before those of the index."""
+"""Weight of a title by its source; titles that employers use today have the largest."""
 
 BALANCE_EXPONENT = 0.3
 """A category gets rows in proportion to its weighted titles to this power; 0 is an equal share."""
@@ -92,9 +92,9 @@ def write_training_data(
     if rows < 1:
         raise DataError(f"--rows has to be at least 1, not {rows}")
     catalog = read_catalog(shared)
-    families, own = read_families(catalog.taxonomy)
+    families, family_titles = read_families(catalog.taxonomy)
     rng = random.Random(seed)  # noqa: S311 (reproducible, not secret)
-    titles = merge_titles(own, catalog.titles)
+    titles = merge_titles(family_titles, catalog.titles)
     held_out = draw_validation_codes(titles, rng)
     generator = AdGenerator(catalog, families, rng, shares or KindShares())
     generated = [generator.generate(job) for job in draw_titles(titles, rows, rng)]

@@ -1,4 +1,4 @@
-"""A JobPosting as an ad for the model, and its answer: what to add, and what it states itself."""
+"""Converts a JobPosting to an ad, and its prediction to an answer with a patch."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -42,14 +42,14 @@ PROPERTIES = {"job_category": "occupationalCategory", "min_education": "educatio
 """The property that states what a head predicts, by head."""
 
 MAX_STATED_VALUES = 20
-"""Texts and codes of a property that are compared with the labels."""
+"""Maximum texts and codes of a property that are compared with the labels."""
 
 MAX_STATED_CHARACTERS = 200
-"""Characters of a property's texts that stand in the answer."""
+"""Maximum characters of a property's texts that the answer quotes."""
 
 
 def ad_of(posting: JobPosting) -> Ad:
-    """Return the ad that the model reads; `format="auto"` finds out which of its texts are HTML."""
+    """Return the ad that the model reads; `format="auto"` detects which of its texts are HTML."""
     title = next(iter(texts_of(posting.title)), None)
     sections = [texts_of(posting.description), *(free_texts(posting.value(of)) for of in SECTIONS)]
     texts = [text for text in map("\n".join, sections) if text]
@@ -66,7 +66,7 @@ class JobPostingEnricher:
         self._matchers = {name: LabelMatcher(head) for name, head in heads.items()}
 
     def answer(self, posting: JobPosting, prediction: Prediction) -> JobPostingAnswer:
-        """Return the answer for a posting: its prediction, the patch, and what it states itself."""
+        """Return the prediction, the patch, and the labels that the posting itself states."""
         best = {name: top[: posting.top_k] for name, top in prediction.heads.items()}
         base = ClassifyResponse.of(posting, replace(prediction, heads=best))
         predicted = {

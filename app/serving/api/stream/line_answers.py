@@ -31,7 +31,7 @@ class LineAnswerer:
 
     Args:
         service: returns the current service. It is called for each part of the stream, since a hot
-            swap may replace the service meanwhile.
+            swap may replace the service in between.
         metrics: where the lines are counted.
         trace: of the whole stream; gets its ads and tokens.
         max_line_bytes: named in the error of a line that is longer.

@@ -18,7 +18,7 @@ from app.serving.request_trace import current
 Result = TypeVar("Result")
 
 MAX_PART_LINES = 16
-"""Lines that are tokenized and admitted together, if so many have arrived."""
+"""Maximum lines that are tokenized and admitted together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class StreamResponse(Response):
     Args:
         reader: cuts the body into lines.
         answerer: answers some lines at once.
-        window: limits of the lines in work.
+        window: limits of the lines in progress.
         client_seconds: time for the next whole line, while no answer is due.
         closed: returns when the service takes no more lines.
     """
@@ -102,7 +102,7 @@ class StreamResponse(Response):
 
     def _end(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        # After an early end nobody awaits the other tasks; asyncio would log their exceptions.
+        # After an early end the other tasks are not awaited; asyncio would log their exceptions.
         if not task.cancelled():
             task.exception()
 
@@ -167,7 +167,7 @@ class StreamResponse(Response):
             self._count(len(part), size)
             answers = self._start(self._answerer.answer(part))
             self._parts.put_nowait(_Part(part[0].number, len(part), size, answers))
-            # Lines that need no engine, such as malformed ones, are answered meanwhile.
+            # Lines that need no engine, such as malformed ones, are answered during this pause.
             await asyncio.sleep(0)
 
     def _count(self, lines: int, size: int) -> None:

@@ -58,7 +58,7 @@ def without_timeout(request: Request) -> None:
     """Refuse the header of a deadline: a stream has none.
 
     Raises:
-        InvalidRequestError: the header is there.
+        InvalidRequestError: the request has this header.
     """
     if TIMEOUT in request.headers:
         raise InvalidRequestError(f"header.{TIMEOUT}: a stream has no deadline; leave it out.")
@@ -91,7 +91,7 @@ async def classify_stream(
     await service.check_capacity()
     state = state_of(request.app)
     limits = state.settings
-    # It asks for the service again for each part: a stream may outlast the model it began with.
+    # The answerer gets the service anew for each part: a hot swap may replace it during a stream.
     answerer = LineAnswerer(state.loaded_service, state.metrics, current(), limits.max_body_bytes)
     return StreamResponse(
         LineReader(first_line or 1, limits.max_body_bytes),
